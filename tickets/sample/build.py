@@ -2,7 +2,8 @@
 
 A scenario describes one matter; its variants say which queue and type the same matter belongs to, depending on who
 writes and why. A ticket takes situation and detail from the scenario, and what tells the labels (cue, ask, impact) from
-the variant and the priority. Each of these is sometimes left out, as people do: that, not noise, makes tickets ambiguous.
+the variant and the priority. Each of these is sometimes left out, as people do: that, not noise, makes tickets
+ambiguous.
 
 Run `make sample-corpus`.
 """
@@ -66,10 +67,12 @@ class Variant:
 
     @property
     def queue(self) -> str:
+        """Its queue label."""
         return str(self.spec["queue"])
 
     @property
     def type(self) -> str:
+        """Its type label."""
         return str(self.spec["type"])
 
 
@@ -188,7 +191,7 @@ def _compose(
     rng.shuffle(middle)
     subject = rng.choice(shared["subject"])
     core = [rng.choice(shared["situation"]), *middle, *maybe("ask", own["ask"])]
-    paragraphs = maybe("greeting", common["greeting"]) + [" ".join(core)] + maybe("closing", common["closing"])
+    paragraphs = [*maybe("greeting", common["greeting"]), " ".join(core), *maybe("closing", common["closing"])]
     body = "\n\n".join(paragraphs)
     known = set(_SLOT.findall(subject + body)) | {"product"}
     reply = _reply(variant, shared, own, common, known, rng)

@@ -1,0 +1,185 @@
+"""The Qwen2 base: finding it, checking that it is one, identifying it and loading it."""
+
+import hashlib
+import json
+import os
+import warnings
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backbone.config import MINI, BaseConfig, LoraSettings
+from tickets.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig
+
+SUPPORTED = ("qwen2",)
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_WANTED = ["*.json", "*.safetensors", "*.txt"]
+_SAMPLED_BYTES = 1 << 20  # of every weight file, hashed for the fingerprint
+
+
+@dataclass(frozen=True)
+class BaseIdentity:
+    """What a run remembers of its base: the name it was given, and a fingerprint of its weights and tokenizer."""
+
+    name: str
+    revision: str | None
+    fingerprint: str
+
+    def to_json(self) -> str:
+        """JSON text that `from_json` reads."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> "BaseIdentity":
+        """Read a base.json."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: not the identity of a base ({error}); train the run again") from None
+
+
+def mini_folder() -> Path:
+    """The shipped model folder."""
+    return Path(str(resources.files("backbone"))) / "mini"
+
+
+def find_base(path: str, revision: str | None = None) -> Path:
+    """Resolve `mini`, a local folder or a hub id to a local folder with config, weights and tokenizer.
+
+    Raises:
+        InputError: not there, or not a Qwen2 model.
+    """
+    folder = mini_folder() / "base" if path == MINI else Path(path).expanduser()
+    if not folder.is_dir():
+        folder = _download(path, revision)
+    _check(folder)
+    return folder
+
+
+def identify(folder: Path, name: str, revision: str | None = None) -> BaseIdentity:
+    """Fingerprint a base: SHA-256 over the shape in its config, its tokenizer, and size, header and first and last
+    megabyte of each weight file, so that 15 GB cost milliseconds."""
+    digest = hashlib.sha256()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    shape = {key: config.get(key) for key in ("hidden_size", "num_hidden_layers", "vocab_size", "model_type")}
+    digest.update(json.dumps(shape, sort_keys=True).encode())
+    digest.update((folder / "tokenizer.json").read_bytes())
+    for weights in sorted(folder.glob("*.safetensors")):
+        size = weights.stat().st_size
+        digest.update(f"{weights.name}:{size}".encode())
+        with weights.open("rb") as file:
+            digest.update(file.read(_SAMPLED_BYTES))
+            file.seek(max(0, size - _SAMPLED_BYTES))
+            digest.update(file.read())
+    return BaseIdentity(name, revision, digest.hexdigest())
+
+
+def read_shape(folder: Path) -> dict[str, Any]:
+    """The config.json of a base."""
+    try:
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no readable config.json ({error}); expected a Qwen2 model folder") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{folder}/config.json: found {type(record).__name__}, expected the config of a Qwen2 model")
+    return record
+
+
+def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
+    """Arguments of `from_pretrained` for the wanted weight format; NF4 leaves heads and lm_head unquantised."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    _quiet_libraries()
+    options: dict[str, Any] = {
+        "dtype": torch.float32 if config.precision == "fp32" else torch.bfloat16,
+        "attn_implementation": "sdpa",
+        "device_map": {"": device},
+        "use_safetensors": True,
+    }
+    if config.precision == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if config.compute == "bf16" else torch.float32,
+            llm_int8_skip_modules=["lm_head", "heads"],
+        )
+    return options
+
+
+def prepare_for_training(model: Any, config: BaseConfig) -> None:
+    """Freeze the base, keep its norms in fp32 when it is quantised, and switch recomputation on where wanted."""
+    import torch
+
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = False
+        if config.precision == "nf4" and "norm" in name:
+            parameter.data = parameter.data.to(torch.float32)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+
+
+def pick_device() -> "torch.device":
+    """The first CUDA device, else the CPU."""
+    import torch
+
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def lora_config(settings: LoraSettings, saved_modules: list[str] | None = None) -> "LoraConfig":
+    """peft's configuration of one adapter; `saved_modules` are trained whole beside it."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.scale,  # type: ignore[arg-type]  # peft only divides by it; fractions are fine
+        lora_dropout=settings.dropout,
+        # named, because peft's own "all-linear" would also take the classifier heads
+        target_modules=list(ALL_LINEAR if settings.targets == "all-linear" else settings.targets),
+        modules_to_save=saved_modules,
+        bias="none",
+    )
+
+
+def _quiet_libraries() -> None:
+    """Keep stderr for our own lines: no bars for loading weights, no notices about the libraries' own next versions."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if os.sep in name and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise InputError(f"base {name!r}: no such folder; expected a Qwen2 model folder, a hub id, or `mini`")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = type(error).__name__
+        raise InputError(
+            f"base {name!r}: neither a folder nor to be had from the hub ({reason}); set base.path to a local Qwen2 "
+            "model folder, or check the name and the network"
+        ) from None
+
+
+def _check(folder: Path) -> None:
+    found = read_shape(folder).get("model_type")
+    if found not in SUPPORTED:
+        raise InputError(
+            f"{folder}: architecture {found!r}; supported are Qwen2 and Qwen2.5 (model_type 'qwen2') of any size; set "
+            "base.path to one of them"
+        )
+    if not (folder / "tokenizer.json").is_file():
+        raise InputError(f"{folder}: no tokenizer.json; copy it (and tokenizer_config.json) from the original model")
+    if not list(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: no *.safetensors weights; expected safetensors, pickled weights are not loaded")

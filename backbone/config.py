@@ -1,0 +1,243 @@
+"""One YAML file describes a whole experiment: pydantic models, unknown keys refused, errors that name the mend."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tickets.errors import InputError
+
+MINI = "mini"  # names the embedded base and the built-in configuration
+SAMPLE = "sample"  # names the built-in tickets
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Where the prepared tickets are."""
+
+    path: str = Field(SAMPLE, description="folder that `duet prepare` wrote, or `sample` for the built-in tickets")
+    max_train: Count | None = Field(None, description="use only the first N training tickets")
+    max_validation: Count | None = Field(None, description="use only the first N validation tickets")
+
+
+class BaseConfig(_Section):
+    """The frozen language model under both adapters."""
+
+    path: str = Field(MINI, description="hub id or local folder of a Qwen2 / Qwen2.5 model, or `mini`")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub id")
+    precision: Literal["fp32", "bf16", "nf4"] = Field("bf16", description="format of the frozen weights")
+    compute: Literal["fp32", "bf16"] = Field("bf16", description="format of matrix products in training (autocast)")
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, a third slower")
+
+
+class PromptConfig(_Section):
+    """What the model reads around a ticket."""
+
+    instruction: str = Field("You handle support tickets.", description="system message of both stages")
+
+
+class LoraSettings(_Section):
+    """Low-rank adapters (Hu et al. 2021), the same shape for every stage."""
+
+    rank: Count = 64
+    alpha: Positive | None = Field(None, description="scale; twice the rank when not given")
+    dropout: Share = 0.05
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="module names such as q_proj, or all-linear for every linear layer but lm_head"
+    )
+
+    @property
+    def scale(self) -> float:
+        """Alpha, resolved."""
+        return self.alpha if self.alpha is not None else 2.0 * self.rank
+
+
+class TrainingConfig(_Section):
+    """How one stage is optimised: AdamW, cosine schedule with warm-up, early stopping on validation loss."""
+
+    epochs: Positive = 3.0
+    max_steps: int = Field(-1, description="stop after this many optimiser steps; -1: after `epochs`")
+    learning_rate: Positive = 2e-4
+    head_learning_rate: Positive | None = Field(None, description="of the classifier heads; like the rest if not given")
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup: Share = Field(0.1, description="share of all steps")
+    max_grad_norm: Positive = 1.0
+    max_length: Annotated[int, Field(ge=32)] = Field(1024, description="tokens per sample; longer tickets are cut")
+    batch_tickets: Count = Field(32, description="tickets per batch at most")
+    batch_tokens: Count = Field(8192, description="tokens per batch, about; batches are bucketed by length")
+    accumulation: Count = Field(1, description="batches per optimiser step")
+    evaluations_per_epoch: Count = 2
+    patience: Count = Field(3, description="evaluations without a better validation loss before training stops")
+    loss_sample: Count = Field(512, description="training tickets on which the training loss is measured")
+
+    @model_validator(mode="after")
+    def _one_ticket_fits(self) -> "TrainingConfig":
+        if self.batch_tokens < self.max_length:
+            raise ValueError(f"batch_tokens {self.batch_tokens} is below max_length {self.max_length}; raise it")
+        return self
+
+
+Weights = Literal["none", "balanced", "effective"] | dict[str, Positive]
+
+
+class ClassifierConfig(_Section):
+    """The heads, their loss and what is fitted on validation tickets afterwards."""
+
+    columns: tuple[str, ...] = Field(("type", "queue", "priority"), min_length=1)
+    max_tags: Annotated[int, Field(ge=0)] = Field(50, description="most frequent tags to learn; 0 for no tags head")
+    tag_weight: Positive = Field(1.0, description="weight of the tags loss (BCE) beside the heads' losses")
+    class_weights: Weights | dict[str, Weights] = Field(
+        "balanced", description="none, balanced, effective, or per column, e.g. {priority: {low: 2.0}}"
+    )
+    effective_beta: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.999, description="of `effective` weights (Cui et al. 2019)"
+    )
+    sampling: Literal["none", "balanced"] | str = Field(
+        "none", description="none, or a column whose classes are drawn equally often (an alternative to weights)"
+    )
+    label_smoothing: Share = 0.0
+    adjustment: Literal["none", "accuracy", "macro_f1"] = Field(
+        "none", description="fit a logit adjustment (Menon et al. 2021) per head on validation towards this metric"
+    )
+    review_accuracy: Share = Field(0.8, description="confidence below which a person looks: aim of this accuracy above")
+    training: TrainingConfig = TrainingConfig()
+
+
+class GeneratorConfig(_Section):
+    """The reply writer, conditioned on labels."""
+
+    label_replace: Share = Field(0.15, description="share of training labels drawn from the classifier's confusions")
+    label_drop: Share = Field(0.10, description="share of training labels left out")
+    rouge_sample: Annotated[int, Field(ge=0)] = Field(64, description="validation tickets answered for ROUGE-L")
+    training: TrainingConfig = TrainingConfig()
+
+
+class DecodingConfig(_Section):
+    """How replies are written."""
+
+    max_new_tokens: Count = 256
+    temperature: Annotated[float, Field(ge=0.0)] = Field(0.0, description="0: greedy")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    repetition_penalty: Positive = 1.0
+    seed: int = 0
+
+
+class RunConfig(_Section):
+    """A whole experiment."""
+
+    name: str = Field("mini", pattern=r"^[\w.-]+$")
+    output: str | None = Field(None, description="run folder; runs/NAME when not given")
+    seed: int = 42
+    data: DataConfig = DataConfig()
+    base: BaseConfig = BaseConfig()
+    prompt: PromptConfig = PromptConfig()
+    lora: LoraSettings = LoraSettings()
+    classifier: ClassifierConfig = ClassifierConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    decoding: DecodingConfig = DecodingConfig()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.output) if self.output else Path("runs") / self.name
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file (the built-in mini configuration without one) and apply `key.path=value` overrides.
+
+    Raises:
+        InputError: one line that names the key, what was found, what was expected and the nearest valid key.
+    """
+    where = str(path) if path else "built-in configuration"
+    record = read_yaml(path) if path else yaml.safe_load(builtin_config_text(MINI))
+    for override in overrides:
+        apply_override(record, override)
+    try:
+        return RunConfig.model_validate(record)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_explain(error)}") from None
+
+
+def dump_config(config: RunConfig) -> str:
+    """YAML that `load_config` reads back to an equal configuration."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def builtin_config_text(name: str) -> str:
+    """Text of a configuration shipped with the package."""
+    return (resources.files("configs") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; InputError for anything else."""
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a YAML file such as configs/qwen2-7b.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not YAML ({reason}); expected keys such as those of configs/mini.yaml") from None
+    if record is not None and not isinstance(record, dict):
+        raise InputError(f"{path}: found {type(record).__name__}, expected keys such as those of configs/mini.yaml")
+    return record or {}
+
+
+def apply_override(record: dict[str, Any], override: str) -> None:
+    """Set one dotted key of `record` in place from `key.path=value`."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: expected key=value, for example --set lora.rank=64")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        record = record.setdefault(parent, {})
+        if not isinstance(record, dict):
+            raise InputError(f"--set {override}: {parent!r} is a value, not a section; see configs/mini.yaml")
+    try:
+        record[last] = _number_or(yaml.safe_load(text))
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: the value is not YAML; quote it") from None
+
+
+def _number_or(value: Any) -> Any:
+    """YAML 1.1 reads `2e-4` as text; everyone means the number."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    key = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.0)
+        return f"unknown key {key!r} (value {first['input']!r}); nearest valid key: {nearest[0]!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    expected = message[0].lower() + message[1:]
+    return f"key {key!r}: found {first['input']!r}, expected: {expected}; correct it or --set {key}=..."
+
+
+@cache
+def _all_keys() -> tuple[str, ...]:
+    return tuple(_keys(RunConfig, ()))
+
+
+def _keys(section: type[BaseModel], prefix: tuple[str, ...]) -> Iterable[str]:
+    for name, info in section.model_fields.items():
+        path = (*prefix, name)
+        yield ".".join(path)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _keys(info.annotation, path)

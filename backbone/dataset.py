@@ -1,0 +1,47 @@
+"""Prepared tickets as a run uses them: where they are, their parts, and their fingerprint."""
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+from backbone.config import SAMPLE
+from tickets.errors import InputError
+from tickets.schema import Ticket, read_tickets
+
+PARTS = ("train", "validation", "test")
+
+
+def resolve_data(path: str) -> Path:
+    """The folder of `path`, or of the built-in tickets for `sample`.
+
+    Raises:
+        InputError: a part is missing.
+    """
+    folder = Path(str(resources.files("tickets.sample"))) if path == SAMPLE else Path(path).expanduser()
+    for part in ("train", "validation"):
+        if not (folder / f"{part}.jsonl").is_file():
+            raise InputError(
+                f"{folder}: no {part}.jsonl; expected a folder of prepared tickets; run `duet prepare SOURCE --out "
+                f"{folder}` and set data.path to it"
+            )
+    return folder
+
+
+def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]:
+    """The first `limit` tickets of a part.
+
+    Raises:
+        InputError: there are none.
+    """
+    tickets = read_tickets(folder / f"{part}.jsonl")[:limit]
+    if not tickets:
+        raise InputError(f"{folder}/{part}.jsonl: found no tickets, expected at least one; run `duet prepare` again")
+    return tickets
+
+
+def data_fingerprint(folder: Path) -> str:
+    """SHA-256 over the training and validation files."""
+    digest = hashlib.sha256()
+    for part in ("train", "validation"):
+        digest.update((folder / f"{part}.jsonl").read_bytes())
+    return digest.hexdigest()

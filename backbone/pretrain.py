@@ -1,0 +1,261 @@
+"""Train a small Qwen2-architecture base from scratch: its own byte-level BPE, then next-token prediction.
+
+The result is an ordinary Qwen2 model folder (config.json, model.safetensors, tokenizer.json with Qwen2's special tokens
+and chat template), so every path that takes Qwen2-7B takes it too.
+"""
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
+
+from backbone.batching import IGNORE, length_buckets
+from backbone.config import SAMPLE, PromptConfig, TrainingConfig
+from backbone.dataset import data_fingerprint, load_part, resolve_data
+from backbone.prompts import END, END_OF_TEXT, START, PromptEncoder
+from backbone.runs import disk_guard, partial_folder, publish, run_record, write_json
+from backbone.training import TrainingJob, train
+from tickets.errors import InputError
+from tickets.schema import Ticket
+
+# As in Qwen2's tokenizer.json: contractions, words, single digits, punctuation, line breaks, spaces.
+_PRE_TOKENIZER = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+class PretrainConfig(BaseModel):
+    """Recipe of a small base. Widths are multiples of 256 because GGUF's K-quants need that."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(SAMPLE, description="prepared folder, `sample`, or a plain text file (documents by blank line)")
+    output: str = "runs/base"
+    seed: int = 42
+    vocabulary: int = Field(7000, ge=300, description="tokens of the byte-level BPE, special tokens included")
+    hidden_size: int = Field(256, ge=256, multiple_of=256)
+    intermediate_size: int = Field(768, ge=256, multiple_of=256)
+    layers: int = Field(6, ge=1)
+    heads: int = Field(4, ge=1)
+    key_value_heads: int = Field(2, ge=1)
+    context: int = Field(2048, ge=128)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="of attention weights")
+    compute: Literal["fp32", "bf16"] = "bf16"
+    prompt: PromptConfig = PromptConfig()
+    training: TrainingConfig = TrainingConfig(
+        epochs=10, learning_rate=2e-3, weight_decay=0.1, batch_tickets=16, batch_tokens=4096, evaluations_per_epoch=1
+    )
+
+
+@dataclass(frozen=True)
+class _Documents:
+    """Token ids of every document and, for chats, where the loss starts to matter (0: everywhere)."""
+
+    train: list[list[int]]
+    validation: list[list[int]]
+
+
+def load_pretrain_config(path: Path | None, overrides: Sequence[str]) -> PretrainConfig:
+    """Read a recipe; the shipped one without a path."""
+    from backbone.config import apply_override, builtin_config_text, read_yaml
+
+    record: dict[str, Any] = read_yaml(path) if path else yaml.safe_load(builtin_config_text("mini-base"))
+    for override in overrides:
+        apply_override(record, override)
+    try:
+        return PretrainConfig.model_validate(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        valid = ", ".join(PretrainConfig.model_fields)
+        raise InputError(f"pretrain recipe: key {key!r}: {first['msg']}; valid keys: {valid}") from None
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Train tokenizer and model and write the base folder.
+
+    Returns:
+        The folder, config.output.
+    """
+    folder = Path(config.output)
+    partial = partial_folder(folder)
+    partial.mkdir(parents=True, exist_ok=True)
+    texts = _texts(config)
+    if not (partial / "tokenizer.json").is_file():
+        print(f"training a tokenizer of {config.vocabulary} tokens", file=sys.stderr)
+        train_tokenizer(list(_plain_texts(texts.train)), config.vocabulary, partial)
+    encoder = PromptEncoder(partial, config.prompt.instruction)
+    documents = _Documents(
+        [_encode(encoder, text, config.training.max_length) for text in texts.train],
+        [_encode(encoder, text, config.training.max_length) for text in texts.validation],
+    )
+    set_seed(config.seed)
+    model = Qwen2ForCausalLM(_model_config(config, encoder))
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, "
+        f"{sum(map(len, documents.train)):,} training tokens in {len(documents.train):,} documents",
+        file=sys.stderr,
+    )
+    job = TrainingJob(
+        model=model,
+        lengths=[len(ids) for ids in documents.train],
+        collate=lambda rows: _batch([documents.train[i] for i in rows], encoder.pad_id),
+        evaluate=lambda: _evaluate(model, documents, encoder.pad_id, config),
+        config=config.training,
+        compute=config.compute,
+        seed=config.seed,
+    )
+    result = train(job, partial / "checkpoints")
+    with disk_guard(partial):
+        model.save_pretrained(partial)
+        (partial / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        record = run_record(seed=config.seed, data=texts.fingerprint, best=result.best, seconds=result.seconds)
+        write_json(partial / "run.json", record)
+        shutil.rmtree(partial / "checkpoints", ignore_errors=True)
+    publish(partial, folder)
+    return folder
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int, folder: Path) -> None:
+    """Train a byte-level BPE with Qwen2's pre-tokenizer and special tokens and write its two files."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PRE_TOKENIZER), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [END_OF_TEXT, START, END]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - len(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    with disk_guard(folder):
+        tokenizer.save(str(folder / "tokenizer.json"))
+        write_json(
+            folder / "tokenizer_config.json",
+            {
+                "tokenizer_class": "Qwen2Tokenizer",
+                "add_prefix_space": False,
+                "bos_token": None,
+                "eos_token": END,
+                "pad_token": END_OF_TEXT,
+                "unk_token": None,
+                "errors": "replace",
+                "additional_special_tokens": [START, END],
+                "clean_up_tokenization_spaces": False,
+                "split_special_tokens": False,
+                "model_max_length": 2048,
+                "chat_template": _CHAT_TEMPLATE,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class _Texts:
+    train: Sequence[Ticket | str]
+    validation: Sequence[Ticket | str]
+    fingerprint: str
+
+
+def _texts(config: PretrainConfig) -> _Texts:
+    """Documents of the source: tickets with replies as chats, or paragraphs of a text file."""
+    source = Path(config.source)
+    if not source.is_file():
+        folder = resolve_data(config.source)
+        return _Texts(load_part(folder, "train"), load_part(folder, "validation"), data_fingerprint(folder))
+    try:
+        text = source.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{source}: not UTF-8 text; expected plain text or a folder of `duet prepare`") from None
+    documents = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+    held_out = max(1, len(documents) // 20)
+    if len(documents) < 10:
+        raise InputError(f"{source}: found {len(documents)} documents, expected at least 10 parted by blank lines")
+    return _Texts(documents[:-held_out], documents[-held_out:], f"{source.name}:{len(text)}")
+
+
+def _plain_texts(texts: Sequence[Ticket | str]) -> Iterator[str]:
+    for text in texts:
+        if isinstance(text, Ticket):
+            yield f"Subject: {text.subject}"
+            yield text.body
+            yield text.reply
+        else:
+            yield text
+
+
+def _encode(encoder: PromptEncoder, text: Ticket | str, max_length: int) -> list[int]:
+    """A chat of ticket and reply, or plain text, closed by the end-of-text token."""
+    if isinstance(text, Ticket):
+        ids = [*encoder.classifier_prompt(text, max_length).ids, *encoder.reply_ids(text.reply)]
+    else:
+        ids = encoder.encode_text(text)
+    return [*ids[: max_length - 1], encoder.pad_id]
+
+
+def _model_config(config: PretrainConfig, encoder: PromptEncoder) -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=encoder.vocabulary_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.key_value_heads,
+        max_position_embeddings=config.context,
+        attention_dropout=config.dropout,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        bos_token_id=None,
+        eos_token_id=encoder.end_id,
+        pad_token_id=encoder.pad_id,
+    )
+
+
+def _batch(documents: Sequence[list[int]], pad_id: int) -> dict[str, Any]:
+    """Ids and labels, (batch, seq), padded on the right, where causal attention never looks: no mask needed."""
+    width = max(map(len, documents))
+    ids = torch.tensor([row + [pad_id] * (width - len(row)) for row in documents])
+    labels = torch.tensor([row + [IGNORE] * (width - len(row)) for row in documents])
+    return {"input_ids": ids, "labels": labels, "use_cache": False}
+
+
+def _evaluate(model: Qwen2ForCausalLM, documents: _Documents, pad_id: int, config: PretrainConfig) -> dict[str, float]:
+    sample = documents.train[: config.training.loss_sample]
+    return {
+        "loss": _mean_loss(model, documents.validation[: config.training.loss_sample], pad_id, config),
+        "train_loss": _mean_loss(model, sample, pad_id, config),
+    }
+
+
+def _mean_loss(model: Qwen2ForCausalLM, documents: Sequence[list[int]], pad_id: int, config: PretrainConfig) -> float:
+    """Mean cross-entropy per token, in nats."""
+    total, count = 0.0, 0
+    for rows in length_buckets([len(ids) for ids in documents], config.training.batch_tokens):
+        batch = _batch([documents[i] for i in rows], pad_id)
+        batch |= {name: batch[name].to(model.device) for name in ("input_ids", "labels")}
+        tokens = int((batch["labels"][:, 1:] != IGNORE).sum())
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.compute == "bf16"):
+            total += float(model(**batch).loss) * tokens
+        count += tokens
+    return total / max(count, 1)

@@ -1,0 +1,124 @@
+"""The one prompt encoder, on `tokenizers` alone: tickets become token ids that no text in them can forge.
+
+A prompt is a list of chat turns. Text is encoded by a copy of the tokenizer that knows no added tokens, so a ticket
+that contains `<|im_end|>` yields ordinary tokens; the turn delimiters are inserted by id. On text without such literals
+the ids equal those of the Qwen2 chat template.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from tickets.errors import InputError
+from tickets.schema import Ticket
+
+START, END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+_CHARACTERS_PER_TOKEN = 64  # text far beyond the limit is cut before encoding; no Qwen2 ticket averages more
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One chat message."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids that end with the assistant opening; `truncated` when the ticket was cut to fit."""
+
+    ids: tuple[int, ...]
+    truncated: bool
+
+
+class PromptEncoder:
+    """Encodes chat turns of Qwen2 models and decodes replies."""
+
+    def __init__(self, folder: Path, instruction: str) -> None:
+        """Load `tokenizer.json` from a model folder; `instruction` is the system message of every prompt.
+
+        Raises:
+            InputError: no tokenizer there, or one without Qwen2's chat tokens.
+        """
+        path = folder / "tokenizer.json"
+        try:
+            text = path.read_text(encoding="utf-8")
+            self._full = Tokenizer.from_str(text)
+            self._plain = Tokenizer.from_str(json.dumps({**json.loads(text), "added_tokens": []}))
+        except OSError:
+            raise InputError(
+                f"{path}: missing; expected the tokenizer of a Qwen2 model beside its config.json"
+            ) from None
+        except Exception as error:  # `tokenizers` raises bare Exception
+            raise InputError(f"{path}: not a tokenizer ({error}); copy it again from the model") from None
+        ids = [self._full.token_to_id(token) for token in (START, END, END_OF_TEXT)]
+        if None in ids:
+            raise InputError(f"{path}: lacks {START}, {END} or {END_OF_TEXT}; expected the tokenizer of a Qwen2 model")
+        self.start_id, self.end_id, self.pad_id = (token for token in ids if token is not None)
+        self.control_ids = frozenset(self._full.get_added_tokens_decoder())
+        self.instruction = instruction
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, added tokens included."""
+        return int(self._full.get_vocab_size(with_added_tokens=True))
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of plain text; no control token, whatever it says."""
+        return list(self._plain.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, without control tokens."""
+        return str(self._full.decode(list(ids), skip_special_tokens=True))
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """Text of ids with control tokens shown."""
+        return str(self._full.decode(list(ids), skip_special_tokens=False))
+
+    def classifier_prompt(self, ticket: Ticket, max_length: int) -> Prompt:
+        """Instruction, ticket, assistant opening."""
+        return self._prompt(ticket, None, max_length)
+
+    def generator_prompt(self, ticket: Ticket, labels: Mapping[str, str], max_length: int) -> Prompt:
+        """Instruction, ticket, a turn with the labels, assistant opening.
+
+        The labels stand in a system turn of their own after the ticket: nothing inside a ticket can imitate it.
+        """
+        return self._prompt(ticket, label_text(labels), max_length)
+
+    def reply_ids(self, reply: str) -> list[int]:
+        """What the generator learns to write after its prompt: the reply and the end token."""
+        return [*self.encode_text(reply), self.end_id]
+
+    def _prompt(self, ticket: Ticket, labels: str | None, max_length: int) -> Prompt:
+        head = [*self._turn(Turn("system", self.instruction)), self.start_id]
+        tail = [self.end_id, *self.encode_text("\n")]
+        if labels is not None:
+            tail += self._turn(Turn("system", labels))
+        tail += [self.start_id, *self.encode_text("assistant\n")]
+        room = max_length - len(head) - len(tail)
+        if room < 1:
+            raise InputError(f"max_length {max_length} leaves no room for a ticket; raise training.max_length")
+        text = "user\n" + ticket_text(ticket)
+        body = self.encode_text(text[: room * _CHARACTERS_PER_TOKEN])
+        truncated = len(body) > room or len(text) > room * _CHARACTERS_PER_TOKEN
+        return Prompt((*head, *body[:room], *tail), truncated)
+
+    def _turn(self, turn: Turn) -> list[int]:
+        return [self.start_id, *self.encode_text(f"{turn.role}\n{turn.text}"), self.end_id, *self.encode_text("\n")]
+
+
+def ticket_text(ticket: Ticket) -> str:
+    """The user turn of a ticket."""
+    body = ticket.body.strip()
+    return f"Subject: {ticket.subject.strip()}\n\n{body}" if ticket.subject.strip() else body
+
+
+def label_text(labels: Mapping[str, str]) -> str:
+    """The label turn: one `Column: label` line each; columns that are absent were dropped on purpose."""
+    return "\n".join(f"{column.capitalize()}: {label}" for column, label in labels.items())

@@ -1,0 +1,128 @@
+"""Run folders: written to a sibling and renamed into place, with a manifest of SHA-256 sums."""
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tickets.errors import InputError, WorkError
+
+MANIFEST = "manifest.json"
+PARTIAL = ".partial"
+_PACKAGES = ("ticket-duet", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
+
+
+def partial_folder(folder: Path) -> Path:
+    """Where an unfinished folder is written."""
+    return folder.with_name(folder.name + PARTIAL)
+
+
+@contextmanager
+def disk_guard(folder: Path) -> Iterator[None]:
+    """Turn a full disk into one line; libraries report it in several ways."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        # torch says `file write failed`, safetensors `No space left on device`, neither as an OSError
+        full = full or "No space left" in text or ("PytorchStreamWriter" in text and "failed" in text)
+        if not full:
+            raise
+        raise WorkError(
+            f"{folder}: the disk is full; expected room for the run; free some space and run the same command again: "
+            "it goes on from the last complete checkpoint"
+        ) from None
+
+
+def publish(partial: Path, folder: Path) -> None:
+    """Add the manifest and rename `partial` to `folder`; a reader sees the old folder or the new one."""
+    with disk_guard(partial):
+        sums = {name: _sha256(partial / name) for name in _files(partial)}
+        write_json(partial / MANIFEST, {"files": sums})
+        for name in [*sums, MANIFEST]:
+            _flush(partial / name)
+    replaced = folder.with_name(folder.name + ".replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    partial.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def verify(folder: Path) -> None:
+    """Compare a folder with its manifest.
+
+    Raises:
+        InputError: the manifest or a file is missing, or a file's content changed.
+    """
+    try:
+        sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder}: not a finished run (no readable {MANIFEST}); expected the folder that training writes when it "
+            "is done; run the same training command again"
+        ) from None
+    for name, expected in sums.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing, though {MANIFEST} lists it; restore it or train again")
+        if _sha256(path) != expected:
+            raise InputError(f"{path}: damaged (SHA-256 differs from {MANIFEST}); restore it or train again")
+
+
+def run_record(**facts: Any) -> dict[str, Any]:
+    """What a run says of itself besides its configuration: package versions, platform and the given facts."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**facts, "versions": versions, "python": platform.python_version(), "platform": platform.platform()}
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write indented JSON."""
+    path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable ({error}); expected a file of a finished run; train again") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: found {type(record).__name__}, expected an object; train again")
+    return record
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,252 @@
+"""The one training module: `transformers.Trainer` with token-budget batches, our evaluation and safe resumption."""
+
+import json
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+
+from backbone.batching import TokenBudgetSampler
+from backbone.config import TrainingConfig
+from backbone.runs import disk_guard
+from tickets.errors import WorkError
+
+_CHECKPOINT_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Everything that differs between stages.
+
+    `collate` turns row numbers into a batch for `model`, which returns its loss; `evaluate` returns at least `loss`
+    (validation, unweighted) and `train_loss` (fixed training sample), both in evaluation mode.
+    """
+
+    model: nn.Module
+    lengths: Sequence[int]
+    collate: Callable[[list[int]], dict[str, Any]]
+    evaluate: Callable[[], dict[str, Any]]
+    config: TrainingConfig
+    compute: str = "bf16"
+    seed: int = 42
+    weights: Sequence[float] | None = None
+    head_parameters: Callable[[str], bool] = field(default=lambda name: False)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The best evaluation (whose weights the model now holds) and every logged record in order."""
+
+    best: dict[str, Any]
+    history: list[dict[str, Any]]
+    seconds: float
+
+
+def train(job: TrainingJob, folder: Path) -> TrainingResult:
+    """Train `job.model` in place, checkpointing under `folder`, and leave the best weights in it.
+
+    Continues from the newest complete checkpoint in `folder` when there is one. SIGINT and SIGTERM save a checkpoint
+    and stop.
+
+    Raises:
+        WorkError: interrupted, or the disk is full.
+    """
+    sampler = TokenBudgetSampler(
+        job.lengths, job.config.batch_tokens, job.config.batch_tickets, job.seed, weights=job.weights
+    )
+    trainer = _StageTrainer(job, sampler, _arguments(job, len(sampler), folder))
+    patience = EarlyStoppingCallback(early_stopping_patience=job.config.patience)
+    interrupt = _Interrupt()
+    for callback in (patience, _FinalEvaluation(), _Progress(), interrupt):
+        trainer.add_callback(callback)
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint:
+        print(f"resuming from {checkpoint}", file=sys.stderr)
+    with disk_guard(folder), interrupt.listening(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*", category=UserWarning)
+        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if interrupt.requested:
+        raise WorkError(
+            f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; saved in {folder}; run the "
+            "same command again to go on"
+        )
+    history = list(trainer.state.log_history)
+    evaluations = [record for record in history if "eval_loss" in record]
+    best = min(evaluations, key=lambda record: float(record["eval_loss"]))
+    return TrainingResult(best, history, float(output.metrics["train_runtime"]))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint under `folder` that was written to its end."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((path for path in found if _complete(path)), None)
+
+
+def _complete(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # written last
+    except (OSError, ValueError):
+        return False
+    return all((checkpoint / name).is_file() for name in _CHECKPOINT_FILES)
+
+
+def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArguments:
+    config = job.config
+    steps = max(1, batches // config.accumulation)
+    every = max(1, steps // config.evaluations_per_epoch)
+    if config.max_steps > 0:
+        every = min(every, config.max_steps)
+    on_cpu = not torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.batch_tickets,
+        gradient_accumulation_steps=config.accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup,  # below 1: a share of all steps
+        max_grad_norm=config.max_grad_norm,
+        bf16=job.compute == "bf16",
+        tf32=True if not on_cpu else None,
+        use_cpu=on_cpu,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_steps=10,
+        seed=job.seed,
+        disable_tqdm=True,
+        report_to=[],
+        remove_unused_columns=False,
+    )
+
+
+class _StageTrainer(Trainer):
+    """Trainer with our batches, parameter groups and evaluation."""
+
+    def __init__(self, job: TrainingJob, sampler: TokenBudgetSampler, arguments: TrainingArguments) -> None:
+        self._job = job
+        self._sampler = sampler
+        super().__init__(
+            model=job.model,
+            args=arguments,
+            eval_dataset=[0],  # wanted by a check, unused: `evaluate` below is ours
+            optimizers=(_optimizer(job), None),
+        )
+        self.callback_handler.callbacks = [
+            c for c in self.callback_handler.callbacks if type(c).__name__ != "PrinterCallback"
+        ]  # it prints dicts to stdout
+
+    def get_train_dataloader(self) -> DataLoader[int]:
+        """Batches of the token-budget sampler; the Trainer reaches it for `set_epoch`."""
+        rows = list(range(len(self._job.lengths)))
+        return DataLoader(rows, batch_sampler=self._sampler, collate_fn=self._job.collate)  # type: ignore[arg-type]
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The stage's own evaluation, logged with the prefix `eval_`."""
+        self.model.eval()
+        with torch.no_grad():
+            metrics = {f"eval_{name}": value for name, value in self._job.evaluate().items()}
+        self.model.train()
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def _optimizer(job: TrainingJob) -> torch.optim.Optimizer:
+    """AdamW; matrices decay, vectors do not, and heads may learn at their own rate."""
+    config = job.config
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in job.model.named_parameters():
+        if parameter.requires_grad:
+            is_head = job.head_parameters(name) and config.head_learning_rate is not None
+            rate = config.head_learning_rate if is_head else config.learning_rate
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate or config.learning_rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()], fused=True
+    )
+
+
+class _FinalEvaluation(TrainerCallback):
+    """Evaluates and saves after the last step too, which need not be a multiple of `eval_steps`."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+
+class _Progress(TrainerCallback):
+    """A progress bar with an estimate, and one line per evaluation, on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True, leave=False)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if self._bar is not None and logs and "loss" in logs:
+            self._bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        if self._bar is not None and metrics:
+            names = [n for n in metrics if isinstance(metrics[n], float)]
+            shown = "  ".join(f"{name.removeprefix('eval_')} {metrics[name]:.3f}" for name in names[:6])
+            line = f"step {state.global_step}/{state.max_steps}  epoch {state.epoch or 0:.1f}  {shown}"
+            tqdm.write(line, file=sys.stderr)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Interrupt(TrainerCallback):
+    """On SIGINT or SIGTERM: finish the step, save, stop. A second one ends at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def listening(self) -> "_Interrupt":
+        """Context in which the signals are caught."""
+        return self
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.requested:
+            control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("saving after this step; once more to stop at once", file=sys.stderr)

@@ -1,0 +1,103 @@
+"""What is fitted on validation logits after training: logit adjustment, temperature, and review thresholds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from backbone.config import ClassifierConfig
+from backbone.runs import read_json, write_json
+from classifier.metrics import Floats, Ints, cross_entropy, macro_f1, micro_f1, softmax
+from tickets.errors import InputError
+
+_STRENGTHS = np.linspace(-1.0, 2.0, 31)  # of the logit adjustment; 0 leaves the logits alone
+_ALWAYS_REVIEW = 1.01  # a threshold no confidence reaches
+_FEWEST_ABOVE = 10  # tickets above a review threshold, fewer prove nothing
+
+
+@dataclass(frozen=True)
+class HeadCalibration:
+    """`offset` is added to the logits (classes), then they are divided by `temperature`; below `threshold`: review."""
+
+    offset: tuple[float, ...]
+    temperature: float
+    threshold: float
+    strength: float = 0.0
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Calibrated probabilities (rows, classes)."""
+        return softmax((logits + np.array(self.offset)) / self.temperature)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One calibration per label column, and the probability from which a tag is given."""
+
+    heads: Mapping[str, HeadCalibration]
+    tag_threshold: float = 0.5
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read what `save` wrote."""
+        record = read_json(path)
+        try:
+            heads = {
+                column: HeadCalibration(**{**head, "offset": tuple(head["offset"])})
+                for column, head in record["heads"].items()
+            }
+            return cls(heads, float(record["tag_threshold"]), record.get("fitted_on", {}))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a calibration ({error}); train the classifier again") from None
+
+
+def fit_head(logits: Floats, targets: Ints, priors: Floats, config: ClassifierConfig) -> HeadCalibration:
+    """Fit one head on validation logits (rows, classes) and class ids (rows,).
+
+    `priors` are class shares in training (classes,). The adjustment subtracts strength * log(prior), the strength
+    chosen by grid for the configured metric; the temperature minimises cross-entropy (Guo et al. 2017).
+    """
+    strength = 0.0 if config.adjustment == "none" else _best_strength(logits, targets, priors, config.adjustment)
+    offset = -strength * np.log(np.maximum(priors, 1e-9))
+    adjusted = logits + offset
+    found = minimize_scalar(
+        lambda log_t: cross_entropy(adjusted / np.exp(log_t), targets), bounds=(-3.0, 3.0), method="bounded"
+    )
+    temperature = float(np.exp(found.x))
+    threshold = _review_threshold(softmax(adjusted / temperature), targets, config.review_accuracy)
+    return HeadCalibration(tuple(float(x) for x in offset), temperature, threshold, strength)
+
+
+def fit_tag_threshold(probabilities: Floats, targets: Floats) -> float:
+    """The threshold with the best micro-F1 on validation; probabilities and 0/1 targets are (rows, tags)."""
+    grid = np.linspace(0.05, 0.95, 19)
+    scores = [micro_f1(probabilities >= threshold, targets > 0.5) for threshold in grid]
+    return float(grid[int(np.argmax(scores))])
+
+
+def _best_strength(logits: Floats, targets: Ints, priors: Floats, metric: str) -> float:
+    log_priors = np.log(np.maximum(priors, 1e-9))
+
+    def score(strength: float) -> tuple[float, float]:
+        predicted = (logits - strength * log_priors).argmax(axis=1)
+        value = float(np.mean(predicted == targets)) if metric == "accuracy" else macro_f1(predicted, targets)
+        return value, -abs(strength)  # among equals, the smallest change
+
+    return float(max(_STRENGTHS, key=score))
+
+
+def _review_threshold(probabilities: Floats, targets: Ints, wanted: float) -> float:
+    """The lowest confidence from which the more confident tickets reach the wanted accuracy."""
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    correct = (probabilities.argmax(axis=1) == targets)[order]
+    accuracy = np.cumsum(correct) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero((accuracy >= wanted) & (np.arange(1, len(order) + 1) >= min(_FEWEST_ABOVE, len(order))))
+    return float(confidence[order[enough[-1]]]) if len(enough) else _ALWAYS_REVIEW

@@ -1,0 +1,71 @@
+"""Label metrics: plain functions, arrays in, numbers out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, f1_score
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities (rows, classes) of logits (rows, classes)."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def cross_entropy(logits: Floats, targets: Ints) -> float:
+    """Mean negative log-likelihood in nats, unweighted."""
+    peak = logits.max(axis=1, keepdims=True)
+    log_total = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
+    return float(np.mean(log_total - logits[np.arange(len(targets)), targets]))
+
+
+def binary_cross_entropy(logits: Floats, targets: Floats) -> float:
+    """Mean BCE over tickets and tags, in nats."""
+    return float(np.mean(np.logaddexp(0.0, logits) - targets * logits))
+
+
+def expected_calibration_error(probabilities: Floats, targets: Ints, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over equal-width confidence bins (Guo et al. 2017)."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == targets
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(confidence[place == b].mean() - correct[place == b].mean()) * np.mean(place == b)
+        for b in range(bins)
+        if np.any(place == b)
+    ]
+    return float(np.sum(gaps))
+
+
+def macro_f1(predicted: Ints, targets: Ints) -> float:
+    """Mean F1 of the classes that occur among targets or predictions."""
+    return float(f1_score(targets, predicted, average="macro", zero_division=0))
+
+
+def micro_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> float:
+    """F1 over all (ticket, tag) decisions."""
+    hits = float((predicted & targets).sum())
+    total = float(predicted.sum() + targets.sum())
+    return 2 * hits / total if total else 0.0
+
+
+def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, macro-F1, recall by class, confusion matrix (true, predicted) and calibration error of one head."""
+    predicted = logits.argmax(axis=1)
+    matrix = confusion_matrix(targets, predicted, labels=range(len(classes)))
+    support = matrix.sum(axis=1)
+    recall = {
+        label: float(matrix[i, i] / support[i]) for i, label in enumerate(classes) if support[i]
+    }  # a class without examples has no recall
+    return {
+        "accuracy": float(np.mean(predicted == targets)),
+        "macro_f1": macro_f1(predicted, targets),
+        "recall": recall,
+        "confusion": matrix.tolist(),
+        "calibration_error": expected_calibration_error(softmax(logits), targets),
+    }

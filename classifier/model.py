@@ -1,0 +1,112 @@
+"""The trainable classifier: a Qwen2 backbone and one linear head per label column, and a head for tags."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Qwen2Model, Qwen2PreTrainedModel
+from transformers.utils import ModelOutput
+
+from tickets.labels import LabelSpace
+
+TAGS = "tags"
+_PREFIX = "head_"  # a head called `type` would collide with nn.Module.type
+
+
+@dataclass
+class ClassifierOutput(ModelOutput):
+    """Training loss and logits by column, each (batch, classes)."""
+
+    loss: Tensor | None = None
+    logits: dict[str, Tensor] | None = None
+
+
+class Heads(nn.Module):
+    """One fp32 linear layer per label column and one for tags, on the last hidden state."""
+
+    def __init__(self, hidden_size: int, space: LabelSpace) -> None:
+        super().__init__()
+        sizes = {column: len(classes) for column, classes in space.columns.items()}
+        if space.tags:
+            sizes[TAGS] = len(space.tags)
+        self.layers = nn.ModuleDict(
+            {_PREFIX + name: nn.Linear(hidden_size, n, dtype=torch.float32) for name, n in sizes.items()}
+        )
+
+    def forward(self, hidden: Tensor) -> dict[str, Tensor]:
+        """Logits by column, (batch, classes), from hidden states (batch, hidden), in fp32 whatever the autocast."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return {name.removeprefix(_PREFIX): layer(hidden.float()) for name, layer in self.layers.items()}
+
+
+class ClassifierLoss(nn.Module):
+    """Sum over heads of class-weighted cross-entropy, plus weighted BCE for tags.
+
+    Weighted cross-entropy divides by the batch size, not by the summed weights: with the latter (torch's `mean`) a
+    batch of one class would ignore its weight. Weights average 1 over training tickets, so the scale stays.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor | None], label_smoothing: float, tag_weight: float) -> None:
+        super().__init__()
+        self._columns = list(weights)
+        self._smoothing = label_smoothing
+        self._tag_weight = tag_weight
+        for i, weight in enumerate(weights.values()):
+            self.register_buffer(f"weight_{i}", weight, persistent=False)
+
+    def forward(self, logits: Mapping[str, Tensor], targets: Tensor, tag_targets: Tensor | None) -> Tensor:
+        """Scalar loss from logits by column, class ids (batch, columns) and tag indicators (batch, tags)."""
+        loss = logits[self._columns[0]].new_zeros(())
+        for i, column in enumerate(self._columns):
+            losses = functional.cross_entropy(
+                logits[column],
+                targets[:, i],
+                weight=getattr(self, f"weight_{i}"),
+                label_smoothing=self._smoothing,
+                reduction="none",
+            )
+            loss = loss + losses.mean()
+        if TAGS in logits and tag_targets is not None:
+            loss = loss + self._tag_weight * functional.binary_cross_entropy_with_logits(logits[TAGS], tag_targets)
+        return loss
+
+
+class Qwen2ForTicketLabels(Qwen2PreTrainedModel):
+    """Qwen2 without its vocabulary head; labels are read at the last token, the end of the assistant opening."""
+
+    loss: ClassifierLoss
+
+    def __init__(self, config: Any, space: LabelSpace) -> None:
+        super().__init__(config)
+        self.model = Qwen2Model(config)
+        self.heads = Heads(config.hidden_size, space)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        position_ids: Tensor | None = None,
+        targets: Tensor | None = None,
+        tag_targets: Tensor | None = None,
+    ) -> ClassifierOutput:
+        """Logits and, with targets, loss. `input_ids` and `attention_mask` are (batch, seq), padded on either side."""
+        states = self.model(
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
+        logits = self.heads(last_states(states, attention_mask))
+        loss = None if targets is None else self.loss(logits, targets, tag_targets)
+        return ClassifierOutput(loss=loss, logits=logits)
+
+
+def last_states(states: Tensor, attention_mask: Tensor) -> Tensor:
+    """The state at the last unmasked position of every row: (batch, seq, hidden) -> (batch, hidden).
+
+    Found by the mask, never by comparing ids with the padding id, which may also be an end token inside the text.
+    """
+    positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    last = (attention_mask * positions).argmax(dim=1)
+    return states[torch.arange(states.shape[0], device=states.device), last]

@@ -1,0 +1,242 @@
+"""Train the classifier adapter and heads, calibrate them on validation, and write a run folder."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from transformers import set_seed
+
+from backbone.base import load_options, lora_config, pick_device, prepare_for_training
+from backbone.batching import length_buckets, pad_left
+from backbone.config import RunConfig
+from backbone.prompts import Prompt
+from backbone.runs import disk_guard
+from backbone.stage import ADAPTER, CALIBRATION, CLASSIFIER, HEADS, LABELS, Stage, finish, open_stage, save_adapter
+from backbone.training import TrainingJob, train
+from classifier.calibration import Calibration, fit_head, fit_tag_threshold
+from classifier.metrics import Floats, binary_cross_entropy, cross_entropy, head_report, micro_f1
+from classifier.model import TAGS, ClassifierLoss, Qwen2ForTicketLabels
+from classifier.weights import class_weights, sampling_weights
+from tickets.errors import InputError
+from tickets.labels import LabelSpace
+from tickets.schema import Ticket
+
+
+@dataclass(frozen=True)
+class EncodedTickets:
+    """Prompts and targets of tickets: class ids (tickets, columns) and tag indicators (tickets, tags)."""
+
+    prompts: list[Prompt]
+    targets: np.ndarray[Any, np.dtype[np.int64]]
+    tags: np.ndarray[Any, np.dtype[np.float32]]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of every prompt."""
+        return [len(prompt.ids) for prompt in self.prompts]
+
+
+def train_classifier(config: RunConfig, init_from: Path | None = None, restart: bool = False) -> Path:
+    """Train by `config` and return the run folder, config.folder / "classifier".
+
+    Args:
+        init_from: a classifier run whose adapter, and heads where the classes are the same, are the starting point.
+    """
+    stage = open_stage(CLASSIFIER, config, restart)
+    settings = config.classifier
+    space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)
+    _warn_of_single_examples(stage.train, space)
+    training, validation = (encode_tickets(stage, part, space) for part in (stage.train, stage.validation))
+    set_seed(config.seed)  # before the model is built: heads and adapter start from it
+    model = build_model(stage, space)
+    if init_from is not None:
+        _start_from(model, init_from)
+    sample = training_sample(len(stage.train), settings.training.loss_sample, config.seed)
+    job = TrainingJob(
+        model=model,
+        lengths=training.lengths,
+        collate=partial(_collate, training, stage.encoder.pad_id),
+        evaluate=lambda: _evaluate(model, stage, space, training, validation, sample),
+        config=settings.training,
+        compute=config.base.compute,
+        seed=config.seed,
+        weights=sampling_weights(stage.train, space, settings),
+        head_parameters=lambda name: ".heads." in name,
+    )
+    result = train(job, stage.checkpoints)
+    logits = _logits(model, validation, range(len(validation.prompts)), stage)
+    calibration = _calibrate(logits, validation, stage, space)
+    rest = save_adapter(stage, model)
+    heads = {name.partition("heads.layers.")[2]: tensor for name, tensor in rest.items() if "heads.layers." in name}
+    with disk_guard(stage.partial):
+        save_file(heads, stage.partial / HEADS)
+        space.save(stage.partial / LABELS)
+        calibration.save(stage.partial / CALIBRATION)
+    after = {
+        column: head_report(_calibrated_logits(calibration, column, logits[column]), validation.targets[:, i], classes)
+        for i, (column, classes) in enumerate(space.columns.items())
+    }
+    return finish(stage, result, calibrated=after, max_length=settings.training.max_length)
+
+
+def encode_tickets(stage: Stage, tickets: Sequence[Ticket], space: LabelSpace) -> EncodedTickets:
+    """Encode tickets and look up their targets.
+
+    Raises:
+        InputError: a ticket has a label that training never saw.
+    """
+    limit = stage.config.classifier.training.max_length
+    ids = [space.label_ids(ticket) for ticket in tickets]
+    return EncodedTickets(
+        prompts=[stage.encoder.classifier_prompt(ticket, limit) for ticket in tickets],
+        targets=np.array([[row[column] for column in space.columns] for row in ids], dtype=np.int64),
+        tags=np.array([space.tag_vector(ticket) for ticket in tickets], dtype=np.float32).reshape(len(tickets), -1),
+    )
+
+
+def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
+    """The base with a fresh adapter and fresh heads."""
+    config = stage.config
+    weights = class_weights(stage.train, space, config.classifier)
+    loss = ClassifierLoss(
+        {column: None if w is None else torch.tensor(w) for column, w in weights.items()},
+        config.classifier.label_smoothing,
+        config.classifier.tag_weight,
+    )
+    device = pick_device()
+    model = Qwen2ForTicketLabels.from_pretrained(stage.base_folder, space=space, **load_options(config.base, device))
+    model.heads.float()  # the library casts what it initialises to the base's format
+    model.loss = loss.to(device)  # after loading, which builds on the meta device and would leave its buffers empty
+    prepare_for_training(model, config.base)
+    return get_peft_model(model, lora_config(config.lora, saved_modules=["heads"]))
+
+
+def training_sample(count: int, size: int, seed: int) -> list[int]:
+    """The fixed rows on which training loss is measured."""
+    rng = np.random.default_rng(seed)
+    return sorted(rng.choice(count, size=min(size, count), replace=False).tolist())
+
+
+def _collate(tickets: EncodedTickets, pad_id: int, rows: list[int]) -> dict[str, torch.Tensor]:
+    batch = pad_left([tickets.prompts[row].ids for row in rows], pad_id)
+    batch["targets"] = torch.from_numpy(tickets.targets[rows])
+    batch["tag_targets"] = torch.from_numpy(tickets.tags[rows])
+    return batch
+
+
+def _logits(model: PeftModel, tickets: EncodedTickets, rows: Sequence[int], stage: Stage) -> dict[str, Floats]:
+    """Logits by column, (rows, classes), in evaluation mode."""
+    settings = stage.config.classifier.training
+    rows = list(rows)
+    found: dict[str, list[tuple[int, Any]]] = {}
+    was_training = model.training
+    model.eval()
+    compute = stage.config.base.compute == "bf16"
+    for bucket in length_buckets([tickets.lengths[row] for row in rows], settings.batch_tokens):
+        batch = pad_left([tickets.prompts[rows[i]].ids for i in bucket], stage.encoder.pad_id)
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        with torch.no_grad(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=compute):
+            output = model(**batch)
+        for column, values in output.logits.items():
+            found.setdefault(column, []).extend(zip(bucket, values.double().cpu().numpy(), strict=True))
+    model.train(was_training)
+    return {
+        column: np.stack([value for _, value in sorted(pairs, key=lambda p: p[0])]) for column, pairs in found.items()
+    }
+
+
+def _losses(logits: dict[str, Floats], tickets: EncodedTickets, rows: Sequence[int], tag_weight: float) -> float:
+    """The training objective without class weights and smoothing."""
+    columns = [column for column in logits if column != TAGS]
+    total = sum(cross_entropy(logits[column], tickets.targets[rows, i]) for i, column in enumerate(columns))
+    if TAGS in logits:
+        total += tag_weight * binary_cross_entropy(logits[TAGS], tickets.tags[rows].astype(np.float64))
+    return total
+
+
+def _evaluate(
+    model: PeftModel,
+    stage: Stage,
+    space: LabelSpace,
+    training: EncodedTickets,
+    validation: EncodedTickets,
+    sample: list[int],
+) -> dict[str, Any]:
+    tag_weight = stage.config.classifier.tag_weight
+    everything = list(range(len(validation.prompts)))
+    logits = _logits(model, validation, everything, stage)
+    loss = _losses(logits, validation, everything, tag_weight)
+    train_loss = _losses(_logits(model, training, sample, stage), training, sample, tag_weight)
+    metrics: dict[str, Any] = {"loss": loss, "train_loss": train_loss, "ratio": loss / max(train_loss, 1e-9)}
+    for i, (column, classes) in enumerate(space.columns.items()):
+        report = head_report(logits[column], validation.targets[:, i], classes)
+        metrics[f"{column}_accuracy"] = report.pop("accuracy")
+        metrics |= {f"{column}_{name}": value for name, value in report.items()}
+    if TAGS in logits:
+        metrics["tags_micro_f1"] = micro_f1(logits[TAGS] > 0, validation.tags > 0.5)
+    return metrics
+
+
+def _calibrate(logits: dict[str, Floats], validation: EncodedTickets, stage: Stage, space: LabelSpace) -> Calibration:
+    heads = {}
+    for i, (column, classes) in enumerate(space.columns.items()):
+        counts = Counter(ticket.labels[column] for ticket in stage.train)
+        priors = np.array([counts[label] for label in classes]) / len(stage.train)
+        heads[column] = fit_head(logits[column], validation.targets[:, i], priors, stage.config.classifier)
+    threshold = 0.5
+    if TAGS in logits:
+        threshold = fit_tag_threshold(1 / (1 + np.exp(-logits[TAGS])), validation.tags.astype(np.float64))
+    return Calibration(heads, threshold, {"validation_tickets": len(stage.validation), "data": stage.data})
+
+
+def _calibrated_logits(calibration: Calibration, column: str, logits: Floats) -> Floats:
+    return np.asarray(np.log(np.maximum(calibration.heads[column].probabilities(logits), 1e-12)))
+
+
+def _start_from(model: PeftModel, run: Path) -> None:
+    """Load adapter and matching heads of an earlier run into `model`."""
+    folder = run if (run / ADAPTER).is_dir() else run / CLASSIFIER
+    try:
+        state = load_file(folder / ADAPTER / "adapter_model.safetensors")
+        heads = load_file(folder / HEADS)
+        rank = json.loads((folder / ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"--init-from {run}: not a classifier run ({error}); expected one that train-cls wrote"
+        ) from None
+    wanted = model.peft_config["default"].r
+    if rank != wanted:
+        raise InputError(f"--init-from {run}: its rank is {rank}, this run's {wanted}; use --set lora.rank={rank}")
+    try:
+        set_peft_model_state_dict(model, state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--init-from {run}: its adapter does not fit this base ({reason})") from None
+    layers = model.base_model.model.heads.modules_to_save["default"].layers
+    own = layers.state_dict()
+    fitting = {name: tensor for name, tensor in heads.items() if name in own and own[name].shape == tensor.shape}
+    layers.load_state_dict(fitting, strict=False)
+    skipped = sorted(set(own) - set(fitting))
+    if skipped:
+        print(f"--init-from: {', '.join(skipped)} start fresh, their classes differ", file=sys.stderr)
+
+
+def _warn_of_single_examples(tickets: Sequence[Ticket], space: LabelSpace) -> None:
+    for column in space.columns:
+        counts = Counter(ticket.labels[column] for ticket in tickets)
+        single = [label for label, count in counts.items() if count == 1]
+        if single:
+            print(
+                f"warning: {column}: {', '.join(map(repr, sorted(single)))} with one training ticket, expected "
+                "several; it will hardly be learnt; add tickets, or merge the label before `duet prepare`",
+                file=sys.stderr,
+            )

@@ -1,0 +1,87 @@
+"""Class weights and sampling weights from training labels."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backbone.config import ClassifierConfig
+from tickets.errors import InputError
+from tickets.labels import LabelSpace
+from tickets.schema import Ticket
+
+
+def class_weights(
+    tickets: Sequence[Ticket], space: LabelSpace, config: ClassifierConfig
+) -> dict[str, list[float] | None]:
+    """Weight of every class by column, in class order; None where no weights are wanted.
+
+    `balanced` is inverse frequency (King and Zeng 2001, as in scikit-learn); `effective` is the inverse effective
+    number (1 - beta^n) / (1 - beta) of Cui et al. 2019; a mapping gives weights outright, 1 for classes it leaves out.
+    All but explicit weights are scaled to average 1 over the training tickets: the learning rate keeps its meaning.
+    """
+    return {
+        column: _column_weights(tickets, space.columns[column], column, _scheme(config, column, space), config)
+        for column in space.columns
+    }
+
+
+def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: ClassifierConfig) -> list[float] | None:
+    """Weight of drawing every ticket so that the classes of one column come equally often; None for plain epochs.
+
+    `balanced` uses the column of which the rarest class is the smallest share.
+    """
+    if config.sampling == "none":
+        return None
+    column = config.sampling
+    if column == "balanced":
+        column = min(space.columns, key=lambda name: min(_counts(tickets, name).values()))
+    if column not in space.columns:
+        raise InputError(
+            f"classifier.sampling: found {config.sampling!r}, expected none, balanced or one of "
+            f"{', '.join(space.columns)}"
+        )
+    counts = _counts(tickets, column)
+    return [1.0 / counts[ticket.labels[column]] for ticket in tickets]
+
+
+def _scheme(config: ClassifierConfig, column: str, space: LabelSpace) -> str | Mapping[str, Any]:
+    """What `classifier.class_weights` says of one column; a mapping may be per column or of one column's classes."""
+    given = config.class_weights
+    if isinstance(given, str):
+        return given
+    unknown = [key for key in given if key not in space.columns]
+    if unknown:
+        raise InputError(
+            f"classifier.class_weights: found {unknown[0]!r}, expected label columns ({', '.join(space.columns)}), for "
+            "example {priority: {low: 2.0}}"
+        )
+    scheme = given.get(column, "none")
+    return scheme if isinstance(scheme, str | dict) else "none"
+
+
+def _column_weights(
+    tickets: Sequence[Ticket],
+    classes: Sequence[str],
+    column: str,
+    scheme: str | Mapping[str, Any],
+    config: ClassifierConfig,
+) -> list[float] | None:
+    if isinstance(scheme, Mapping):
+        unknown = [label for label in scheme if label not in classes]
+        if unknown:
+            raise InputError(
+                f"classifier.class_weights.{column}: found {unknown[0]!r}, expected one of {', '.join(classes)}"
+            )
+        return [float(scheme.get(label, 1.0)) for label in classes]
+    if scheme == "none":
+        return None
+    counts = _counts(tickets, column)
+    beta = config.effective_beta
+    sizes = counts if scheme == "balanced" else {label: (1 - beta**n) / (1 - beta) for label, n in counts.items()}
+    raw = [1.0 / sizes[label] for label in classes]
+    mean = sum(weight * counts[label] for weight, label in zip(raw, classes, strict=True)) / len(tickets)
+    return [weight / mean for weight in raw]
+
+
+def _counts(tickets: Sequence[Ticket], column: str) -> Counter[str]:
+    return Counter(ticket.labels[column] for ticket in tickets)

@@ -1,0 +1,225 @@
+"""The command line: each command is annotated options, a docstring and one call. Heavy imports live in the bodies."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from tickets.errors import DuetError
+
+app = typer.Typer(
+    name="duet",
+    help="Fine-tune a local LLM on your own helpdesk tickets: one Qwen2 base, one adapter that labels, one that "
+    "replies.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Optional[Path],  # noqa: UP045  # typer reads annotations at run time
+    typer.Option("--config", help="YAML of the experiment; the built-in mini configuration without it."),
+]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the configuration, e.g. lora.rank=64. Repeatable."
+    ),
+]
+Model = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--model", help="Run folder or model folder; the shipped mini model without it."),
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Drop an unfinished run in the folder and start over.")]
+
+
+@app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help="CSV, TSV, JSONL, JSON or Parquet file, or a Hugging Face dataset id.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("data"),
+    split: Annotated[
+        str, typer.Option("--split", help="grouped (near-duplicates on one side) or published.")
+    ] = "grouped",
+    preset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--preset", help="Column names of an export: public, zendesk or zammad; found by itself without."),
+    ] = None,
+    maps: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--map", metavar="NAME=COLUMN", help="Name a column, e.g. subject=Betreff. Repeatable."),
+    ] = None,
+    columns: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--label", metavar="COLUMN", help="Label column to keep; all that are found without. Repeatable."),
+    ] = None,
+    languages: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--language", metavar="CODE", help="Keep only this language. Repeatable."),
+    ] = None,
+    clean_escapes: Annotated[
+        bool, typer.Option("--escapes/--no-escapes", help=r"Turn literal \n into line breaks.")
+    ] = True,
+    clean_html: Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")] = True,
+    clean_quotes: Annotated[bool, typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails.")] = True,
+) -> None:
+    """Read tickets, clean them, find near-duplicates, split them and describe them.
+
+    Example: duet prepare tickets.csv --map subject=Betreff --out data
+    """
+    from backbone.base import mini_folder
+    from tickets.describe import render
+    from tickets.prepare import PrepareOptions
+    from tickets.prepare import prepare as run
+
+    options = PrepareOptions(
+        source=source,
+        out=out,
+        split=split,
+        preset=preset,
+        maps=tuple(maps or ()),
+        columns=tuple(columns) if columns else None,
+        languages=tuple(languages or ()),
+        clean_escapes=clean_escapes,
+        clean_html=clean_html,
+        clean_quotes=clean_quotes,
+        tokenizer=mini_folder() / "base" / "tokenizer.json",
+    )
+    print(render(run(options)))
+
+
+@app.command()
+def pretrain(
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--config", help="YAML recipe of the base; the recipe of the shipped mini base without it."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a small Qwen2-architecture base from scratch on tickets or a text file.
+
+    Example: duet pretrain --set source=data --set output=runs/base
+    """
+    from backbone.pretrain import load_pretrain_config
+    from backbone.pretrain import pretrain as run
+
+    print(run(load_pretrain_config(config, overrides or [])))
+
+
+@app.command("train-cls")
+def train_cls(
+    config: Config = None,
+    overrides: Overrides = None,
+    init_from: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--init-from", help="Classifier run whose adapter is the starting point."),
+    ] = None,
+    restart: Restart = False,
+) -> None:
+    """Train the classifier adapter and its heads; prints the run folder.
+
+    Example: duet train-cls --config configs/qwen2-7b.yaml --set data.path=data
+    """
+    from backbone.config import load_config
+    from classifier.train import train_classifier
+
+    print(train_classifier(load_config(config, overrides or []), init_from, restart))
+
+
+@app.command("train-gen")
+def train_gen(config: Config = None, overrides: Overrides = None, restart: Restart = False) -> None:
+    """Train the generator adapter on replies; prints the run folder.
+
+    Example: duet train-gen --config configs/qwen2-7b.yaml --set data.path=data
+    """
+    from backbone.config import load_config
+    from generator.train import train_generator
+
+    print(train_generator(load_config(config, overrides or []), restart))
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Text files with one ticket each; - for stdin.")],
+    model: Model = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per ticket and line.")] = False,
+    labels_only: Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")] = False,
+) -> None:
+    """Label tickets and answer them.
+
+    Example: duet predict ticket.txt --model runs/mini
+    """
+    from pipeline.predict import predict_files
+
+    predict_files(files, model, as_json, labels_only)
+
+
+@app.command()
+def evaluate(
+    model: Model = None,
+    data: Annotated[str, typer.Option("--data", help="Folder of `duet prepare`, or sample.")] = "sample",
+    part: Annotated[str, typer.Option("--part", help="train, validation or test.")] = "test",
+    replies: Annotated[int, typer.Option("--replies", min=0, help="How many tickets to answer for reply metrics.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Score a model beside the majority class and TF-IDF with logistic regression.
+
+    Example: duet evaluate --model runs/mini --data data --replies 64
+    """
+    import json
+
+    from eval.evaluate import evaluate as run
+    from eval.evaluate import render
+
+    result = run(model, data, part, replies)
+    print(json.dumps(result.to_dict(), indent=2) if as_json else render(result))
+
+
+@app.command()
+def check(config: Config = None, overrides: Overrides = None) -> None:
+    """Validate a run without starting it: data, labels, one batch with its loss mask, memory and disk.
+
+    Example: duet check --config configs/qwen2-7b.yaml --set data.path=data
+    """
+    from backbone.config import load_config
+    from pipeline.check import check as run
+
+    print(run(load_config(config, overrides or [])))
+
+
+_UsageError = typer.BadParameter.__base__  # click is vendored by typer; its base classes have no public name
+_ClickException = _UsageError.__base__ if _UsageError else None
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line on stderr and an exit code."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on the CPU it misses an optional kernel at every import
+    try:
+        status = app(standalone_mode=False)
+    except DuetError as error:
+        sys.exit(_fail(str(error), error.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted", 130))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more: not our failure
+        sys.exit(0)
+    except Exception as error:
+        if _ClickException is None or not isinstance(error, _ClickException):
+            raise
+        command = error.ctx.command_path if getattr(error, "ctx", None) else "duet"
+        sys.exit(_fail(f"{error.format_message()} See `{command} --help`.", 2))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

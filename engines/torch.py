@@ -1,0 +1,91 @@
+"""The reference engine: transformers and peft, on CUDA where there is one, else on the CPU."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import PeftModel
+from transformers import GenerationConfig, Qwen2ForCausalLM
+
+from backbone.base import load_options, pick_device
+from backbone.batching import length_buckets, pad_left
+from backbone.config import BaseConfig, DecodingConfig
+from tickets.errors import InputError
+
+_ENCODE_TOKENS = 8192  # padded tokens per batch
+_GENERATE_ROWS = 16
+
+
+class TorchEngine:
+    """One copy of the base; the adapter is chosen per call."""
+
+    def __init__(self, base: Path, adapters: Mapping[str, Path], config: BaseConfig, pad_id: int, end_id: int) -> None:
+        """Load the base and every adapter.
+
+        Raises:
+            InputError: an adapter does not fit the base.
+        """
+        self._pad_id, self._end_id = pad_id, end_id
+        model = Qwen2ForCausalLM.from_pretrained(base, **load_options(config, pick_device()))
+        for name, folder in adapters.items():
+            try:
+                if isinstance(model, PeftModel):
+                    model.load_adapter(str(folder), adapter_name=name)
+                else:
+                    model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
+            except (RuntimeError, ValueError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(f"{folder}: does not fit the base {base} ({reason}); train it on this base") from None
+        self._model = model.eval()
+
+    @torch.inference_mode()
+    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+        self._model.set_adapter(adapter)
+        backbone = self._model.base_model.model.model  # the Qwen2Model inside: no vocabulary logits
+        states = np.empty((len(prompts), backbone.config.hidden_size), dtype=np.float32)
+        for rows in length_buckets([len(ids) for ids in prompts], _ENCODE_TOKENS):
+            batch = self._batch([prompts[row] for row in rows])
+            hidden = backbone(**batch, use_cache=False).last_hidden_state  # left-padded: (batch, seq, hidden)
+            states[rows] = hidden[:, -1].float().cpu().numpy()
+        return states
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Sequence[int]], adapter: str, options: DecodingConfig) -> list[list[int]]:
+        """Ids written after every prompt, in order, without the end token."""
+        self._model.set_adapter(adapter)
+        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id)
+
+    def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self._model.device) for name, tensor in pad_left(prompts, self._pad_id).items()}
+
+
+def generate_ids(
+    model: Any, prompts: Sequence[Sequence[int]], options: DecodingConfig, pad_id: int, end_id: int
+) -> list[list[int]]:
+    """Generate with a causal model, batches of similar prompt length; the result is in prompt order."""
+    torch.manual_seed(options.seed)
+    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if options.temperature > 0:
+        sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
+    config = GenerationConfig(
+        max_new_tokens=options.max_new_tokens,
+        repetition_penalty=options.repetition_penalty,
+        eos_token_id=[end_id, pad_id],
+        pad_token_id=pad_id,
+        **sampling,
+    )
+    written: list[list[int]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+    for start in range(0, len(order), _GENERATE_ROWS):
+        rows = order[start : start + _GENERATE_ROWS]
+        batch = pad_left([prompts[row] for row in rows], pad_id)
+        ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
+        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        for row, sequence in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
+            ends = [i for i, token in enumerate(sequence) if token in (end_id, pad_id)]
+            written[row] = sequence[: ends[0]] if ends else sequence
+    return written

@@ -1,0 +1,131 @@
+"""Evaluate a model beside the reference systems and print one table."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from backbone.dataset import load_part, resolve_data
+from classifier.metrics import micro_f1
+from eval.faithfulness import own_facts_kept
+from eval.labels import ColumnScores, score_column, true_labels
+from eval.references import majority, tfidf_regression
+from generator.rouge import rouge_l
+from pipeline.two_stage import TwoStage, load_two_stage
+from tickets.errors import InputError
+from tickets.schema import Answer, Ticket
+
+OURS = "two-stage"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores by column and system; of our system also tags, replies and the share for review."""
+
+    tickets: int
+    columns: Mapping[str, Mapping[str, ColumnScores]]
+    tags_micro_f1: float | None
+    review_share: float
+    replies: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def evaluate(model: Path | None, data: str, part: str, replies: int) -> Evaluation:
+    """Score a model, the majority class and TF-IDF on a part of prepared tickets.
+
+    Args:
+        replies: how many tickets to answer for reply metrics; 0 for none.
+    """
+    folder = resolve_data(data)
+    system = load_two_stage(model, labels_only=replies == 0)
+    columns = list(system.classifier.space.columns)
+    train, test = load_part(folder, "train"), _labelled(load_part(folder, part), columns)
+    answers = system.answer(test, labels_only=True)
+    systems: dict[str, Sequence[Mapping[str, str]]] = {
+        "majority class": majority(train, test, columns),
+        "TF-IDF + logistic regression": _announced(
+            "TF-IDF + logistic regression", tfidf_regression, train, test, columns
+        ),
+        OURS: [answer.prediction.labels for answer in answers],
+    }
+    scores = {
+        column: {
+            name: score_column(true_labels(test, column), [labels[column] for labels in predicted])
+            for name, predicted in systems.items()
+        }
+        for column in columns
+    }
+    return Evaluation(
+        tickets=len(test),
+        columns=scores,
+        tags_micro_f1=_tags_score(system, test, answers),
+        review_share=sum(answer.needs_review for answer in answers) / len(answers),
+        replies=_reply_scores(system, [ticket for ticket in test if ticket.reply][:replies]),
+    )
+
+
+def render(evaluation: Evaluation) -> str:
+    """A table for a terminal of 80 columns."""
+    lines = [f"{evaluation.tickets} tickets; 95 % bootstrap intervals in brackets", ""]
+    for column, systems in evaluation.columns.items():
+        lines.append(f"{column:<30} {'accuracy':<22} {'macro-F1':<22}".rstrip())
+        lines += [
+            f"  {name:<28} {scores.accuracy!s:<22} {scores.macro_f1!s:<22}".rstrip() for name, scores in systems.items()
+        ]
+        rarest = min(systems[OURS].recall, key=lambda label: systems[OURS].recall[label].value)
+        lines += [f"  weakest class of ours: {rarest}, recall {systems[OURS].recall[rarest]}", ""]
+    if evaluation.tags_micro_f1 is not None:
+        lines.append(f"tags micro-F1                  {evaluation.tags_micro_f1:.3f}")
+    lines.append(f"sent to a person               {evaluation.review_share:.0%}")
+    lines += [f"{name:<30} {value:.3f}" for name, value in evaluation.replies.items()]
+    return "\n".join(lines)
+
+
+def _labelled(tickets: Sequence[Ticket], columns: Sequence[str]) -> list[Ticket]:
+    found = [ticket for ticket in tickets if all(column in ticket.labels for column in columns)]
+    if not found:
+        raise InputError(
+            f"no test ticket has the labels {', '.join(columns)} of this model; expected tickets with them"
+        )
+    return found
+
+
+def _announced(
+    name: str,
+    system: Callable[[Sequence[Ticket], Sequence[Ticket], Sequence[str]], list[dict[str, str]]],
+    train: Sequence[Ticket],
+    test: Sequence[Ticket],
+    columns: Sequence[str],
+) -> list[dict[str, str]]:
+    print(f"fitting {name} on {len(train):,} tickets", file=sys.stderr)
+    return system(train, test, columns)
+
+
+def _tags_score(system: TwoStage, tickets: Sequence[Ticket], answers: Sequence[Answer]) -> float | None:
+    import numpy as np
+
+    tags = system.classifier.space.tags
+    if not tags:
+        return None
+    given = np.array([[tag in answer.prediction.tags for tag in tags] for answer in answers])
+    true = np.array([[tag in ticket.tags for tag in tags] for ticket in tickets])
+    return micro_f1(given, true)
+
+
+def _reply_scores(system: TwoStage, tickets: Sequence[Ticket]) -> dict[str, float]:
+    """ROUGE-L and kept facts of generated replies; nothing without a generator."""
+    if system.generator is None or not tickets:
+        return {}
+    from tqdm import tqdm
+
+    replies: list[str] = []
+    for start in tqdm(range(0, len(tickets), 16), unit="batch", desc="replies", leave=False):
+        replies += [answer.reply or "" for answer in system.answer(tickets[start : start + 16])]
+    return {
+        f"reply ROUGE-L ({len(replies)})": rouge_l(replies, [ticket.reply for ticket in tickets]),
+        **own_facts_kept(tickets, replies),
+    }

@@ -1,0 +1,33 @@
+"""Reference systems that every classifier must beat: the majority class, and TF-IDF with logistic regression."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_union
+
+from tickets.schema import Ticket
+
+
+def majority(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[str]) -> list[dict[str, str]]:
+    """The most frequent training label of every column, for every ticket."""
+    common = {column: Counter(t.labels[column] for t in train).most_common(1)[0][0] for column in columns}
+    return [common] * len(test)
+
+
+def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[str]) -> list[dict[str, str]]:
+    """TF-IDF of words (1-2) and characters (3-5), class-balanced logistic regression per column."""
+    vectorizer = make_union(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2),
+    )
+    features = vectorizer.fit_transform([ticket.text for ticket in train])
+    test_features = vectorizer.transform([ticket.text for ticket in test])
+    rows: list[dict[str, str]] = [{} for _ in test]
+    for column in columns:
+        model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000)
+        model.fit(features, [ticket.labels[column] for ticket in train])
+        for row, label in zip(rows, model.predict(test_features), strict=True):
+            row[column] = str(label)
+    return rows

@@ -1,0 +1,39 @@
+"""Replies of a trained generator, written by an engine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from backbone.config import DecodingConfig, RunConfig
+from backbone.prompts import Prompt, PromptEncoder
+from backbone.stage import GENERATOR
+from engines.base import Engine
+from tickets.schema import Ticket
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator: everything but the language model, which an engine runs."""
+
+    encoder: PromptEncoder
+    decoding: DecodingConfig
+    columns: tuple[str, ...]
+    max_length: int
+
+    @classmethod
+    def load(cls, encoder: PromptEncoder, config: RunConfig) -> "Generator":
+        """As the run was configured."""
+        return cls(encoder, config.decoding, config.classifier.columns, config.generator.training.max_length)
+
+    def prompts(self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]]) -> list[Prompt]:
+        """Encoded prompts, each carrying its ticket's labels, with half of the length kept for the reply."""
+        limit = max(self.max_length // 2, self.max_length - self.decoding.max_new_tokens)
+        return [
+            self.encoder.generator_prompt(ticket, {c: given[c] for c in self.columns if c in given}, limit)
+            for ticket, given in zip(tickets, labels, strict=True)
+        ]
+
+    def write(self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]], engine: Engine) -> list[str]:
+        """One reply per ticket."""
+        prompts = self.prompts(tickets, labels)
+        written = engine.generate([prompt.ids for prompt in prompts], GENERATOR, self.decoding)
+        return [self.encoder.decode(ids).strip() for ids in written]

@@ -1,0 +1,117 @@
+"""Tiny Qwen2 models built in the test process, and small sets of the built-in tickets."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from backbone.config import RunConfig, load_config
+from backbone.dataset import load_part, resolve_data
+from backbone.pretrain import train_tokenizer
+from backbone.prompts import PromptEncoder
+from tickets.schema import Ticket, write_tickets
+
+torch.set_num_threads(2)
+SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied: bool = True) -> Path:
+    """A random Qwen2 of two layers, with its own small tokenizer or a copy of a real one."""
+    folder.mkdir(parents=True)
+    if tokenizer is None:
+        texts = [ticket.text + "\n" + ticket.reply for ticket in load_part(resolve_data("sample"), "train", 200)]
+        train_tokenizer(texts, 600, folder)
+    else:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (folder / name).write_bytes((tokenizer / name).read_bytes())
+    encoder = PromptEncoder(folder, "")
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=encoder.vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=tied,
+        bos_token_id=None,
+        eos_token_id=encoder.end_id,
+        pad_token_id=encoder.pad_id,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer() -> Path:
+    folder = SHARED / "tokenizer" / "qwen2"
+    if not folder.is_dir():
+        pytest.skip("the real Qwen2 tokenizer is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer_base(tmp_path_factory: pytest.TempPathFactory, real_tokenizer: Path) -> Path:
+    """Two layers with the module names of Qwen2-7B and its tokenizer of 151,646 tokens, untied."""
+    return build_base(tmp_path_factory.mktemp("base") / "qwen2", real_tokenizer, tied=False)
+
+
+@pytest.fixture(scope="session")
+def tickets() -> list[Ticket]:
+    return load_part(resolve_data("sample"), "train", 160)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory, tickets: list[Ticket]) -> Path:
+    """80 training, 24 validation and 16 test tickets, every validation label seen in training."""
+    folder = tmp_path_factory.mktemp("data")
+    train = tickets[:80]
+    seen = {column: {t.labels[column] for t in train} for column in ("type", "queue", "priority")}
+    rest = [t for t in tickets[80:] if all(t.labels[column] in seen[column] for column in seen)]
+    for name, part in {"train": train, "validation": rest[:24], "test": rest[24:40]}.items():
+        write_tickets(folder / f"{name}.jsonl", part)
+    return folder
+
+
+MakeConfig = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def make_config(tiny_base: Path, small_data: Path, tmp_path: Path) -> MakeConfig:
+    """A two-evaluation run on the tiny base in fp32; keyword arguments are dotted keys with `__` for dots."""
+
+    def make(**overrides: object) -> RunConfig:
+        values: dict[str, object] = {
+            "base__path": tiny_base,
+            "base__compute": "fp32",
+            "data__path": small_data,
+            "output": tmp_path / "run",
+            "lora__rank": 4,
+            "lora__dropout": 0.1,
+            "decoding__max_new_tokens": 8,
+            "generator__rouge_sample": 2,
+        }
+        for stage in ("classifier", "generator"):
+            values |= {
+                f"{stage}__training__max_steps": 6,
+                f"{stage}__training__evaluations_per_epoch": 2,
+                f"{stage}__training__batch_tickets": 8,
+                f"{stage}__training__loss_sample": 16,
+                f"{stage}__training__patience": 50,
+            }
+        values |= overrides
+        return load_config(None, [f"{key.replace('__', '.')}={value}" for key, value in values.items()])
+
+    return make

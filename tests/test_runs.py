@@ -1,0 +1,266 @@
+"""Whole training runs on a tiny base: what they write, resuming, and refusing."""
+
+import errno
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from backbone.base import find_base, identify
+from backbone.config import RunConfig
+from backbone.runs import publish, verify
+from classifier.train import train_classifier
+from generator.train import train_generator
+from pipeline.model_folder import open_model
+from pipeline.two_stage import load_two_stage
+from tickets.errors import InputError, WorkError
+from tickets.schema import Ticket
+
+MakeConfig = Callable[..., RunConfig]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found = load_file(folder / "adapter" / "adapter_model.safetensors")
+    if (folder / "heads.safetensors").is_file():
+        found |= load_file(folder / "heads.safetensors")
+    return found
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_two_stage_run_end_to_end(make_config: MakeConfig, tickets: list[Ticket]) -> None:
+    config = make_config()
+    classifier, generator = train_classifier(config), train_generator(config)
+    for folder in (classifier, generator):
+        verify(folder)
+        assert not folder.with_name(folder.name + ".partial").exists()
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        assert {"eval_loss", "eval_train_loss", "eval_ratio"} <= set(record["best"])
+        assert record["loss_ratio"] == pytest.approx(record["best"]["eval_loss"] / record["best"]["eval_train_loss"])
+        history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        losses = [row["eval_loss"] for row in history if "eval_loss" in row]
+        assert record["best"]["eval_loss"] == min(losses)
+    best = json.loads((classifier / "run.json").read_text(encoding="utf-8"))["best"]
+    for column in ("type", "queue", "priority"):
+        for name in ("accuracy", "macro_f1", "recall", "confusion", "calibration_error"):
+            assert f"eval_{column}_{name}" in best
+    assert "rouge_l" in json.loads((generator / "run.json").read_text(encoding="utf-8"))["generated"]
+
+    system = load_two_stage(config.folder)
+    answers = system.answer(tickets[:5])
+    for answer in answers:
+        assert set(answer.prediction.labels) == {"type", "queue", "priority"}
+        assert all(sum(p.values()) == pytest.approx(1) for p in answer.prediction.probabilities.values())
+        assert answer.reply is not None
+    reordered = system.answer(list(reversed(tickets[:5])), labels_only=True)
+    assert [a.prediction.labels for a in reversed(reordered)] == [a.prediction.labels for a in answers]
+    one = [system.answer([ticket], labels_only=True)[0].prediction for ticket in tickets[:5]]
+    for alone, answer in zip(one, answers, strict=True):
+        for column, confidence in alone.confidence.items():
+            assert confidence == pytest.approx(answer.prediction.confidence[column], abs=1e-5)
+    assert all(answer.reply is None for answer in load_two_stage(classifier).answer(tickets[:2]))
+    with pytest.raises(InputError, match="no classifier"):
+        load_two_stage(generator)
+
+
+def test_inference_sees_the_states_that_training_saw(make_config: MakeConfig, tickets: list[Ticket]) -> None:
+    """The classifier is trained without, and run with, a vocabulary head: labels and logits must be the same."""
+    config = make_config()
+    folder = train_classifier(config)
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    system = load_two_stage(config.folder)
+    validation = [
+        Ticket(**{**json.loads(line), "tags": ()})
+        for line in (Path(config.data.path) / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    answers = system.answer(validation, labels_only=True)
+    accuracy = np.mean(
+        [a.prediction.labels["type"] == t.labels["type"] for a, t in zip(answers, validation, strict=True)]
+    )
+    assert accuracy == pytest.approx(record["calibrated"]["type"]["accuracy"])
+
+
+@pytest.mark.parametrize("train", [train_classifier, train_generator])
+def test_an_interrupted_run_ends_with_the_same_weights(make_config: MakeConfig, train: Any, tmp_path: Path) -> None:
+    whole = train(make_config(output=tmp_path / "whole"))
+    config = make_config(output=tmp_path / "parts")
+    with pytest.raises(WorkError, match="interrupted at step"), _signal_after(3):
+        train(config)
+    assert not (config.folder / whole.name).exists()
+    assert equal(weights(whole), weights(train(config)))
+
+
+class _signal_after:
+    """Sends SIGINT to this process after so many optimiser steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+        self._step = torch.optim.AdamW.step
+
+    def __enter__(self) -> None:
+        def step(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            result = self._step(optimizer, *args, **kwargs)
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+            return result
+
+        torch.optim.AdamW.step = step  # type: ignore[method-assign]
+
+    def __exit__(self, *exception: object) -> None:
+        torch.optim.AdamW.step = self._step  # type: ignore[method-assign]
+
+
+def test_an_unfinished_run_with_other_settings_is_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(WorkError), _signal_after(2):
+        train_classifier(make_config())
+    changed = make_config(lora__rank=2)
+    with pytest.raises(InputError, match=r"lora\.rank"):
+        train_classifier(changed)
+    with pytest.raises(InputError, match="unfinished"):
+        open_model(changed.folder)
+    train_classifier(changed, restart=True)
+
+
+def test_a_full_disk_loses_nothing(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config()
+    finished = train_classifier(config)
+    before = weights(finished)
+    save, calls = torch.save, 0
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(WorkError, match="disk is full"):
+        train_classifier(config)
+    verify(finished)
+    assert equal(weights(finished), before)
+    monkeypatch.undo()
+    assert equal(weights(train_classifier(config)), before)
+
+
+def test_same_seed_same_weights_and_another_seed_others(make_config: MakeConfig, tmp_path: Path) -> None:
+    first = weights(train_classifier(make_config(output=tmp_path / "a")))
+    again = weights(train_classifier(make_config(output=tmp_path / "b")))
+    other = weights(train_classifier(make_config(output=tmp_path / "c", seed=7)))
+    assert equal(first, again)
+    assert not equal(first, other)
+
+
+def test_init_from_starts_from_an_adapter(make_config: MakeConfig, tmp_path: Path) -> None:
+    first = train_classifier(make_config(output=tmp_path / "first"))
+    rates = {"classifier__training__learning_rate": 1e-12, "classifier__training__weight_decay": 0}
+    second = train_classifier(make_config(output=tmp_path / "second", **rates), init_from=first)
+    for name, tensor in weights(first).items():
+        assert torch.allclose(tensor, weights(second)[name], atol=1e-6), name
+    with pytest.raises(InputError, match="rank is 4"):
+        train_classifier(make_config(output=tmp_path / "third", lora__rank=8), init_from=first)
+    with pytest.raises(InputError, match="not a classifier run"):
+        train_classifier(make_config(output=tmp_path / "fourth"), init_from=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"classifier__sampling": "priority", "classifier__class_weights": "none"},
+        {"classifier__class_weights": "effective", "classifier__label_smoothing": 0.1},
+        {"classifier__class_weights": "{priority: {low: 2.0}}", "classifier__adjustment": "macro_f1"},
+        {"classifier__columns": "[priority]", "classifier__max_tags": 0},
+    ],
+)
+def test_every_lever_trains(make_config: MakeConfig, options: dict[str, Any]) -> None:
+    config = make_config(classifier__training__max_steps=2, **options)
+    train_classifier(config)
+    assert load_two_stage(config.folder, labels_only=True).classifier.space.columns
+
+
+def test_training_lowers_the_loss(make_config: MakeConfig) -> None:
+    config = make_config(
+        classifier__training__max_steps=-1,
+        classifier__training__epochs=12,
+        classifier__training__learning_rate=5e-3,
+        classifier__class_weights="none",
+    )
+    folder = train_classifier(config)
+    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    losses = [row["eval_train_loss"] for row in history if "eval_train_loss" in row]
+    assert min(losses) < losses[0] * 0.9
+
+
+def test_a_damaged_or_foreign_model_is_refused_by_name(
+    make_config: MakeConfig, tmp_path: Path, tiny_base: Path
+) -> None:
+    config = make_config(classifier__training__max_steps=1)
+    folder = train_classifier(config)
+    heads = folder / "heads.safetensors"
+    content = heads.read_bytes()
+    heads.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"heads\.safetensors: damaged"):
+        load_two_stage(config.folder)
+    heads.unlink()
+    with pytest.raises(InputError, match=r"heads\.safetensors: missing"):
+        load_two_stage(config.folder)
+    heads.write_bytes(content)
+    load_two_stage(config.folder)
+    for path, word in ((tmp_path / "nothing", "no such folder"), (tmp_path, "not a model"), (tiny_base, "not a model")):
+        with pytest.raises(InputError, match=word):
+            open_model(path)
+
+
+def test_a_run_of_another_base_is_refused(make_config: MakeConfig, tmp_path: Path, tiny_base: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    for path in tiny_base.iterdir():
+        (base / path.name).write_bytes(path.read_bytes())
+    config = make_config(base__path=base, classifier__training__max_steps=1)
+    train_classifier(config)
+    content = (base / "model.safetensors").read_bytes()
+    (base / "model.safetensors").write_bytes(content[:-8] + bytes(8))
+    with pytest.raises(InputError, match="trained on another base"):
+        open_model(config.folder)
+    (base / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"no tokenizer\.json"):
+        open_model(config.folder)
+
+
+def test_other_architectures_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    with pytest.raises(InputError, match="'llama'; supported are Qwen2"):
+        find_base(str(tmp_path))
+    with pytest.raises(InputError, match="neither a folder nor to be had from the hub"):
+        find_base("nobody/nothing")
+    with pytest.raises(InputError, match="no such folder"):
+        find_base("/nowhere/at/all")
+
+
+def test_publish_replaces_a_folder_whole(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        partial = tmp_path / "run.partial"
+        partial.mkdir()
+        (partial / "file").write_text(text, encoding="utf-8")
+        publish(partial, tmp_path / "run")
+    assert (tmp_path / "run" / "file").read_text(encoding="utf-8") == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_fingerprint_sees_weights_and_tokenizer(tiny_base: Path, tmp_path: Path) -> None:
+    first = identify(tiny_base, "x")
+    for path in tiny_base.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert identify(tmp_path, "x") == first
+    (tmp_path / "tokenizer.json").write_bytes((tmp_path / "tokenizer.json").read_bytes() + b" ")
+    assert identify(tmp_path, "x") != first

@@ -1,0 +1,115 @@
+"""What a ticket is, what is predicted of it and what is answered: the data that moves between packages."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tickets.errors import InputError
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One helpdesk ticket; labels are strings by column name, `reply` is the agent's answer where known."""
+
+    id: str
+    subject: str
+    body: str
+    language: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    reply: str = ""
+
+    @property
+    def text(self) -> str:
+        """Subject and body as one string, as near-duplicates and TF-IDF see them."""
+        return f"{self.subject}\n{self.body}" if self.subject else self.body
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Labels by column, calibrated probability of every class by column, and tags with their probability."""
+
+    labels: Mapping[str, str]
+    probabilities: Mapping[str, Mapping[str, float]]
+    tags: Mapping[str, float]
+
+    @property
+    def confidence(self) -> dict[str, float]:
+        """Probability of the predicted class, by column."""
+        return {column: self.probabilities[column][label] for column, label in self.labels.items()}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the system says to one ticket. `reply` is None where none was asked for; timings are seconds."""
+
+    ticket_id: str
+    prediction: Prediction
+    reply: str | None
+    needs_review: bool
+    truncated: bool
+    timings: Mapping[str, float]
+
+
+def ticket_to_json(ticket: Ticket) -> str:
+    """One line of JSON, the format of train / validation / test files."""
+    record = {**vars(ticket), "labels": dict(ticket.labels)}  # asdict copies deeply, four times as slow
+    return json.dumps(record, ensure_ascii=False)
+
+
+def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
+    """Build a ticket from one decoded JSON line; `where` names it in the error."""
+    try:
+        return Ticket(
+            id=str(record["id"]),
+            subject=str(record["subject"]),
+            body=str(record["body"]),
+            language=str(record.get("language", "")),
+            labels={str(column): str(label) for column, label in dict(record.get("labels") or {}).items()},
+            tags=tuple(str(tag) for tag in record.get("tags") or ()),
+            reply=str(record.get("reply") or ""),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{where}: not a prepared ticket ({type(error).__name__}: {error}); expected an object with id, subject, "
+            "body, labels, tags and reply; run `duet prepare` on the source first"
+        ) from None
+
+
+def read_tickets(path: Path) -> list[Ticket]:
+    """Read a prepared JSONL file, the inverse of `write_tickets`."""
+    return list(iter_tickets(path))
+
+
+def iter_tickets(path: Path) -> Iterator[Ticket]:
+    """Stream a prepared JSONL file, one ticket at a time."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield ticket_from_record(_decode(line, f"{path}:{number}"), f"{path}:{number}")
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(
+            f"{path}: no such file; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; expected prepared tickets; run `duet prepare` first") from None
+
+
+def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:
+    """Write tickets as JSONL, one per line, UTF-8."""
+    with path.open("w", encoding="utf-8", newline="\n") as out:
+        for ticket in tickets:
+            out.write(ticket_to_json(ticket) + "\n")
+
+
+def _decode(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not JSON ({error.msg}); expected one ticket per line; run `duet prepare`") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: found {type(record).__name__}, expected an object; run `duet prepare`")
+    return record
