@@ -54,7 +54,7 @@ def prepare(
     ] = None,
     columns: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--label", metavar="COLUMN", help="Label column to keep; all that are found without. Repeatable."),
+        typer.Option("--columns", metavar="NAME", help="Label column to keep; all that are found without. Repeatable."),
     ] = None,
     languages: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -65,6 +65,10 @@ def prepare(
     ] = True,
     clean_html: Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")] = True,
     clean_quotes: Annotated[bool, typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails.")] = True,
+    tokenizer: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--tokenizer", help="tokenizer.json to count tokens with; the mini model's without."),
+    ] = None,
 ) -> None:
     """Read tickets, clean them, find near-duplicates, split them and describe them.
 
@@ -86,7 +90,7 @@ def prepare(
         clean_escapes=clean_escapes,
         clean_html=clean_html,
         clean_quotes=clean_quotes,
-        tokenizer=mini_folder() / "base" / "tokenizer.json",
+        tokenizer=tokenizer or mini_folder() / "base" / "tokenizer.json",
     )
     print(render(run(options)))
 
@@ -98,6 +102,7 @@ def pretrain(
         typer.Option("--config", help="YAML recipe of the base; the recipe of the shipped mini base without it."),
     ] = None,
     overrides: Overrides = None,
+    restart: Restart = False,
 ) -> None:
     """Train a small Qwen2-architecture base from scratch on tickets or a text file.
 
@@ -106,7 +111,7 @@ def pretrain(
     from backbone.pretrain import load_pretrain_config
     from backbone.pretrain import pretrain as run
 
-    print(run(load_pretrain_config(config, overrides or [])))
+    print(run(load_pretrain_config(config, overrides or []), restart))
 
 
 @app.command("train-cls")

@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
+from backbone.base import find_base
 from backbone.batching import IGNORE, length_buckets
 from backbone.config import SAMPLE, PromptConfig, TrainingConfig
 from backbone.dataset import data_fingerprint, load_part, resolve_data
-from backbone.prompts import END, END_OF_TEXT, START, PromptEncoder
-from backbone.runs import disk_guard, partial_folder, publish, run_record, write_json
+from backbone.prompts import END, END_OF_TEXT, START, TOKENIZER_FILES, PromptEncoder
+from backbone.runs import disk_guard, open_partial, publish, run_record, write_json
 from backbone.training import TrainingJob, train
 from tickets.errors import InputError
 from tickets.schema import Ticket
@@ -46,6 +47,7 @@ class PretrainConfig(BaseModel):
 
     source: str = Field(SAMPLE, description="prepared folder, `sample`, or a plain text file (documents by blank line)")
     output: str = "runs/base"
+    init_from: str | None = Field(None, description="base to go on from, with its tokenizer and shape; `mini` is one")
     seed: int = 42
     vocabulary: int = Field(7000, ge=300, description="tokens of the byte-level BPE, special tokens included")
     hidden_size: int = Field(256, ge=256, multiple_of=256)
@@ -64,7 +66,7 @@ class PretrainConfig(BaseModel):
 
 @dataclass(frozen=True)
 class _Documents:
-    """Token ids of every document and, for chats, where the loss starts to matter (0: everywhere)."""
+    """Token ids of every document."""
 
     train: list[list[int]]
     validation: list[list[int]]
@@ -86,29 +88,27 @@ def load_pretrain_config(path: Path | None, overrides: Sequence[str]) -> Pretrai
         raise InputError(f"pretrain recipe: key {key!r}: {first['msg']}; valid keys: {valid}") from None
 
 
-def pretrain(config: PretrainConfig) -> Path:
-    """Train tokenizer and model and write the base folder.
+def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
+    """Train tokenizer and model and write the base folder, going on with an unfinished run of the same recipe.
 
     Returns:
         The folder, config.output.
     """
     folder = Path(config.output)
-    partial = partial_folder(folder)
-    partial.mkdir(parents=True, exist_ok=True)
     texts = _texts(config)
-    if not (partial / "tokenizer.json").is_file():
-        print(f"training a tokenizer of {config.vocabulary} tokens", file=sys.stderr)
-        train_tokenizer(list(_plain_texts(texts.train)), config.vocabulary, partial)
+    partial = open_partial(folder, {"config": config.model_dump(mode="json"), "data": texts.fingerprint}, restart)
+    start = find_base(config.init_from) if config.init_from else None
+    _provide_tokenizer(config, start, texts, partial)
     encoder = PromptEncoder(partial, config.prompt.instruction)
+    limit = config.training.max_length
     documents = _Documents(
-        [_encode(encoder, text, config.training.max_length) for text in texts.train],
-        [_encode(encoder, text, config.training.max_length) for text in texts.validation],
+        [_encode(encoder, text, limit) for text in texts.train], [_encode(encoder, t, limit) for t in texts.validation]
     )
     set_seed(config.seed)
-    model = Qwen2ForCausalLM(_model_config(config, encoder))
+    model = _model(config, start, encoder)
     print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters, "
-        f"{sum(map(len, documents.train)):,} training tokens in {len(documents.train):,} documents",
+        f"{model.num_parameters():,} parameters, {sum(map(len, documents.train)):,} training tokens in "
+        f"{len(documents.train):,} documents",
         file=sys.stderr,
     )
     job = TrainingJob(
@@ -129,6 +129,22 @@ def pretrain(config: PretrainConfig) -> Path:
         shutil.rmtree(partial / "checkpoints", ignore_errors=True)
     publish(partial, folder)
     return folder
+
+
+def _provide_tokenizer(config: PretrainConfig, start: Path | None, texts: "_Texts", partial: Path) -> None:
+    """Copy the starting base's tokenizer, or train one unless an interrupted run already did."""
+    if start is not None:
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(start / name, partial / name)
+    elif not (partial / "tokenizer_config.json").is_file():
+        print(f"training a tokenizer of {config.vocabulary} tokens", file=sys.stderr)
+        train_tokenizer(list(_plain_texts(texts.train)), config.vocabulary, partial)
+
+
+def _model(config: PretrainConfig, start: Path | None, encoder: PromptEncoder) -> Qwen2ForCausalLM:
+    if start is not None:
+        return Qwen2ForCausalLM.from_pretrained(start, dtype=torch.float32)
+    return Qwen2ForCausalLM(_model_config(config, encoder))
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int, folder: Path) -> None:

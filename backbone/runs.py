@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ from tickets.errors import InputError, WorkError
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
+_PLAN = "plan.json"
 _PACKAGES = ("ticket-duet", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
 
 
@@ -42,9 +44,33 @@ def disk_guard(folder: Path) -> Iterator[None]:
         ) from None
 
 
+def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -> Path:
+    """The unfinished sibling of `folder`, new or to be continued; `plan` (plain JSON values) is what it will do.
+
+    Raises:
+        InputError: an unfinished run of another plan is there.
+    """
+    partial = partial_folder(folder)
+    if restart:
+        shutil.rmtree(partial, ignore_errors=True)
+    if (partial / _PLAN).is_file():
+        differing = _differences(read_json(partial / _PLAN), plan)
+        if differing:
+            raise InputError(
+                f"{partial}: an unfinished run with other {', '.join(differing[:5])}; go on with its settings "
+                f"({partial / _PLAN}), choose another output, or start over with --restart"
+            )
+        print(f"found an unfinished run in {partial}", file=sys.stderr)
+    with disk_guard(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+        write_json(partial / _PLAN, plan)
+    return partial
+
+
 def publish(partial: Path, folder: Path) -> None:
     """Add the manifest and rename `partial` to `folder`; a reader sees the old folder or the new one."""
     with disk_guard(partial):
+        (partial / _PLAN).unlink(missing_ok=True)
         sums = {name: _sha256(partial / name) for name in _files(partial)}
         write_json(partial / MANIFEST, {"files": sums})
         for name in [*sums, MANIFEST]:
@@ -107,6 +133,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"{path}: found {type(record).__name__}, expected an object; train again")
     return record
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ."""
+    found = []
+    for key in sorted(set(old) | set(new)):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}".removeprefix("config."))
+    return found
 
 
 def _files(folder: Path) -> list[str]:

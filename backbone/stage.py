@@ -1,7 +1,7 @@
 """What every training stage does around the loop: open its run folder, find base and data, save and publish."""
 
+import json
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,7 @@ from backbone.base import BaseIdentity, find_base, identify
 from backbone.config import RunConfig, dump_config
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
-from backbone.runs import disk_guard, partial_folder, publish, read_json, run_record, write_json
-from tickets.errors import InputError
+from backbone.runs import disk_guard, open_partial, publish, run_record, write_json
 from tickets.schema import Ticket
 
 if TYPE_CHECKING:
@@ -61,25 +60,12 @@ def open_stage(name: str, config: RunConfig, restart: bool = False) -> Stage:
         InputError: something is missing, or an unfinished run there has another configuration or other data.
     """
     folder = config.folder / name
-    partial = partial_folder(folder)
     base_folder = find_base(config.base.path, config.base.revision)
     base = identify(base_folder, config.base.path, config.base.revision)
     data_folder = resolve_data(config.data.path)
     data = data_fingerprint(data_folder)
     plan = {"config": yaml.safe_load(dump_config(config)), "data": data, "base": base.fingerprint}
-    if restart:
-        shutil.rmtree(partial, ignore_errors=True)
-    if (partial / "plan.json").is_file():
-        differing = _differences(read_json(partial / "plan.json"), plan)
-        if differing:
-            raise InputError(
-                f"{partial}: an unfinished run with other {', '.join(differing[:5])}; go on with its settings "
-                f"({partial}/plan.json), choose another --set output=..., or start over with --restart"
-            )
-        print(f"found an unfinished run in {partial}", file=sys.stderr)
-    with disk_guard(partial):
-        partial.mkdir(parents=True, exist_ok=True)
-        write_json(partial / "plan.json", plan)
+    partial = open_partial(folder, plan, restart)
     return Stage(
         name=name,
         config=config,
@@ -135,24 +121,9 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
         )
         write_json(partial / RUN, record)
         shutil.rmtree(stage.checkpoints, ignore_errors=True)
-        (partial / "plan.json").unlink()
     publish(partial, stage.folder)
     return stage.folder
 
 
 def _json_line(record: dict[str, Any]) -> str:
-    import json
-
     return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ."""
-    found = []
-    for key in sorted(set(old) | set(new)):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key}".removeprefix("config."))
-    return found

@@ -2,7 +2,7 @@
 
     python bench/results.py --source ../shared/data/tickets.csv --out runs/results
 
-For each split: prepare, pretrain a mini base on the training split's own text, train the classifier with balanced class
+For each split: prepare, pretrain the mini base further on the training split, train the classifier with balanced class
 weights and without, train the generator, evaluate. Finished steps are kept, so it can be interrupted and run again.
 """
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--source", default="../shared/data/tickets.csv")
     parser.add_argument("--out", type=Path, default=Path("runs/results"))
     parser.add_argument("--split", action="append", choices=["grouped", "published"])
-    parser.add_argument("--epochs", type=float, default=10, help="of pretraining")
+    parser.add_argument("--epochs", type=float, default=4, help="of pretraining")
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="KEY=VALUE of the training runs")
     arguments = parser.parse_args()
     for split in arguments.split or ["grouped", "published"]:
@@ -43,7 +43,7 @@ def _one_split(split: str, arguments: argparse.Namespace) -> None:
     if not data.is_dir():
         prepare(PrepareOptions(source=arguments.source, out=data, split=split, languages=("en",)))
     if not base.is_dir():
-        recipe = [f"source={data}", f"output={base}", f"training.epochs={arguments.epochs}"]
+        recipe = [f"source={data}", f"output={base}", "init_from=mini", f"training.epochs={arguments.epochs}"]
         pretrain(load_pretrain_config(None, recipe))
     evaluations, runs = {}, {}
     for name, weights in _LEVERS.items():

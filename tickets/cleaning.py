@@ -1,0 +1,162 @@
+"""Ticket text as people read it: escapes, HTML and quoted threads undone, each step counted and optional.
+
+HTML goes by known tag names rather than through an HTML parser: `<name>` and `<tel_num>` are placeholders of the
+public dataset, `a < b` is arithmetic and `<max@firma.de>` an address; a parser would swallow all three. Every pattern
+here runs in linear time, so a hostile ticket cannot stall a run.
+"""
+
+import html
+import re
+from collections import Counter
+
+STEPS = ("escapes", "html", "quotes")
+
+# A Windows path (C:\new\test), a share (\\nas\new) and a login (CORP\nina) keep their backslashes; `C:\n\n` is prose.
+_ESCAPE = re.compile(
+    r"((?<!\w)[C-Zc-z]:\\(?:(?!n\\n)\w[^\s\\]*(?:\\[^\s\\]+)+|t\w+)"
+    r"|(?<!\S)\\\\\w[\w.-]*\\\S+"
+    r"|(?<!\w)[A-Z][A-Z0-9-]{1,14}\\[a-z][a-z0-9._-]+(?![\w\\]))"
+    r"|(?<!\\)\\++(?:r\\+n|[nrt])"
+)
+_TAG = re.compile(
+    r"<(/?)([a-z][a-z0-9]*(?::[a-z]+)?)((?:\s(?:[^<>\"']|\"[^\"<]{0,4000}\"|'[^'<]{0,4000}')*+)?/?)>", re.I
+)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.I)
+_DECLARATION = re.compile(r"<![a-z\[][^<>]{0,400}>|<\?xml[^<>]{0,400}>", re.I)
+_NAMES = re.compile(r"\S+")
+_BREAKS = frozenset(_NAMES.findall("br p div tr li ul ol table h1 h2 h3 h4 h5 h6 hr blockquote pre"))
+_SURE = _BREAKS | frozenset(
+    _NAMES.findall("html head body span strong em font td th tbody thead meta style script img o:p")
+)
+# These are also words in angle brackets: they count as HTML only with attributes or with a closing tag.
+_UNSURE = frozenset(
+    _NAMES.findall(
+        "a b i u s q em code label title link address time data form input button section article header footer main "
+        "nav small big sub sup center object video audio picture figure caption summary details dl dt dd col colgroup "
+        "tfoot del ins mark kbd samp var cite abbr base iframe svg path area map select option textarea tt strike"
+    )
+)
+_HIDDEN = ("script", "style", "head")
+
+_WROTE = re.compile(
+    r"^[ \t]*(?:On|Am|Le|El|Il)\b(?=[^\n]*\d)[^\n]{5,250}(?:\n[^\n]{0,120})?"
+    r"\b(?:wrote|schrieb[^\n]{0,120}|a écrit|escribió|ha scritto)[ \xa0]?:[ \t]*$",
+    re.M,
+)
+_ORIGINAL = re.compile(
+    r"^[ \t>]*-{2,}[ \t]*(?:Original[ -]?Message|Ursprüngliche Nachricht|Original-?Nachricht|Message d'origine)"
+    r"[ \t]*-{2,}[ \t]*$",
+    re.M | re.I,
+)
+_HEADERS = re.compile(
+    r"^[ \t]*\*?(?:From|Von|De):[^\n]*\n(?:[^\n]*\n){0,2}?[ \t]*\*?(?:Sent|Gesendet|Date|Datum|Envoyé|Enviado):[^\n]*$",
+    re.M | re.I,
+)
+_QUOTED_LINE = re.compile(r"^[ \t]*>[^\n]*$\n?", re.M)
+
+_SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")  # single plain spaces, nearly all of them, need no change
+_EDGES = re.compile(r" ?\n ?")
+_GAPS = re.compile(r"\n{3,}")
+_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\ud800-\udfff]")
+
+
+class Cleaner:
+    """Cleans texts and counts, in `counts`, how many texts each of `STEPS` changed."""
+
+    def __init__(self, escapes: bool = True, html: bool = True, quotes: bool = True) -> None:
+        """Switch single steps off; whitespace and control characters are always put right."""
+        self.escapes, self.html, self.quotes = escapes, html, quotes
+        self.counts: Counter[str] = Counter(dict.fromkeys(STEPS, 0))
+
+    def clean(self, text: str, thread: bool = True) -> str:
+        """`text` cleaned; `thread` says whether it may hold a quoted thread, as bodies and replies do."""
+        text = _as_lines(text)
+        if self.escapes and "\\" in text:
+            text = self._counted("escapes", text, unescape(text))
+        if self.html and ("<" in text or "&" in text):
+            text = self._counted("html", text, strip_html(text))
+        if self.quotes and thread and "\n" in text:
+            text = self._counted("quotes", text, strip_quotes(text))
+        return normalise(text)
+
+    def _counted(self, step: str, before: str, after: str) -> str:
+        self.counts[step] += before != after
+        return after
+
+
+def normalise(text: str) -> str:
+    """`text` without control characters, runs of spaces and more than one blank line in a row."""
+    if text.isprintable():  # one line without any control character
+        return " ".join(text.split())
+    text = _as_lines(text)
+    return _GAPS.sub("\n\n", _EDGES.sub("\n", _SPACES.sub(" ", text))).strip()
+
+
+def _as_lines(text: str) -> str:
+    """`text` with `\\n` for every kind of line end, and without control characters."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
+
+
+def unescape(text: str) -> str:
+    """Literal `\\n`, `\\r` and `\\t` as the whitespace they stand for; Windows paths stay as they are."""
+    return _ESCAPE.sub(lambda match: match[1] or (" " if match[0][-1] == "t" else "\n"), text)
+
+
+def strip_html(text: str) -> str:
+    """`text` without HTML tags and entities; angle brackets that are no HTML stay."""
+    if "<" in text:
+        lowered = text.lower()
+        for name in _HIDDEN:
+            if f"<{name}" in lowered:
+                text = _without_spans(text, f"<{name}", f"</{name}>")
+        if "<!--" in text:
+            text = _without_spans(text, "<!--", "-->")
+        if "<!" in text or "<?" in text:
+            text = _DECLARATION.sub("", text)
+        text = _without_tags(text)
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
+
+
+def strip_quotes(text: str) -> str:
+    """`text` without the quoted thread below or between it; unchanged when nothing else would be left."""
+    cut = len(text)
+    for pattern in (_ORIGINAL, _HEADERS):
+        if match := pattern.search(text):
+            cut = min(cut, match.start())
+    kept = text[:cut]
+    match = _WROTE.search(kept)
+    if match:
+        below = kept[match.end() :]
+        # An answer written below the quoted lines is kept; without quote marks everything below is the thread.
+        kept = kept[: match.start()] + (below if below.lstrip().startswith(">") else "")
+    if ">" in kept:
+        kept = _QUOTED_LINE.sub("", kept)
+    return kept if kept.strip() else text
+
+
+def _without_tags(text: str) -> str:
+    closed = {name.lower() for name in re.findall(r"</([a-zA-Z][a-zA-Z0-9]*)\s*>", text)}
+
+    def replace(match: re.Match[str]) -> str:
+        name, rest = match[2].lower(), match[3]
+        if name in _SURE or (name in _UNSURE and (name in closed or "=" in rest)):
+            if name == "li" and not match[1]:
+                return "\n- "
+            return "\n" if name in _BREAKS else " " if name in ("td", "th") else ""
+        return match[0]
+
+    return _TAG.sub(replace, text)
+
+
+def _without_spans(text: str, opening: str, closing: str) -> str:
+    """`text` without everything from `opening` to the next `closing`; one pass, whatever the text holds."""
+    lowered, kept, at = text.lower(), [], 0
+    if len(lowered) != len(text):  # a few letters grow when lower-cased, and positions would shift
+        return text
+    while (start := lowered.find(opening, at)) >= 0 and (end := lowered.find(closing, start)) >= 0:
+        kept.append(text[at:start])
+        at = end + len(closing)
+    return "".join(kept) + text[at:]

@@ -1,0 +1,193 @@
+"""Near-duplicate tickets: pairs whose word-bigram sets overlap, and the groups they form.
+
+Similarity is the Jaccard index of the sets of word bigrams (lower-cased subject and body). Pairs come from
+prefix filtering (Chaudhuri et al. 2006, Bayardo et al. 2007): two sets with Jaccard >= t share a bigram among the
+rarest (1 - t) of each, so only those are joined and the candidates are verified exactly.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from tickets.copies import LOOSEST_COPY, copy_pairs, near_copies
+
+THRESHOLD = 0.25
+EXACT_ROWS = 30_000  # beyond this, bigrams more frequent than MAX_FREQUENCY no longer propose candidates
+MAX_FREQUENCY = 400
+_RECALL_SAMPLE = 300
+_RECALL_BLOCK = 50
+_BLOCK_WORK = 10_000_000  # multiplications of one block of rows, and so at most as many candidates
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Pairs (row, row), the group of every row (shape (rows,)), and the share of true pairs that was found."""
+
+    pairs: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    recall: float
+
+
+def word_bigrams(text: str) -> set[tuple[str, str]]:
+    """The set of adjacent word pairs, lower-cased, with literal `\\n` escapes taken as spaces."""
+    return set(pairwise(_words(text)))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.replace("\\n", " ").lower())
+
+
+def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD, exact_rows: int = EXACT_ROWS) -> NearDuplicates:
+    """Find all pairs of texts at or above `threshold`, exactly up to `exact_rows` texts.
+
+    Beyond that, frequent bigrams propose no candidates; the recall this costs is measured on a random sample of rows
+    joined against all others and returned. Of a text that came in hundreds of near-copies (an automatic notification)
+    not all pairs are listed, but every copy is in the group and paired with several others: see `tickets.copies`.
+    """
+    everything = _bigram_matrix(texts)
+    leaders = near_copies(everything) if threshold <= LOOSEST_COPY else np.arange(len(texts))
+    distinct = np.flatnonzero(leaders == np.arange(len(texts)))
+    bigrams = _by_rarity(everything[distinct])
+    sizes = np.diff(bigrams.indptr).astype(np.int64)
+    exact = len(texts) <= exact_rows
+    prefix, dropped = _rarest(bigrams, sizes, threshold, max_frequency=None if exact else MAX_FREQUENCY)
+    transposed = prefix.T.tocsr()  # once: scipy would convert it again for every block
+    blocks = []
+    for start, stop in _row_blocks(prefix):
+        candidates = _candidates(prefix[start:stop] @ transposed, start, sizes, dropped, threshold)
+        blocks.append(_verified(bigrams, sizes, *candidates, threshold))
+    pairs = np.concatenate(blocks) if blocks else np.empty((0, 2), dtype=np.int64)
+    recall = 1.0 if exact else _measured_recall(bigrams, sizes, pairs, threshold)
+    pairs = np.concatenate([distinct[pairs], copy_pairs(leaders)])
+    links = sparse.coo_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(len(texts),) * 2)
+    groups = connected_components(links, directed=False)[1].astype(np.int64)
+    return NearDuplicates(pairs, groups, recall)
+
+
+def _bigram_matrix(texts: Sequence[str]) -> sparse.csr_matrix:
+    """Binary (texts, bigrams) matrix."""
+    vocabulary: dict[str, int] = {}
+    words = [
+        np.fromiter((vocabulary.setdefault(w, len(vocabulary)) for w in _words(text)), dtype=np.int64) for text in texts
+    ]
+    base = max(len(vocabulary), 1)
+    codes = [np.unique(row[:-1] * base + row[1:]) for row in words]
+    del words, vocabulary
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in codes], dtype=np.int64)])
+    flat = np.concatenate(codes) if codes else np.empty(0, dtype=np.int64)
+    del codes
+    known, columns = np.unique(flat, return_inverse=True)
+    shape = (len(texts), max(len(known), 1))
+    ones = np.ones(len(flat), dtype=np.int32)
+    return sparse.csr_matrix((ones, columns.astype(np.int32), indptr), shape=shape)
+
+
+def _by_rarity(bigrams: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The same matrix with columns ordered from the rarest bigram to the most frequent, and sorted indices."""
+    frequency = np.bincount(bigrams.indices, minlength=bigrams.shape[1])
+    rank = np.empty(len(frequency), dtype=np.int32)
+    rank[np.argsort(frequency, kind="stable")] = np.arange(len(frequency), dtype=np.int32)
+    ordered = sparse.csr_matrix((bigrams.data, rank[bigrams.indices], bigrams.indptr), shape=bigrams.shape)
+    ordered.sort_indices()
+    return ordered
+
+
+def _rarest(
+    bigrams: sparse.csr_matrix, sizes: NDArray[np.int64], threshold: float, max_frequency: int | None
+) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
+    """Keep of every row its size - ceil(threshold * size) + 1 rarest bigrams: enough to meet any similar row.
+
+    Also returns how many of every row's more frequent bigrams were left out, shape (texts,).
+    """
+    frequency = np.bincount(bigrams.indices, minlength=bigrams.shape[1])
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    place = np.arange(len(rows)) - np.repeat(bigrams.indptr[:-1], sizes)  # position within its row, rarest first
+    keep_count = sizes - np.ceil(threshold * sizes - 1e-9).astype(np.int64) + 1
+    here = frequency[bigrams.indices]
+    prefix = place < np.repeat(keep_count, sizes)
+    if max_frequency is not None:
+        prefix &= here <= max_frequency
+    dropped = np.bincount(rows[~prefix], minlength=len(sizes))
+    keep = prefix & (here > 1)
+    data = np.ones(keep.sum(), dtype=np.int32)
+    return sparse.csr_matrix((data, (rows[keep], bigrams.indices[keep])), shape=bigrams.shape), dropped
+
+
+def _row_blocks(prefix: sparse.csr_matrix) -> list[tuple[int, int]]:
+    """Consecutive row ranges whose joins each cost about `_BLOCK_WORK` multiplications, which bounds their memory."""
+    frequency = np.bincount(prefix.indices, minlength=prefix.shape[1])
+    work = np.concatenate([[0], np.cumsum(frequency[prefix.indices], dtype=np.int64)])[prefix.indptr]
+    blocks, start, rows = [], 0, prefix.shape[0]
+    while start < rows:
+        stop = int(np.searchsorted(work, work[start] + _BLOCK_WORK, side="right")) - 1
+        stop = min(max(stop, start + 1), rows)
+        blocks.append((start, stop))
+        start = stop
+    return blocks
+
+
+def _candidates(
+    shared_prefix: sparse.csr_matrix,
+    start: int,
+    sizes: NDArray[np.int64],
+    dropped: NDArray[np.int64],
+    threshold: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of a row, counted from `start`, with a later one that share enough of their prefixes to be similar at all.
+
+    What was left out of two rows is, in the common order, the end of one of them: so of the bigrams that similar rows
+    must share, all but `dropped` of the one that lost more are shared within the prefixes.
+    """
+    block = shared_prefix.tocoo()
+    left, right = block.row.astype(np.int64) + start, block.col.astype(np.int64)
+    later = left < right
+    left, right, shared = left[later], right[later], block.data[later]
+    total = sizes[left] + sizes[right]
+    needed = threshold / (1 + threshold) * total - np.maximum(dropped[left], dropped[right])
+    small, large = np.minimum(sizes[left], sizes[right]), np.maximum(sizes[left], sizes[right])
+    keep = (shared >= needed - 1e-9) & (small >= threshold * large)  # Jaccard <= small / large
+    return left[keep], right[keep]
+
+
+def _verified(
+    bigrams: sparse.csr_matrix,
+    sizes: NDArray[np.int64],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    threshold: float,
+) -> NDArray[np.int64]:
+    """The candidate pairs whose exact Jaccard index reaches the threshold, shape (pairs, 2)."""
+    found = []
+    for at in range(0, len(left), 100_000):
+        a, b = left[at : at + 100_000], right[at : at + 100_000]
+        shared = np.asarray(bigrams[a].multiply(bigrams[b]).sum(axis=1)).ravel()
+        similar = shared >= threshold * (sizes[a] + sizes[b] - shared) - 1e-9
+        found.append(np.stack([a[similar], b[similar]], axis=1))
+    return np.concatenate(found) if found else np.empty((0, 2), dtype=np.int64)
+
+
+def _measured_recall(
+    bigrams: sparse.csr_matrix, sizes: NDArray[np.int64], pairs: NDArray[np.int64], threshold: float
+) -> float:
+    """Share of the true pairs of a random sample of rows that `pairs` holds."""
+    sample = np.sort(np.random.default_rng(0).choice(len(sizes), size=min(_RECALL_SAMPLE, len(sizes)), replace=False))
+    known = {(int(a), int(b)) for a, b in pairs}
+    transposed = bigrams.T.tocsr()
+    true = hit = 0
+    for at in range(0, len(sample), _RECALL_BLOCK):
+        rows = sample[at : at + _RECALL_BLOCK]
+        block = (bigrams[rows] @ transposed).tocoo()
+        left, right, shared = rows[block.row], block.col.astype(np.int64), block.data
+        similar = (shared >= threshold * (sizes[left] + sizes[right] - shared) - 1e-9) & (left != right)
+        for a, b in zip(left[similar].tolist(), right[similar].tolist(), strict=True):
+            true += 1
+            hit += (min(a, b), max(a, b)) in known
+    return hit / true if true else 1.0

@@ -1,0 +1,293 @@
+"""From a source of tickets to train, validation and test files, with a report and every unusable row accounted for."""
+
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tickets.cleaning import Cleaner, normalise
+from tickets.columns import ColumnMap, as_text, choose_columns
+from tickets.describe import Intake, Report, describe, render
+from tickets.duplicates import near_duplicates
+from tickets.errors import InputError, WorkError
+from tickets.readers import RawRow, estimate_steps, read_rows
+from tickets.schema import Ticket, write_tickets
+from tickets.splits import SPLITS, Split, grouped_split, published_split
+
+PARTS = ("train", "validation", "test")
+FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), "quarantine.jsonl", "report.json", "report.txt"})
+_NO_ROWS = "found no rows below the header; expected tickets; give another file"
+_PEEK = 1_000  # rows looked at to find the columns
+_PUBLISHED_LANGUAGE = "en"
+_PUBLISHED_STRATUM = "queue"
+_LANGUAGES = {"english": "en", "englisch": "en", "german": "de", "deutsch": "de", "french": "fr", "spanish": "es"}
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What to prepare and how.
+
+    `maps` are `name=Column` texts; `columns` the label columns to keep, None for all found; `languages` those to keep,
+    none for all; `tokenizer` a tokenizer.json to count tokens with.
+    """
+
+    source: str
+    out: Path
+    split: str = "grouped"
+    preset: str | None = None
+    maps: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+    languages: tuple[str, ...] = ()
+    clean_escapes: bool = True
+    clean_html: bool = True
+    clean_quotes: bool = True
+    tokenizer: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work before anything is read."""
+        if self.split not in SPLITS:
+            raise InputError(f"found --split {self.split!r}, expected one of {', '.join(SPLITS)}")
+        if self.tokenizer is not None and not self.tokenizer.is_file():
+            raise InputError(f"{self.tokenizer}: no such file; expected a tokenizer.json; mend --tokenizer")
+
+
+def prepare(options: PrepareOptions, progress: bool = True) -> Report:
+    """Read, clean, split and write `options.out` whole or not at all; returns the report that lies beside the files.
+
+    Raises:
+        InputError: a source, column map or folder that cannot be used.
+        WorkError: files that cannot be written, such as on a full disk.
+    """
+    rows = read_rows(options.source)
+    with _new_folder(options) as folder, (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
+        reading = _Reading(options, rows, quarantine, progress)
+        tickets = reading.tickets()
+        _note("finding near-duplicates", progress)
+        near = near_duplicates([ticket.text for ticket in tickets])
+        split = _split(options, tickets, near.groups)
+        _note("describing and writing", progress)
+        report = describe(tickets, split, near, reading.intake(), options.tokenizer)
+        if report.rows_in != report.kept + report.quarantined:
+            raise WorkError(
+                f"{options.source}: {report.rows_in} rows in, but {report.kept} kept and {report.quarantined} "
+                "quarantined; expected them to add up; please report this as a fault of duet"
+            )
+        for part, members in split.parts(tickets).items():
+            write_tickets(folder / f"{part}.jsonl", members)
+        record = json.dumps(report.to_dict(), ensure_ascii=False, indent=2)
+        (folder / "report.json").write_text(record + "\n", encoding="utf-8")
+        (folder / "report.txt").write_text(render(report), encoding="utf-8")
+    return report
+
+
+class _Reading:
+    """One pass over the rows: tickets out, everything else to the quarantine file, and the counts of both."""
+
+    def __init__(self, options: PrepareOptions, rows: Iterator[RawRow], quarantine: TextIO, progress: bool) -> None:
+        self.options, self.quarantine, self.progress = options, quarantine, progress
+        peek = list(islice(rows, _PEEK))
+        self.rows = chain(peek, rows)
+        self.columns = _columns(options, peek)
+        self.cleaner = Cleaner(options.clean_escapes, options.clean_html, options.clean_quotes)
+        self.languages = {language_code(name) for name in options.languages}
+        if options.split == "published":
+            self.languages = {_PUBLISHED_LANGUAGE}
+        self.read = 0
+        self.reasons: Counter[str] = Counter()
+        self.missing: Counter[str] = Counter(dict.fromkeys([*self._sources(), *self.columns.labels], 0))
+        self.seen: set[str] = set()
+
+    def tickets(self) -> list[Ticket]:
+        """The usable tickets in source order."""
+        total = estimate_steps(self.options.source)
+        kept, line = [], 0
+        with tqdm(total=total, desc="reading", unit=" lines", disable=not self.progress, file=sys.stderr) as bar:
+            for row in self.rows:
+                self.read += 1
+                ticket, reason = self._ticket(row)
+                if ticket is None:
+                    self._set_aside(row, reason)
+                else:
+                    kept.append(ticket)
+                bar.update(row.line - line)
+                line = row.line
+        if not kept:
+            self._refuse()
+        return kept
+
+    def intake(self) -> Intake:
+        """What the pass came to."""
+        columns = {**self._sources(), **self.columns.labels}
+        return Intake(self.options.source, self.read, self.reasons, self.cleaner.counts, self.missing, columns)
+
+    def _sources(self) -> dict[str, str]:
+        """Source column by part, for those the source has."""
+        columns = self.columns
+        named = {"id": columns.id, "subject": columns.subject, "body": columns.body, "reply": columns.reply}
+        named |= {"language": columns.language, "tags": ", ".join(columns.tags)}
+        return {name: column for name, column in named.items() if column}
+
+    def _ticket(self, row: RawRow) -> tuple[Ticket | None, str]:
+        """The ticket of a row, or None and why the row cannot be used."""
+        if row.fault:
+            return None, row.fault
+        cells = {name: as_text(row.fields.get(column)) for name, column in self._sources().items() if name != "tags"}
+        labels = {name: normalise(as_text(row.fields.get(column))) for name, column in self.columns.labels.items()}
+        tags = tuple(tag for value in self.columns.tag_values(row.fields) if (tag := normalise(value)))
+        self._count_missing({**cells, **labels, **({"tags": "any" if tags else ""} if self.columns.tags else {})})
+        ticket = Ticket(
+            id=normalise(cells.get("id", "")) if self.columns.id else f"{self.read:06d}",
+            subject=" ".join(self.cleaner.clean(cells.get("subject", ""), thread=False).split()),
+            body=self.cleaner.clean(cells["body"]),
+            language=language_code(normalise(cells.get("language", ""))),
+            labels=labels,
+            tags=tags,
+            reply=self.cleaner.clean(cells.get("reply", "")),
+        )
+        reason = self._fault(ticket)
+        if reason:
+            return None, reason
+        self.seen.add(ticket.id)
+        return ticket, ""
+
+    def _fault(self, ticket: Ticket) -> str:
+        """Why a ticket cannot be used; empty when it can."""
+        if not ticket.body:
+            return "no body text"
+        if self.languages and ticket.language not in self.languages:
+            return f"language {ticket.language or 'unknown'} not wanted"
+        unlabelled = [name for name, label in ticket.labels.items() if not label]
+        if unlabelled:
+            return f"no label in column {unlabelled[0]}"
+        if not ticket.id:
+            return "no id"
+        return f"duplicate id: {ticket.id}" if ticket.id in self.seen else ""
+
+    def _count_missing(self, cells: Mapping[str, str]) -> None:
+        for name, value in cells.items():
+            self.missing[name] += not value.strip()
+
+    def _set_aside(self, row: RawRow, reason: str) -> None:
+        self.reasons[reason.partition(":")[0]] += 1
+        record = json.dumps({"line": row.line, "reason": reason, "fields": row.fields}, ensure_ascii=False, default=str)
+        self.quarantine.write(record.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+
+    def _refuse(self) -> None:
+        if not self.read:
+            raise InputError(f"{self.options.source}: {_NO_ROWS}")
+        reason, count = self.reasons.most_common(1)[0]
+        mend = "leave that column out with --columns" if reason.startswith("no label") else "check --map and --language"
+        raise InputError(
+            f"{self.options.source}: none of {self.read:,} rows can be used; {count:,} of them: {reason}; expected "
+            f"tickets with a body and labels; {mend}"
+        )
+
+
+def language_code(name: str) -> str:
+    """`en` for `EN`, `en-US` and `English`; other names lower-cased."""
+    lowered = name.strip().lower()
+    return _LANGUAGES.get(lowered) or (lowered[:2] if lowered[2:3] in ("-", "_") else lowered)
+
+
+def _columns(options: PrepareOptions, peek: list[RawRow]) -> ColumnMap:
+    """The column map that the first rows and the options give."""
+    readable = [row.fields for row in peek if row.fault is None] or [row.fields for row in peek]
+    if peek and all(row.fault and len(row.fields) <= 1 for row in peek):
+        raise InputError(
+            f"{options.source}: found no readable row; line {peek[0].line}: {peek[0].fault}; "
+            "expected CSV, TSV, JSONL, JSON or Parquet; export the file again"
+        )
+    header = list(dict.fromkeys(name for fields in readable for name in fields))
+    if not peek:
+        raise InputError(f"{options.source}: {_NO_ROWS}")
+    filled = frozenset(n for fields in readable for n, value in fields.items() if as_text(value).strip())
+    try:
+        columns = choose_columns(header, options.preset, options.maps, options.columns, filled)
+    except InputError as error:
+        raise InputError(f"{options.source}: {error}") from None
+    return _checked(options, columns, readable)
+
+
+def _checked(options: PrepareOptions, columns: ColumnMap, readable: list[dict[str, Any]]) -> ColumnMap:
+    """`columns` as the split needs them, without a guessed id column that does not tell tickets apart."""
+    if options.split == "published" and _PUBLISHED_STRATUM not in columns.labels:
+        raise InputError(
+            f"{options.source}: the published split stratifies by queue, but there is no queue column; name it with "
+            "--map queue=COLUMN or use --split grouped"
+        )
+    if (options.languages or options.split == "published") and columns.language is None:
+        raise InputError(
+            f"{options.source}: no language column to select rows by; name it with --map language=COLUMN, or use "
+            "--split grouped and no --language"
+        )
+    asked = any(text.partition("=")[0].strip() == "id" for text in options.maps)
+    if columns.id and not asked:
+        ids = [as_text(fields.get(columns.id)) for fields in readable]
+        if len(set(ids)) < 0.9 * len(ids):
+            return ColumnMap(**{**vars(columns), "id": None})
+    return columns
+
+
+def _split(options: PrepareOptions, tickets: list[Ticket], groups: NDArray[np.int64]) -> Split:
+    if options.split == "published":
+        return published_split(tickets, _PUBLISHED_STRATUM)
+    names = list(tickets[0].labels)
+    stratum = _PUBLISHED_STRATUM if _PUBLISHED_STRATUM in names else next(iter(names), None)
+    return grouped_split(tickets, stratum, groups)
+
+
+def _note(text: str, progress: bool) -> None:
+    if progress:
+        print(text, file=sys.stderr)
+
+
+@contextmanager
+def _new_folder(options: PrepareOptions) -> Iterator[Path]:
+    """A temporary sibling of `options.out` that takes its place when the block ends well, and vanishes otherwise."""
+    out = options.out
+    partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
+    _check_out(options, out)
+    try:
+        for stale in (partial, old):
+            _check_stale(stale)
+            shutil.rmtree(stale, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise WorkError(
+            f"{error.filename or out}: cannot be written ({error.strerror or error}); expected room and permission for "
+            "the prepared files; free some space or give another --out"
+        ) from None
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_out(options: PrepareOptions, out: Path) -> None:
+    if out.resolve() in (Path(options.source).resolve(), *Path(options.source).resolve().parents) and out.exists():
+        raise InputError(f"{out}: holds the source {options.source}, which would be lost; give another --out")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: found a file, expected a folder to write to; give another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
+        raise InputError(f"{out}: found a folder that is no prepared data and not empty; give another --out")
+
+
+def _check_stale(folder: Path) -> None:
+    strange = [file.name for file in folder.iterdir() if file.name not in FILES] if folder.is_dir() else []
+    if strange or folder.is_file():
+        raise InputError(f"{folder}: is in the way and not ours; remove it or give another --out")
