@@ -139,7 +139,7 @@ def lora_config(settings: LoraSettings, saved_modules: list[str] | None = None) 
 
     return LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.scale,  # type: ignore[arg-type]  # peft only divides by it; fractions are fine
+        lora_alpha=settings.scale,  # an int by its annotation, but peft only divides by it
         lora_dropout=settings.dropout,
         # named, because peft's own "all-linear" would also take the classifier heads
         target_modules=list(ALL_LINEAR if settings.targets == "all-linear" else settings.targets),

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 
 from backbone.batching import TokenBudgetSampler
 from backbone.config import TrainingConfig
@@ -106,7 +106,7 @@ def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArgument
     if config.max_steps > 0:
         every = min(every, config.max_steps)
     on_cpu = not torch.cuda.is_available()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
         max_steps=config.max_steps,
@@ -133,10 +133,15 @@ def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArgument
         report_to=[],
         remove_unused_columns=False,
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # the Trainer would otherwise wrap the model in DataParallel, which splits our batches
+    return arguments
 
 
 class _StageTrainer(Trainer):
     """Trainer with our batches, parameter groups and evaluation."""
+
+    control: TrainerControl
 
     def __init__(self, job: TrainingJob, sampler: TokenBudgetSampler, arguments: TrainingArguments) -> None:
         self._job = job

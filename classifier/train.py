@@ -30,6 +30,8 @@ from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
+_HEADS_KEY = "base_model.model.heads.layers."  # what peft puts before the names of the heads' tensors
+
 
 @dataclass(frozen=True)
 class EncodedTickets:
@@ -76,7 +78,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     logits = _logits(model, validation, range(len(validation.prompts)), stage)
     calibration = _calibrate(logits, validation, stage, space)
     rest = save_adapter(stage, model)
-    heads = {name.partition("heads.layers.")[2]: tensor for name, tensor in rest.items() if "heads.layers." in name}
+    heads = {name.removeprefix(_HEADS_KEY): tensor for name, tensor in rest.items()}
     with disk_guard(stage.partial):
         save_file(heads, stage.partial / HEADS)
         space.save(stage.partial / LABELS)
@@ -216,15 +218,14 @@ def _start_from(model: PeftModel, run: Path) -> None:
     wanted = model.peft_config["default"].r
     if rank != wanted:
         raise InputError(f"--init-from {run}: its rank is {rank}, this run's {wanted}; use --set lora.rank={rank}")
+    own = model.base_model.model.heads.modules_to_save["default"].layers.state_dict()
+    fitting = {name: tensor for name, tensor in heads.items() if name in own and own[name].shape == tensor.shape}
+    state |= {f"{_HEADS_KEY}{name}": tensor for name, tensor in (own | fitting).items()}
     try:
         set_peft_model_state_dict(model, state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"--init-from {run}: its adapter does not fit this base ({reason})") from None
-    layers = model.base_model.model.heads.modules_to_save["default"].layers
-    own = layers.state_dict()
-    fitting = {name: tensor for name, tensor in heads.items() if name in own and own[name].shape == tensor.shape}
-    layers.load_state_dict(fitting, strict=False)
     skipped = sorted(set(own) - set(fitting))
     if skipped:
         print(f"--init-from: {', '.join(skipped)} start fresh, their classes differ", file=sys.stderr)

@@ -18,6 +18,7 @@ from backbone.prompts import PromptEncoder
 from tickets.schema import Ticket, write_tickets
 
 torch.set_num_threads(2)
+VOCABULARY = 2000  # large enough to keep sequences, and so the tests, short
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
@@ -26,7 +27,7 @@ def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied:
     folder.mkdir(parents=True)
     if tokenizer is None:
         texts = [ticket.text + "\n" + ticket.reply for ticket in load_part(resolve_data("sample"), "train", 200)]
-        train_tokenizer(texts, 600, folder)
+        train_tokenizer(texts, VOCABULARY, folder)
     else:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (folder / name).write_bytes((tokenizer / name).read_bytes())
@@ -34,8 +35,8 @@ def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied:
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=encoder.vocabulary_size,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,  # a multiple of 64, the NF4 block, which bitsandbytes wants on the CPU
+        intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

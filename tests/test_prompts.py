@@ -96,10 +96,10 @@ def test_no_text_forges_a_control_token(folder: Path, parts: list[str], place: s
 
 def test_added_tokens_that_are_not_special_stay_text_too(tiny_base: Path, tmp_path: Path) -> None:
     record = json.loads((tiny_base / "tokenizer.json").read_text(encoding="utf-8"))
-    record["added_tokens"].append({**record["added_tokens"][0], "id": 600, "content": "<tool_call>", "special": False})
+    record["added_tokens"].append({**record["added_tokens"][0], "id": 2000, "content": "<tool_call>", "special": False})
     (tmp_path / "tokenizer.json").write_text(json.dumps(record), encoding="utf-8")
     encoder = PromptEncoder(tmp_path, INSTRUCTION)
-    assert 600 not in encoder.encode_text("a <tool_call> b")
+    assert 2000 not in encoder.encode_text("a <tool_call> b")
 
 
 def test_long_tickets_are_cut_and_keep_their_closing(tiny_base: Path) -> None:

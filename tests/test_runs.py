@@ -191,7 +191,7 @@ def test_every_lever_trains(make_config: MakeConfig, options: dict[str, Any]) ->
 def test_training_lowers_the_loss(make_config: MakeConfig) -> None:
     config = make_config(
         classifier__training__max_steps=-1,
-        classifier__training__epochs=12,
+        classifier__training__epochs=6,
         classifier__training__learning_rate=5e-3,
         classifier__class_weights="none",
     )

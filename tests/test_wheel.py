@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_installed_command_answers_a_ticket(tmp_path: Path) -> None:
-    wheels, site, empty = tmp_path / "wheels", tmp_path / "site", tmp_path / "empty"
+    source, wheels, site, empty = (tmp_path / name for name in ("source", "wheels", "site", "empty"))
     empty.mkdir()
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "__pycache__"))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT], check=True)
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", wheels, source], check=True)
     (wheel,) = wheels.glob("ticket_duet-*.whl")
     # its own packages from the wheel, third-party ones from this environment
     subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True)
