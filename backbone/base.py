@@ -126,6 +126,13 @@ def prepare_for_training(model: Any, config: BaseConfig) -> None:
         model.enable_input_require_grads()
 
 
+def autocast(config: BaseConfig, device: "torch.device") -> "torch.autocast":
+    """The context in which a model is trained and evaluated: products in bf16 where the configuration says so."""
+    import torch
+
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.compute == "bf16")
+
+
 def pick_device() -> "torch.device":
     """The first CUDA device, else the CPU."""
     import torch

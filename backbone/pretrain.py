@@ -22,6 +22,7 @@ from backbone.base import find_base
 from backbone.batching import IGNORE, length_buckets
 from backbone.config import SAMPLE, PromptConfig, TrainingConfig
 from backbone.dataset import data_fingerprint, load_part, resolve_data
+from backbone.progress import track
 from backbone.prompts import END, END_OF_TEXT, START, TOKENIZER_FILES, PromptEncoder
 from backbone.runs import disk_guard, open_partial, publish, run_record, write_json
 from backbone.training import TrainingJob, train
@@ -267,7 +268,7 @@ def _evaluate(model: Qwen2ForCausalLM, documents: _Documents, pad_id: int, confi
 def _mean_loss(model: Qwen2ForCausalLM, documents: Sequence[list[int]], pad_id: int, config: PretrainConfig) -> float:
     """Mean cross-entropy per token, in nats."""
     total, count = 0.0, 0
-    for rows in length_buckets([len(ids) for ids in documents], config.training.batch_tokens):
+    for rows in track(length_buckets([len(ids) for ids in documents], config.training.batch_tokens), "evaluating"):
         batch = _batch([documents[i] for i in rows], pad_id)
         batch |= {name: batch[name].to(model.device) for name in ("input_ids", "labels")}
         tokens = int((batch["labels"][:, 1:] != IGNORE).sum())

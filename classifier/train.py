@@ -15,9 +15,10 @@ from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
-from backbone.base import load_options, lora_config, pick_device, prepare_for_training
+from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
 from backbone.batching import length_buckets, pad_left
 from backbone.config import RunConfig
+from backbone.progress import track
 from backbone.prompts import Prompt
 from backbone.runs import disk_guard
 from backbone.stage import ADAPTER, CALIBRATION, CLASSIFIER, HEADS, LABELS, Stage, finish, open_stage, save_adapter
@@ -142,11 +143,11 @@ def _logits(model: PeftModel, tickets: EncodedTickets, rows: Sequence[int], stag
     found: dict[str, list[tuple[int, Any]]] = {}
     was_training = model.training
     model.eval()
-    compute = stage.config.base.compute == "bf16"
-    for bucket in length_buckets([tickets.lengths[row] for row in rows], settings.batch_tokens):
+    buckets = length_buckets([tickets.lengths[row] for row in rows], settings.batch_tokens)
+    for bucket in track(buckets, "evaluating"):
         batch = pad_left([tickets.prompts[rows[i]].ids for i in bucket], stage.encoder.pad_id)
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        with torch.no_grad(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=compute):
+        with torch.no_grad(), autocast(stage.config.base, model.device):
             output = model(**batch)
         for column, values in output.logits.items():
             found.setdefault(column, []).extend(zip(bucket, values.double().cpu().numpy(), strict=True))

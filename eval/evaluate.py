@@ -6,7 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backbone.dataset import load_part, resolve_data
+from backbone.progress import track
 from classifier.metrics import micro_f1
 from eval.faithfulness import own_facts_kept
 from eval.labels import ColumnScores, score_column, true_labels
@@ -106,8 +109,6 @@ def _announced(
 
 
 def _tags_score(system: TwoStage, tickets: Sequence[Ticket], answers: Sequence[Answer]) -> float | None:
-    import numpy as np
-
     tags = system.classifier.space.tags
     if not tags:
         return None
@@ -120,10 +121,8 @@ def _reply_scores(system: TwoStage, tickets: Sequence[Ticket]) -> dict[str, floa
     """ROUGE-L and kept facts of generated replies; nothing without a generator."""
     if system.generator is None or not tickets:
         return {}
-    from tqdm import tqdm
-
     replies: list[str] = []
-    for start in tqdm(range(0, len(tickets), 16), unit="batch", desc="replies", leave=False):
+    for start in track(range(0, len(tickets), 16), "replies"):
         replies += [answer.reply or "" for answer in system.answer(tickets[start : start + 16])]
     return {
         f"reply ROUGE-L ({len(replies)})": rouge_l(replies, [ticket.reply for ticket in tickets]),

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from peft import PeftModel, get_peft_model
-from tqdm import tqdm
 from transformers import Qwen2ForCausalLM, set_seed
 
-from backbone.base import load_options, lora_config, pick_device, prepare_for_training
+from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
 from backbone.batching import IGNORE, causal_batch, length_buckets
 from backbone.config import RunConfig
+from backbone.progress import track
 from backbone.runs import disk_guard, read_json
 from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN, Stage, finish, open_stage, save_adapter
 from backbone.training import TrainingJob, train
@@ -26,6 +26,8 @@ from generator.samples import LabelNoise, conditioning_labels
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
+
+_REPLY_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -138,11 +140,12 @@ def _mean_loss(model: PeftModel, stage: Stage, replies: EncodedReplies, rows: Se
     """Mean cross-entropy per reply token, in nats."""
     rows = list(rows)
     total, count = 0.0, 0
-    for bucket in length_buckets([replies.lengths[row] for row in rows], stage.config.generator.training.batch_tokens):
+    buckets = length_buckets([replies.lengths[row] for row in rows], stage.config.generator.training.batch_tokens)
+    for bucket in track(buckets, "evaluating"):
         batch = _batch(replies, [rows[i] for i in bucket], stage.encoder.pad_id)
         batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         tokens = int((batch["labels"] != IGNORE).sum())
-        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=stage.config.base.compute == "bf16"):
+        with autocast(stage.config.base, model.device):
             total += float(model(**batch, use_cache=False).loss) * tokens
         count += tokens
     return total / max(count, 1)
@@ -155,13 +158,11 @@ def _generated_rouge(
     count = min(stage.config.generator.rouge_sample, len(tickets))
     written: list[str] = []
     model.eval()
-    with tqdm(total=count, unit="reply", desc="validation replies", leave=False, dynamic_ncols=True) as bar:
-        for start in range(0, count, 16):
-            prompts = replies.prompts[start : min(start + 16, count)]
-            with torch.inference_mode():
-                ids = generate_ids(model, prompts, stage.config.decoding, stage.encoder.pad_id, stage.encoder.end_id)
-            written += [stage.encoder.decode(row) for row in ids]
-            bar.update(len(ids))
+    for start in track(range(0, count, _REPLY_BATCH), "validation replies"):
+        prompts = replies.prompts[start : min(start + _REPLY_BATCH, count)]
+        with torch.inference_mode(), autocast(stage.config.base, model.device):
+            ids = generate_ids(model, prompts, stage.config.decoding, stage.encoder.pad_id, stage.encoder.end_id)
+        written += [stage.encoder.decode(row) for row in ids]
     references = [ticket.reply for ticket in tickets[:count]]
     samples = [
         {"id": ticket.id, "reference": ticket.reply, "generated": text}

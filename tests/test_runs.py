@@ -163,7 +163,7 @@ def test_same_seed_same_weights_and_another_seed_others(make_config: MakeConfig,
 
 def test_init_from_starts_from_an_adapter(make_config: MakeConfig, tmp_path: Path) -> None:
     first = train_classifier(make_config(output=tmp_path / "first"))
-    rates = {"classifier__training__learning_rate": 1e-12, "classifier__training__weight_decay": 0}
+    rates = {f"classifier__training__{name}learning_rate": 1e-12 for name in ("", "head_")}
     second = train_classifier(make_config(output=tmp_path / "second", **rates), init_from=first)
     for name, tensor in weights(first).items():
         assert torch.allclose(tensor, weights(second)[name], atol=1e-6), name

@@ -1,0 +1,15 @@
+"""Progress on stderr: a bar with an estimate in a terminal, nothing in a pipe or a log."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def track(items: Sequence[Item], description: str, unit: str = "batch") -> Iterator[Item]:
+    """Yield `items` under a bar that disappears when done."""
+    bar = tqdm(items, desc=description, unit=unit, file=sys.stderr, disable=None, leave=False, dynamic_ncols=True)
+    yield from bar
