@@ -95,7 +95,7 @@ def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
     import torch
     from transformers import BitsAndBytesConfig
 
-    _quiet_libraries()
+    quiet_libraries()
     options: dict[str, Any] = {
         "dtype": torch.float32 if config.precision == "fp32" else torch.bfloat16,
         "attn_implementation": "sdpa",
@@ -155,10 +155,11 @@ def lora_config(settings: LoraSettings, saved_modules: list[str] | None = None) 
     )
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Keep stderr for our own lines: no bars for loading weights, no notices about the libraries' own next versions."""
     from transformers.utils import logging as transformers_logging
 
+    transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
 

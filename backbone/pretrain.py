@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
-from backbone.base import find_base
+from backbone.base import find_base, quiet_libraries
 from backbone.batching import IGNORE, length_buckets
 from backbone.config import SAMPLE, PromptConfig, TrainingConfig
 from backbone.dataset import data_fingerprint, load_part, resolve_data
@@ -96,6 +96,7 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
         The folder, config.output.
     """
     folder = Path(config.output)
+    quiet_libraries()
     texts = _texts(config)
     partial = open_partial(folder, {"config": config.model_dump(mode="json"), "data": texts.fingerprint}, restart)
     start = find_base(config.init_from) if config.init_from else None
