@@ -32,16 +32,20 @@ def disk_guard(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = str(error)
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        # torch says `file write failed`, safetensors `No space left on device`, neither as an OSError
-        full = full or "No space left" in text or ("PytorchStreamWriter" in text and "failed" in text)
-        if not full:
+        if not _is_full_disk(error):
             raise
         raise WorkError(
             f"{folder}: the disk is full; expected room for the run; free some space and run the same command again: "
             "it goes on from the last complete checkpoint"
         ) from None
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # safetensors says so in words; torch's archive writer only that it failed (seen on a full tmpfs: "enforce fail at
+    # inline_container.cc ... unexpected pos"), and writing to a path is all it does
+    return any(sign in str(error) for sign in ("No space left", "inline_container", "PytorchStreamWriter"))
 
 
 def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -> Path:

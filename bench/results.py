@@ -3,7 +3,7 @@
     python bench/results.py --source ../shared/data/tickets.csv --out runs/results
 
 For each split: prepare, pretrain the mini base further on the training split, train the classifier with balanced class
-weights and without, train the generator, evaluate. Finished steps are kept, so it can be interrupted and run again.
+weights and without, evaluate; for the grouped split also train the generator and show three replies. Finished steps are kept, so it can be interrupted and run again.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from generator.train import train_generator
 from pipeline.two_stage import load_two_stage
 from tickets.prepare import PrepareOptions, prepare
 
+_REPLY_SPLIT = "grouped"  # replies are shown for one split
 _LEVERS = {"weighted": "balanced", "unweighted": "none"}
 
 
@@ -50,7 +51,8 @@ def _one_split(split: str, arguments: argparse.Namespace) -> None:
         config = _config(data, base, folder / name, [f"classifier.class_weights={weights}", *arguments.overrides])
         if not (config.folder / "classifier").is_dir():
             train_classifier(config)
-        if name == "weighted" and not (config.folder / "generator").is_dir():
+        with_replies = split == _REPLY_SPLIT and name == "weighted"
+        if with_replies and not (config.folder / "generator").is_dir():
             train_generator(config)
         evaluations[name] = evaluate(config.folder, str(data), "test", 0)
         runs[name] = read_json(config.folder / "classifier" / "run.json")
@@ -64,7 +66,8 @@ def _one_split(split: str, arguments: argparse.Namespace) -> None:
             f"- {name}: training loss {best['eval_train_loss']:.3f}, validation {best['eval_loss']:.3f}, ratio "
             f"{record['loss_ratio']:.2f}, best at epoch {best['epoch']:.1f}"
         )
-    print(_examples(folder / "weighted", data))
+    if split == _REPLY_SPLIT:
+        print(_examples(folder / "weighted", data))
 
 
 def _config(data: Path, base: Path, output: Path, overrides: list[str]) -> RunConfig:
