@@ -3,7 +3,8 @@
     python bench/results.py --source ../shared/data/tickets.csv --out runs/results
 
 For each split: prepare, pretrain the mini base further on the training split, train the classifier with balanced class
-weights and without, evaluate; for the grouped split also train the generator and show three replies. Finished steps are kept, so it can be interrupted and run again.
+weights and without, evaluate; for the grouped split also train the generator and show three replies. Finished steps
+are kept, so it can be interrupted and run again.
 """
 
 import argparse
