@@ -38,13 +38,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# torch for CUDA: the registry's own build, without the CPU constraint
+# torch for CUDA: the registry's own build; it replaces a CPU build that `make demo` or `make test` installed
 gpu: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install --force-reinstall --no-deps torch
 	$(BIN)/python -m pip install --editable '.[dev]'
 	touch $(INSTALLED)
-	$(BIN)/python -c "import torch; print('CUDA', torch.cuda.is_available(), torch.__version__)"
+	@$(BIN)/python -c "import torch, sys; print('torch', torch.__version__, 'CUDA', torch.version.cuda); \
+	  sys.exit(0 if torch.cuda.is_available() else 'no CUDA device found, or a CPU build of torch was installed')"
 
 docs: $(INSTALLED)
 	$(BIN)/python scripts/write_cli_docs.py

@@ -165,7 +165,10 @@ def predict(
 @app.command()
 def evaluate(
     model: Model = None,
-    data: Annotated[str, typer.Option("--data", help="Folder of `duet prepare`, or sample.")] = "sample",
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--data", help="Folder of `duet prepare`, or sample; the model's own data without it."),
+    ] = None,
     part: Annotated[str, typer.Option("--part", help="train, validation or test.")] = "test",
     replies: Annotated[int, typer.Option("--replies", min=0, help="How many tickets to answer for reply metrics.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -214,6 +217,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more: not our failure
         sys.exit(0)
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: importing torch here would cost seconds
+            mend = "lower training.batch_tokens, set base.gradient_checkpointing=true or base.precision=nf4"
+            sys.exit(_fail(f"out of GPU memory; expected room for the batch; {mend}, see `duet check`", 1))
         if _ClickException is None or not isinstance(error, _ClickException):
             raise
         command = error.ctx.command_path if getattr(error, "ctx", None) else "duet"

@@ -7,9 +7,11 @@ import warnings
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from backbone.config import MINI, BaseConfig, LoraSettings
+from safetensors import SafetensorError, safe_open
+
+from backbone.config import MINI, BaseConfig, LinearLayer, LoraSettings
 from tickets.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 SUPPORTED = ("qwen2",)
-ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ALL_LINEAR: tuple[str, ...] = get_args(LinearLayer)
 _WANTED = ["*.json", "*.safetensors", "*.txt"]
 _SAMPLED_BYTES = 1 << 20  # of every weight file, hashed for the fingerprint
 
@@ -189,5 +191,21 @@ def _check(folder: Path) -> None:
         )
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: no tokenizer.json; copy it (and tokenizer_config.json) from the original model")
-    if not list(folder.glob("*.safetensors")):
+    _check_weights(folder)
+
+
+def _check_weights(folder: Path) -> None:
+    """Every weight file is there and its header fits its size: a broken download is told before anything is loaded."""
+    files = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        files = [folder / name for name in sorted(names)]
+    if not files:
         raise InputError(f"{folder}: no *.safetensors weights; expected safetensors, pickled weights are not loaded")
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{file}: missing or damaged ({error}); download or copy the base again") from None

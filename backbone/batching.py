@@ -34,8 +34,13 @@ class TokenBudgetSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         return self._batches
 
+    @property
+    def batch_sampler(self) -> "TokenBudgetSampler":
+        """Itself: the Trainer looks for `set_epoch` at `dataloader.batch_sampler.batch_sampler`."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
-        """Choose the shuffle; the Trainer calls it, on resume too."""
+        """Choose the shuffle; the Trainer calls it before every epoch, on resume too."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:

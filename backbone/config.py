@@ -18,6 +18,7 @@ SAMPLE = "sample"  # names the built-in tickets
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+LinearLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 class _Section(BaseModel):
@@ -54,7 +55,7 @@ class LoraSettings(_Section):
     rank: Count = 64
     alpha: Positive | None = Field(None, description="scale; twice the rank when not given")
     dropout: Share = 0.05
-    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+    targets: Literal["all-linear"] | tuple[LinearLayer, ...] = Field(
         "all-linear", description="module names such as q_proj, or all-linear for every linear layer but lm_head"
     )
 

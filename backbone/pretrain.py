@@ -24,7 +24,7 @@ from backbone.config import SAMPLE, PromptConfig, TrainingConfig
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.progress import track
 from backbone.prompts import END, END_OF_TEXT, START, TOKENIZER_FILES, PromptEncoder
-from backbone.runs import disk_guard, open_partial, publish, run_record, write_json
+from backbone.runs import CHECKPOINTS, disk_guard, open_partial, publish, run_record, write_json
 from backbone.training import TrainingJob, train
 from tickets.errors import InputError
 from tickets.schema import Ticket
@@ -122,13 +122,12 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
         compute=config.compute,
         seed=config.seed,
     )
-    result = train(job, partial / "checkpoints")
+    result = train(job, partial / CHECKPOINTS)
     with disk_guard(partial):
         model.save_pretrained(partial)
         (partial / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         record = run_record(seed=config.seed, data=texts.fingerprint, best=result.best, seconds=result.seconds)
         write_json(partial / "run.json", record)
-        shutil.rmtree(partial / "checkpoints", ignore_errors=True)
     publish(partial, folder)
     return folder
 

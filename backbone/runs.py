@@ -17,6 +17,7 @@ from tickets.errors import InputError, WorkError
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
+CHECKPOINTS = "checkpoints"
 _PLAN = "plan.json"
 _PACKAGES = ("ticket-duet", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
 
@@ -57,7 +58,8 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     partial = partial_folder(folder)
     if restart:
         shutil.rmtree(partial, ignore_errors=True)
-    if (partial / _PLAN).is_file():
+    # without a checkpoint nothing would be lost: a run that failed its first checks may be corrected
+    if (partial / _PLAN).is_file() and any((partial / CHECKPOINTS).glob("checkpoint-*")):
         differing = _differences(read_json(partial / _PLAN), plan)
         if differing:
             raise InputError(
@@ -72,9 +74,11 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
 
 
 def publish(partial: Path, folder: Path) -> None:
-    """Add the manifest and rename `partial` to `folder`; a reader sees the old folder or the new one."""
+    """Add the manifest and rename `partial` to `folder`; a reader sees the old folder or the new one.
+
+    Checkpoints and plan stay until then: a failure on the way loses nothing.
+    """
     with disk_guard(partial):
-        (partial / _PLAN).unlink(missing_ok=True)
         sums = {name: _sha256(partial / name) for name in _files(partial)}
         write_json(partial / MANIFEST, {"files": sums})
         for name in [*sums, MANIFEST]:
@@ -85,6 +89,8 @@ def publish(partial: Path, folder: Path) -> None:
         folder.rename(replaced)
     partial.rename(folder)
     shutil.rmtree(replaced, ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    (folder / _PLAN).unlink(missing_ok=True)
 
 
 def verify(folder: Path) -> None:
@@ -152,9 +158,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST
-    )
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(str(path) for path in paths if path.parts[0] not in (MANIFEST, CHECKPOINTS, _PLAN))
 
 
 def _sha256(path: Path) -> str:

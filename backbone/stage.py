@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from backbone.base import BaseIdentity, find_base, identify
 from backbone.config import RunConfig, dump_config
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
-from backbone.runs import disk_guard, open_partial, publish, run_record, write_json
+from backbone.runs import CHECKPOINTS, disk_guard, open_partial, publish, run_record, write_json
 from tickets.schema import Ticket
 
 if TYPE_CHECKING:
@@ -50,11 +48,14 @@ class Stage:
     @property
     def checkpoints(self) -> Path:
         """Where the loop keeps its checkpoints."""
-        return self.partial / "checkpoints"
+        return self.partial / CHECKPOINTS
 
 
-def open_stage(name: str, config: RunConfig, restart: bool = False) -> Stage:
+def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: str) -> Stage:
     """Resolve base, tokenizer and data and open the stage's folder, continuing an unfinished run of the same plan.
+
+    Args:
+        inputs: what else decides the result, by name.
 
     Raises:
         InputError: something is missing, or an unfinished run there has another configuration or other data.
@@ -64,7 +65,7 @@ def open_stage(name: str, config: RunConfig, restart: bool = False) -> Stage:
     base = identify(base_folder, config.base.path, config.base.revision)
     data_folder = resolve_data(config.data.path)
     data = data_fingerprint(data_folder)
-    plan = {"config": yaml.safe_load(dump_config(config)), "data": data, "base": base.fingerprint}
+    plan = {"config": _relevant(name, config), "data": data, "base": base.fingerprint, **inputs}
     partial = open_partial(folder, plan, restart)
     return Stage(
         name=name,
@@ -120,9 +121,18 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
             **facts,
         )
         write_json(partial / RUN, record)
-        shutil.rmtree(stage.checkpoints, ignore_errors=True)
     publish(partial, stage.folder)
     return stage.folder
+
+
+def _relevant(name: str, config: RunConfig) -> dict[str, Any]:
+    """What of the configuration this stage reads: changing the rest must not stop it from going on."""
+    record: dict[str, Any] = config.model_dump(mode="json", exclude={"name", "output"})
+    if name == CLASSIFIER:
+        del record[GENERATOR], record["decoding"]
+    else:
+        record[CLASSIFIER] = {"columns": record[CLASSIFIER]["columns"]}
+    return record
 
 
 def _json_line(record: dict[str, Any]) -> str:

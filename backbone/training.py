@@ -1,6 +1,7 @@
 """The one training module: `transformers.Trainer` with token-budget batches, our evaluation and safe resumption."""
 
 import json
+import math
 import signal
 import sys
 import warnings
@@ -13,14 +14,16 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import is_torch_tf32_available
 
 from backbone.batching import TokenBudgetSampler
 from backbone.config import TrainingConfig
 from backbone.runs import disk_guard
-from tickets.errors import WorkError
+from tickets.errors import InputError, WorkError
 
-_CHECKPOINT_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+_STATE = "trainer_state.json"
+_CHECKPOINT_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", _STATE)
 
 
 @dataclass(frozen=True)
@@ -64,25 +67,59 @@ def train(job: TrainingJob, folder: Path) -> TrainingResult:
         job.lengths, job.config.batch_tokens, job.config.batch_tickets, job.seed, weights=job.weights
     )
     trainer = _StageTrainer(job, sampler, _arguments(job, len(sampler), folder))
-    patience = EarlyStoppingCallback(early_stopping_patience=job.config.patience)
     interrupt = _Interrupt()
-    for callback in (patience, _FinalEvaluation(), _Progress(), interrupt):
+    for callback in (_EarlyStopping(job.config.patience), _FinalEvaluation(), _Progress(), interrupt):
         trainer.add_callback(callback)
     checkpoint = newest_checkpoint(folder)
+    state = TrainerState.load_from_json(str(checkpoint / _STATE)) if checkpoint else None
     if checkpoint:
         print(f"resuming from {checkpoint}", file=sys.stderr)
-    with disk_guard(folder), interrupt.listening(), warnings.catch_warnings():
+    if state is not None and _is_over(state, job.config.patience):
+        # what came after the last step failed; another step would not be the run that was asked for
+        trainer.state = state
+        trainer._load_best_model()
+        return _result(state, seconds=0.0)
+    with disk_guard(folder), interrupt, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*", category=UserWarning)
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if interrupt.requested:
+    if interrupt.requested and not _is_over(trainer.state, job.config.patience):
         raise WorkError(
             f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; saved in {folder}; run the "
             "same command again to go on"
         )
-    history = list(trainer.state.log_history)
-    evaluations = [record for record in history if "eval_loss" in record]
-    best = min(evaluations, key=lambda record: float(record["eval_loss"]))
-    return TrainingResult(best, history, float(output.metrics["train_runtime"]))
+    return _result(trainer.state, float(output.metrics["train_runtime"]))
+
+
+def _result(state: TrainerState, seconds: float) -> TrainingResult:
+    """The evaluation whose weights were kept.
+
+    Raises:
+        WorkError: no evaluation had a finite loss, so there is nothing worth keeping.
+    """
+    history = list(state.log_history)
+    finite = [record for record in _evaluations(history) if math.isfinite(record["eval_loss"])]
+    if not finite:
+        raise WorkError(
+            "training diverged: no evaluation had a finite validation loss; lower training.learning_rate and start "
+            "over with --restart"
+        )
+    return TrainingResult(min(finite, key=lambda record: float(record["eval_loss"])), history, seconds)
+
+
+def _evaluations(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record for record in history if "eval_loss" in record]
+
+
+def _is_over(state: TrainerState, patience: int) -> bool:
+    """Whether a run has nothing left to do, by its own record."""
+    return state.global_step >= state.max_steps or evaluations_since_best(state.log_history) >= patience
+
+
+def evaluations_since_best(history: Sequence[dict[str, Any]]) -> int:
+    """How many evaluations came after the one with the lowest validation loss."""
+    losses = [float(record["eval_loss"]) for record in _evaluations(history)]
+    best = min((i for i, loss in enumerate(losses) if math.isfinite(loss)), key=lambda i: losses[i], default=-1)
+    return len(losses) - 1 - best
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -93,7 +130,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def _complete(checkpoint: Path) -> bool:
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # written last
+        json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))  # written last
     except (OSError, ValueError):
         return False
     return all((checkpoint / name).is_file() for name in _CHECKPOINT_FILES)
@@ -106,6 +143,11 @@ def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArgument
     if config.max_steps > 0:
         every = min(every, config.max_steps)
     on_cpu = not torch.cuda.is_available()
+    if not on_cpu and job.compute == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError(
+            f"{torch.cuda.get_device_name()} cannot compute in bf16; set base.precision=fp32 and base.compute=fp32, or "
+            "use a GPU of the Ampere generation or later"
+        )
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
@@ -117,7 +159,7 @@ def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArgument
         warmup_steps=config.warmup,  # below 1: a share of all steps
         max_grad_norm=config.max_grad_norm,
         bf16=job.compute == "bf16",
-        tf32=True if not on_cpu else None,
+        tf32=is_torch_tf32_available() or None,
         use_cpu=on_cpu,
         eval_strategy="steps",
         eval_steps=every,
@@ -187,6 +229,17 @@ def _optimizer(job: TrainingJob) -> torch.optim.Optimizer:
     )
 
 
+class _EarlyStopping(TrainerCallback):
+    """Stops after so many evaluations without a better one, counted in the history: resuming changes nothing."""
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if evaluations_since_best(state.log_history) >= self._patience:
+            control.should_training_stop = True
+
+
 class _FinalEvaluation(TrainerCallback):
     """Evaluates and saves after the last step too, which need not be a multiple of `eval_steps`."""
 
@@ -241,10 +294,6 @@ class _Interrupt(TrainerCallback):
         self.requested = False
         self._previous: dict[int, Any] = {}
 
-    def listening(self) -> "_Interrupt":
-        """Context in which the signals are caught."""
-        return self
-
     def __enter__(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._handle)
@@ -256,7 +305,6 @@ class _Interrupt(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.requested:
             control.should_save = control.should_training_stop = True
-            control.should_evaluate = False
 
     def _handle(self, number: int, frame: object) -> None:
         if self.requested:

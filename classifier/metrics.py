@@ -55,7 +55,7 @@ def micro_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> float:
 
 
 def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[str, Any]:
-    """Accuracy, macro-F1, recall by class, confusion matrix (true, predicted) and calibration error of one head."""
+    """Accuracy, cross-entropy, macro-F1, recall by class, confusions (true, predicted), calibration error of a head."""
     predicted = logits.argmax(axis=1)
     matrix = confusion_matrix(targets, predicted, labels=range(len(classes)))
     support = matrix.sum(axis=1)
@@ -64,6 +64,7 @@ def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[s
     }  # a class without examples has no recall
     return {
         "accuracy": float(np.mean(predicted == targets)),
+        "cross_entropy": cross_entropy(logits, targets),
         "macro_f1": macro_f1(predicted, targets),
         "recall": recall,
         "confusion": matrix.tolist(),

@@ -16,6 +16,11 @@ TAGS = "tags"
 _PREFIX = "head_"  # a head called `type` would collide with nn.Module.type
 
 
+def head_name(tensor_name: str) -> str:
+    """The head a tensor of heads.safetensors belongs to: `head_type.weight` -> `type`."""
+    return tensor_name.removeprefix(_PREFIX).rpartition(".")[0]
+
+
 @dataclass
 class ClassifierOutput(ModelOutput):
     """Training loss and logits by column, each (batch, classes)."""

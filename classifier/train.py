@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,20 +13,32 @@ from typing import Any
 import numpy as np
 import torch
 from peft import PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
-from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
+from backbone.base import BaseIdentity, autocast, load_options, lora_config, pick_device, prepare_for_training
 from backbone.batching import length_buckets, pad_left
 from backbone.config import RunConfig
 from backbone.progress import track
 from backbone.prompts import Prompt
 from backbone.runs import disk_guard
-from backbone.stage import ADAPTER, CALIBRATION, CLASSIFIER, HEADS, LABELS, Stage, finish, open_stage, save_adapter
+from backbone.stage import (
+    ADAPTER,
+    BASE,
+    CALIBRATION,
+    CLASSIFIER,
+    HEADS,
+    LABELS,
+    Stage,
+    finish,
+    open_stage,
+    save_adapter,
+)
 from backbone.training import TrainingJob, train
 from classifier.calibration import Calibration, fit_head, fit_tag_threshold
 from classifier.metrics import Floats, binary_cross_entropy, cross_entropy, head_report, micro_f1
-from classifier.model import TAGS, ClassifierLoss, Qwen2ForTicketLabels
+from classifier.model import TAGS, ClassifierLoss, Qwen2ForTicketLabels, head_name
 from classifier.weights import class_weights, sampling_weights
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
@@ -54,7 +67,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     Args:
         init_from: a classifier run whose adapter, and heads where the classes are the same, are the starting point.
     """
-    stage = open_stage(CLASSIFIER, config, restart)
+    stage = open_stage(CLASSIFIER, config, restart, init_from=str(init_from or ""))
     settings = config.classifier
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)
     _warn_of_single_examples(stage.train, space)
@@ -62,7 +75,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     set_seed(config.seed)  # before the model is built: heads and adapter start from it
     model = build_model(stage, space)
     if init_from is not None:
-        _start_from(model, init_from)
+        _start_from(model, init_from, stage, space)
     sample = training_sample(len(stage.train), settings.training.loss_sample, config.seed)
     job = TrainingJob(
         model=model,
@@ -76,7 +89,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
         head_parameters=lambda name: ".heads." in name,
     )
     result = train(job, stage.checkpoints)
-    logits = _logits(model, validation, range(len(validation.prompts)), stage)
+    logits = _logits(model, validation, range(len(validation.prompts)), stage, as_served=True)
     calibration = _calibrate(logits, validation, stage, space)
     rest = save_adapter(stage, model)
     heads = {name.removeprefix(_HEADS_KEY): tensor for name, tensor in rest.items()}
@@ -136,8 +149,10 @@ def _collate(tickets: EncodedTickets, pad_id: int, rows: list[int]) -> dict[str,
     return batch
 
 
-def _logits(model: PeftModel, tickets: EncodedTickets, rows: Sequence[int], stage: Stage) -> dict[str, Floats]:
-    """Logits by column, (rows, classes), in evaluation mode."""
+def _logits(
+    model: PeftModel, tickets: EncodedTickets, rows: Sequence[int], stage: Stage, as_served: bool = False
+) -> dict[str, Floats]:
+    """Logits by column, (rows, classes), in evaluation mode; `as_served` without autocast, as engines compute them."""
     settings = stage.config.classifier.training
     rows = list(rows)
     found: dict[str, list[tuple[int, Any]]] = {}
@@ -147,7 +162,7 @@ def _logits(model: PeftModel, tickets: EncodedTickets, rows: Sequence[int], stag
     for bucket in track(buckets, "evaluating"):
         batch = pad_left([tickets.prompts[rows[i]].ids for i in bucket], stage.encoder.pad_id)
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        with torch.no_grad(), autocast(stage.config.base, model.device):
+        with torch.no_grad(), nullcontext() if as_served else autocast(stage.config.base, model.device):
             output = model(**batch)
         for column, values in output.logits.items():
             found.setdefault(column, []).extend(zip(bucket, values.double().cpu().numpy(), strict=True))
@@ -205,31 +220,46 @@ def _calibrated_logits(calibration: Calibration, column: str, logits: Floats) ->
     return np.asarray(np.log(np.maximum(calibration.heads[column].probabilities(logits), 1e-12)))
 
 
-def _start_from(model: PeftModel, run: Path) -> None:
-    """Load adapter and matching heads of an earlier run into `model`."""
+def _start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> None:
+    """Load the adapter of an earlier run into `model`, and the heads whose classes are the same.
+
+    Raises:
+        InputError: not a classifier run, or one of another base or adapter shape.
+    """
     folder = run if (run / ADAPTER).is_dir() else run / CLASSIFIER
     try:
         state = load_file(folder / ADAPTER / "adapter_model.safetensors")
         heads = load_file(folder / HEADS)
-        rank = json.loads((folder / ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))["r"]
-    except (OSError, ValueError, KeyError) as error:
+        adapter = json.loads((folder / ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f"--init-from {run}: not a classifier run ({error}); expected one that train-cls wrote"
         ) from None
-    wanted = model.peft_config["default"].r
-    if rank != wanted:
-        raise InputError(f"--init-from {run}: its rank is {rank}, this run's {wanted}; use --set lora.rank={rank}")
-    own = model.base_model.model.heads.modules_to_save["default"].layers.state_dict()
-    fitting = {name: tensor for name, tensor in heads.items() if name in own and own[name].shape == tensor.shape}
-    state |= {f"{_HEADS_KEY}{name}": tensor for name, tensor in (own | fitting).items()}
-    try:
-        set_peft_model_state_dict(model, state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"--init-from {run}: its adapter does not fit this base ({reason})") from None
-    skipped = sorted(set(own) - set(fitting))
-    if skipped:
-        print(f"--init-from: {', '.join(skipped)} start fresh, their classes differ", file=sys.stderr)
+    base = BaseIdentity.load(folder / BASE)
+    if base.fingerprint != stage.base.fingerprint:
+        raise InputError(
+            f"--init-from {run}: trained on another base ({base.name}) than this run's {stage.base.name}; set base.path "
+            "to it"
+        )
+    own = model.peft_config["default"]
+    for key, found, wanted in (
+        ("rank", adapter["r"], own.r),
+        ("alpha", adapter["lora_alpha"], own.lora_alpha),
+        ("targets", sorted(adapter["target_modules"]), sorted(own.target_modules)),
+    ):
+        if found != wanted:
+            raise InputError(
+                f"--init-from {run}: its {key} is {found}, this run's {wanted}; use --set lora.{key}={found}"
+            )
+    earlier = LabelSpace.load(folder / LABELS)
+    same = {column for column in space.columns if earlier.columns.get(column) == space.columns[column]}
+    same |= {TAGS} if earlier.tags == space.tags else set()
+    fresh = model.base_model.model.heads.modules_to_save["default"].layers.state_dict()
+    kept = {name: heads[name] for name in fresh if head_name(name) in same}
+    set_peft_model_state_dict(model, state | {f"{_HEADS_KEY}{name}": tensor for name, tensor in (fresh | kept).items()})
+    renewed = sorted({head_name(name) for name in fresh if name not in kept})
+    if renewed:
+        print(f"--init-from: {', '.join(renewed)} start fresh, their classes differ", file=sys.stderr)
 
 
 def _warn_of_single_examples(tickets: Sequence[Ticket], space: LabelSpace) -> None:

@@ -15,6 +15,7 @@ from eval.faithfulness import own_facts_kept
 from eval.labels import ColumnScores, score_column, true_labels
 from eval.references import majority, tfidf_regression
 from generator.rouge import rouge_l
+from pipeline.model_folder import trained_on
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
 from tickets.schema import Answer, Ticket
@@ -37,13 +38,14 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(model: Path | None, data: str, part: str, replies: int) -> Evaluation:
+def evaluate(model: Path | None, data: str | None, part: str, replies: int) -> Evaluation:
     """Score a model, the majority class and TF-IDF on a part of prepared tickets.
 
     Args:
+        data: prepared folder; what the model was trained on when None.
         replies: how many tickets to answer for reply metrics; 0 for none.
     """
-    folder = resolve_data(data)
+    folder = resolve_data(data if data is not None else trained_on(model))
     system = load_two_stage(model, labels_only=replies == 0)
     columns = list(system.classifier.space.columns)
     train, test = load_part(folder, "train"), _labelled(load_part(folder, part), columns)

@@ -32,8 +32,7 @@ class Generator:
             for ticket, given in zip(tickets, labels, strict=True)
         ]
 
-    def write(self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]], engine: Engine) -> list[str]:
-        """One reply per ticket."""
-        prompts = self.prompts(tickets, labels)
+    def write(self, prompts: Sequence[Prompt], engine: Engine) -> list[str]:
+        """One reply per prompt."""
         written = engine.generate([prompt.ids for prompt in prompts], GENERATOR, self.decoding)
         return [self.encoder.decode(ids).strip() for ids in written]

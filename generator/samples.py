@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbone.config import GeneratorConfig
+from backbone.prompts import PromptEncoder
+from tickets.errors import InputError
 from tickets.schema import Ticket
 
 
@@ -55,3 +57,25 @@ def conditioning_labels(
             label = str(rng.choice(classes, p=noise.rows[column][classes.index(label)]))
         shown[column] = label
     return shown
+
+
+def reply_sample(
+    encoder: PromptEncoder, ticket: Ticket, labels: Mapping[str, str], max_length: int
+) -> tuple[tuple[int, ...], list[int]]:
+    """Prompt ids and completion ids of one ticket: the reply is cut to half of `max_length`, the ticket to the rest."""
+    completion = encoder.reply_ids(ticket.reply)[: max_length // 2]
+    return encoder.generator_prompt(ticket, labels, max_length - len(completion)).ids, completion
+
+
+def with_replies(tickets: Sequence[Ticket], part: str) -> list[Ticket]:
+    """The tickets that have a reply.
+
+    Raises:
+        InputError: none has.
+    """
+    found = [ticket for ticket in tickets if ticket.reply.strip()]
+    if not found:
+        raise InputError(
+            f"no {part} ticket has a reply, expected a reply column; map one with `duet prepare --map reply=COLUMN`"
+        )
+    return found

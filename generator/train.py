@@ -22,8 +22,7 @@ from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN, Stage, finish, op
 from backbone.training import TrainingJob, train
 from engines.torch import generate_ids
 from generator.rouge import rouge_l
-from generator.samples import LabelNoise, conditioning_labels
-from tickets.errors import InputError
+from generator.samples import LabelNoise, conditioning_labels, reply_sample, with_replies
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
@@ -48,7 +47,7 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
     stage = open_stage(GENERATOR, config, restart)
     settings = config.generator
     noise = _label_noise(stage)
-    training, validation = _with_replies(stage.train, "training"), _with_replies(stage.validation, "validation")
+    training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
     train_set = encode_replies(stage, training, noise)
     validation_set = encode_replies(stage, validation, noise)
     set_seed(config.seed)  # before the model is built: the adapter starts from it
@@ -88,12 +87,13 @@ def encode_replies(stage: Stage, tickets: Sequence[Ticket], noise: LabelNoise) -
     limit = stage.config.generator.training.max_length
     columns = stage.config.classifier.columns
     rng = np.random.default_rng((stage.config.seed, len(tickets)))
-    completions = [stage.encoder.reply_ids(ticket.reply)[: limit // 2] for ticket in tickets]
-    prompts = []
-    for ticket, completion in zip(tickets, completions, strict=True):
-        labels = conditioning_labels(ticket, columns, noise, stage.config.generator, rng)
-        prompts.append(stage.encoder.generator_prompt(ticket, labels, limit - len(completion)).ids)
-    return EncodedReplies(prompts, completions)
+    pairs = [
+        reply_sample(
+            stage.encoder, ticket, conditioning_labels(ticket, columns, noise, stage.config.generator, rng), limit
+        )
+        for ticket in tickets
+    ]
+    return EncodedReplies([prompt for prompt, _ in pairs], [completion for _, completion in pairs])
 
 
 def _label_noise(stage: Stage) -> LabelNoise:
@@ -108,15 +108,6 @@ def _label_noise(stage: Stage) -> LabelNoise:
         file=sys.stderr,
     )
     return LabelNoise.from_shares(stage.train, stage.config.classifier.columns)
-
-
-def _with_replies(tickets: Sequence[Ticket], part: str) -> list[Ticket]:
-    found = [ticket for ticket in tickets if ticket.reply.strip()]
-    if not found:
-        raise InputError(
-            f"no {part} ticket has a reply, expected a reply column; map one with `duet prepare --map reply=COLUMN`"
-        )
-    return found
 
 
 def _batch(replies: EncodedReplies, rows: Sequence[int], pad_id: int) -> dict[str, Any]:

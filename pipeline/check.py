@@ -11,7 +11,8 @@ from backbone.base import ALL_LINEAR, find_base, read_shape
 from backbone.config import RunConfig, TrainingConfig
 from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder
-from tickets.errors import InputError
+from classifier.weights import class_weights, sampling_weights
+from generator.samples import reply_sample
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
@@ -49,9 +50,6 @@ class Shape:
             "up_proj": (hidden, inner),
             "down_proj": (inner, hidden),
         }
-        unknown = [name for name in targets if name not in sizes]
-        if unknown:
-            raise InputError(f"lora.targets: found {unknown[0]!r}, expected all-linear or some of {', '.join(sizes)}")
         copies = 1 if config.get("tie_word_embeddings") else 2
         return cls(
             linear=layers * sum(a * b for a, b in sizes.values()),
@@ -70,14 +68,16 @@ def check(config: RunConfig) -> str:
     Raises:
         InputError: what would stop the run.
     """
-    base = find_base(config.base.path, config.base.revision)
-    encoder = PromptEncoder(base, config.prompt.instruction)
     data = resolve_data(config.data.path)
     train = load_part(data, "train", config.data.max_train)
     validation = load_part(data, "validation", config.data.max_validation)
     space = LabelSpace.learn(train, config.classifier.columns, config.classifier.max_tags)
     for ticket in validation:
         space.label_ids(ticket)
+    class_weights(train, space, config.classifier)
+    sampling_weights(train, space, config.classifier)
+    base = find_base(config.base.path, config.base.revision)  # last: a hub id is downloaded here
+    encoder = PromptEncoder(base, config.prompt.instruction)
     targets = ALL_LINEAR if config.lora.targets == "all-linear" else config.lora.targets
     shape = Shape.of(read_shape(base), targets)
     sections = [
@@ -116,6 +116,8 @@ def _describe_labels(train: Sequence[Ticket], validation: Sequence[Ticket], spac
     without = sum(not ticket.reply for ticket in train)
     if without:
         lines.append(f"replies  {without:,} training tickets have none; the generator leaves them out")
+    if without == len(train):
+        lines.append("         warning: none has one: train-cls will work, train-gen will not")
     return "\n".join(lines)
 
 
@@ -138,8 +140,7 @@ def _describe_sample(config: RunConfig, train: Sequence[Ticket], encoder: Prompt
     ticket = next((t for t in train if t.reply), train[0])
     labels = {column: ticket.labels[column] for column in config.classifier.columns}
     limit = config.generator.training.max_length
-    prompt = encoder.generator_prompt(ticket, labels, limit).ids
-    reply = encoder.reply_ids(ticket.reply)
+    prompt, reply = reply_sample(encoder, ticket, labels, limit)
     text = encoder.decode_all(prompt)
     return (
         f"sample   ticket {ticket.id}: {len(prompt)} prompt tokens without loss, {len(reply)} reply tokens with loss\n"
@@ -175,7 +176,8 @@ def _describe_cost(config: RunConfig, shape: Shape) -> str:
 def _activation_bytes(config: RunConfig, shape: Shape, training: TrainingConfig, has_vocabulary_head: bool) -> float:
     """What one batch keeps for the backward pass: inputs of norms, attention and linear layers, and the logits."""
     width = 4 if config.base.compute == "fp32" else 2
-    per_layer = 10 * shape.hidden + 5 * shape.intermediate
+    inputs = 6 * shape.hidden + shape.intermediate  # of the seven linear layers
+    per_layer = 10 * shape.hidden + 5 * shape.intermediate + (1.5 * inputs if config.lora.dropout else 0)
     kept = shape.layers * shape.hidden + per_layer if config.base.gradient_checkpointing else shape.layers * per_layer
     # bf16 logits, their fp32 copy and its gradient, at reply positions: about half of the tokens
     logits = shape.vocabulary * (width + 8) / 2 if has_vocabulary_head else 0

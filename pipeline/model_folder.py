@@ -50,6 +50,11 @@ def open_model(path: Path | None) -> ModelFolder:
     return ModelFolder(root, stages, base)
 
 
+def trained_on(path: Path | None) -> str:
+    """The data.path of a model's configuration."""
+    return next(iter(open_model(path).stages.values())).config.data.path
+
+
 def _stage_folders(root: Path) -> dict[str, Path]:
     found = {name: root / name for name in _STAGES if (root / name).is_dir()}
     if not found and (root / RUN).is_file():

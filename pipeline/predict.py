@@ -25,8 +25,8 @@ def predict_files(files: Sequence[Path], model: Path | None, as_json: bool, labe
         answer = system.answer([ticket], labels_only)[0]
         if answer.truncated:
             print(
-                f"warning: {ticket.id}: longer than the {system.classifier.max_length} tokens this model reads; its "
-                "end was cut off; train with a larger training.max_length to read more",
+                f"warning: {ticket.id}: longer than this model reads ({system.classifier.max_length} tokens, reply "
+                "included); its end was cut off; train with a larger training.max_length to read more",
                 file=sys.stderr,
             )
         if as_json:

@@ -41,13 +41,16 @@ class TwoStage:
         if on_labels is not None:
             on_labels(predictions)
         replies: Sequence[str | None] = [None] * len(tickets)
+        truncated = [prompt.truncated for prompt in prompts]
         if self.generator is not None and not labels_only:
             start = time.perf_counter()
-            replies = self.generator.write(tickets, [prediction.labels for prediction in predictions], self.engine)
+            reply_prompts = self.generator.prompts(tickets, [prediction.labels for prediction in predictions])
+            replies = self.generator.write(reply_prompts, self.engine)
+            truncated = [cut or prompt.truncated for cut, prompt in zip(truncated, reply_prompts, strict=True)]
             timings["reply"] = time.perf_counter() - start
         return [
-            Answer(ticket.id, prediction, reply, self.classifier.needs_review(prediction), prompt.truncated, timings)
-            for ticket, prediction, reply, prompt in zip(tickets, predictions, replies, prompts, strict=True)
+            Answer(ticket.id, prediction, reply, self.classifier.needs_review(prediction), cut, timings)
+            for ticket, prediction, reply, cut in zip(tickets, predictions, replies, truncated, strict=True)
         ]
 
 

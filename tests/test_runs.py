@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from backbone.base import find_base, identify
-from backbone.config import RunConfig
+from backbone.batching import TokenBudgetSampler
+from backbone.config import RunConfig, load_config
 from backbone.runs import publish, verify
+from backbone.training import evaluations_since_best
 from classifier.train import train_classifier
 from generator.train import train_generator
 from pipeline.model_folder import open_model
@@ -78,25 +80,89 @@ def test_inference_sees_the_states_that_training_saw(make_config: MakeConfig, ti
     folder = train_classifier(config)
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     system = load_two_stage(config.folder)
+    assert any(tensor.abs().max() > 1e-4 for name, tensor in weights(folder).items() if "lora_B" in name)
     validation = [
         Ticket(**{**json.loads(line), "tags": ()})
         for line in (Path(config.data.path) / "validation.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     answers = system.answer(validation, labels_only=True)
-    accuracy = np.mean(
-        [a.prediction.labels["type"] == t.labels["type"] for a, t in zip(answers, validation, strict=True)]
-    )
-    assert accuracy == pytest.approx(record["calibrated"]["type"]["accuracy"])
+    for column, classes in system.classifier.classes_.items():
+        found = np.zeros((len(classes), len(classes)), dtype=int)
+        for answer, ticket in zip(answers, validation, strict=True):
+            found[classes.index(ticket.labels[column]), classes.index(answer.prediction.labels[column])] += 1
+        assert found.tolist() == record["calibrated"][column]["confusion"]
+        likelihood = [
+            a.prediction.probabilities[column][t.labels[column]] for a, t in zip(answers, validation, strict=True)
+        ]
+        assert -np.log(likelihood).mean() == pytest.approx(record["calibrated"][column]["cross_entropy"], abs=1e-5)
 
 
+@pytest.mark.parametrize("signal_at", [3, 14])  # in the first epoch, and in the second
 @pytest.mark.parametrize("train", [train_classifier, train_generator])
-def test_an_interrupted_run_ends_with_the_same_weights(make_config: MakeConfig, train: Any, tmp_path: Path) -> None:
-    whole = train(make_config(output=tmp_path / "whole"))
-    config = make_config(output=tmp_path / "parts")
-    with pytest.raises(WorkError, match="interrupted at step"), _signal_after(3):
+def test_an_interrupted_run_ends_with_the_same_weights(
+    make_config: MakeConfig, train: Any, signal_at: int, tmp_path: Path
+) -> None:
+    long = {f"{stage}__training__max_steps": 18 for stage in ("classifier", "generator")}
+    whole = train(make_config(output=tmp_path / "whole", **long))
+    config = make_config(output=tmp_path / "parts", **long)
+    with pytest.raises(WorkError, match="interrupted at step"), _signal_after(signal_at):
         train(config)
     assert not (config.folder / whole.name).exists()
     assert equal(weights(whole), weights(train(config)))
+
+
+def test_a_run_that_failed_after_its_last_step_trains_no_further(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    expected = weights(train_classifier(make_config(output=tmp_path / "other")))
+    monkeypatch.setattr("classifier.train.save_adapter", _fail)
+    with pytest.raises(RuntimeError, match="after training"):
+        train_classifier(make_config())
+    monkeypatch.undo()
+    monkeypatch.setattr("transformers.Trainer.train", _fail)
+    assert equal(weights(train_classifier(make_config())), expected)
+
+
+def _fail(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("after training")
+
+
+def test_patience_is_counted_in_the_history() -> None:
+    def history(*losses: float) -> list[dict[str, Any]]:
+        return [{"eval_loss": loss} for loss in losses] + [{"loss": 1.0}]
+
+    assert evaluations_since_best(history(3.0, 2.0, 2.5, 2.5)) == 2
+    assert evaluations_since_best(history(3.0, 2.0)) == 0
+    assert evaluations_since_best(history(float("nan"), float("nan"))) == 2
+
+
+def test_every_epoch_has_its_own_batches(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs: list[int] = []
+    plan = TokenBudgetSampler.__iter__
+
+    def recorded(sampler: TokenBudgetSampler) -> Any:
+        epochs.append(sampler._epoch)
+        return plan(sampler)
+
+    monkeypatch.setattr(TokenBudgetSampler, "__iter__", recorded)
+    train_classifier(make_config(classifier__training__max_steps=-1, classifier__training__epochs=3))
+    assert epochs == [0, 1, 2]
+
+
+def test_a_diverged_run_is_not_published(make_config: MakeConfig) -> None:
+    config = make_config(classifier__training__max_steps=2)
+    finished = train_classifier(config)
+    before = weights(finished)
+    wild = make_config(classifier__training__max_steps=2, classifier__training__head_learning_rate=1e38)
+    with pytest.raises(WorkError, match="diverged"):
+        train_classifier(wild)
+    assert equal(weights(finished), before)
+
+
+def test_a_run_refused_by_its_first_checks_may_be_corrected(make_config: MakeConfig) -> None:
+    with pytest.raises(InputError, match="'colour'"):
+        train_classifier(make_config(classifier__columns="[colour]"))
+    train_classifier(make_config(classifier__training__max_steps=1))
 
 
 class _signal_after:
@@ -175,7 +241,7 @@ def test_init_from_starts_from_an_adapter(make_config: MakeConfig, tmp_path: Pat
     second = train_classifier(make_config(output=tmp_path / "second", **rates), init_from=first)
     for name, tensor in weights(first).items():
         assert torch.allclose(tensor, weights(second)[name], atol=1e-6), name
-    with pytest.raises(InputError, match="rank is 4"):
+    with pytest.raises(InputError, match=r"rank is 4.*lora\.rank=4"):
         train_classifier(make_config(output=tmp_path / "third", lora__rank=8), init_from=first)
     with pytest.raises(InputError, match="not a classifier run"):
         train_classifier(make_config(output=tmp_path / "fourth"), init_from=tmp_path)
@@ -240,6 +306,10 @@ def test_a_run_of_another_base_is_refused(make_config: MakeConfig, tmp_path: Pat
     (base / "model.safetensors").write_bytes(content[:-8] + bytes(8))
     with pytest.raises(InputError, match="trained on another base"):
         open_model(config.folder)
+    (base / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"model\.safetensors: missing or damaged"):
+        open_model(config.folder)
+    (base / "model.safetensors").write_bytes(content)
     (base / "tokenizer.json").unlink()
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
         open_model(config.folder)
@@ -249,6 +319,8 @@ def test_other_architectures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     with pytest.raises(InputError, match="'llama'; supported are Qwen2"):
         find_base(str(tmp_path))
+    with pytest.raises(InputError, match="targets"):
+        load_config(None, ["lora.targets=[q_prj]"])
     with pytest.raises(InputError, match="neither a folder nor to be had from the hub"):
         find_base("nobody/nothing")
     with pytest.raises(InputError, match="no such folder"):
