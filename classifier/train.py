@@ -238,8 +238,8 @@ def _start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) ->
     base = BaseIdentity.load(folder / BASE)
     if base.fingerprint != stage.base.fingerprint:
         raise InputError(
-            f"--init-from {run}: trained on another base ({base.name}) than this run's {stage.base.name}; set base.path "
-            "to it"
+            f"--init-from {run}: trained on another base ({base.name}) than this run's {stage.base.name}; set "
+            "base.path to it"
         )
     own = model.peft_config["default"]
     for key, found, wanted in (
