@@ -129,9 +129,11 @@ def train_cls(
     Example: duet train-cls --config configs/qwen2-7b.yaml --set data.path=data
     """
     from backbone.config import load_config
+
+    settings = load_config(config, overrides or [])  # a wrong key is told before torch is imported
     from classifier.train import train_classifier
 
-    print(train_classifier(load_config(config, overrides or []), init_from, restart))
+    print(train_classifier(settings, init_from, restart))
 
 
 @app.command("train-gen")
@@ -141,9 +143,11 @@ def train_gen(config: Config = None, overrides: Overrides = None, restart: Resta
     Example: duet train-gen --config configs/qwen2-7b.yaml --set data.path=data
     """
     from backbone.config import load_config
+
+    settings = load_config(config, overrides or [])
     from generator.train import train_generator
 
-    print(train_generator(load_config(config, overrides or []), restart))
+    print(train_generator(settings, restart))
 
 
 @app.command()

@@ -70,8 +70,8 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     stage = open_stage(CLASSIFIER, config, restart, init_from=str(init_from or ""))
     settings = config.classifier
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)
-    _warn_of_single_examples(stage.train, space)
     training, validation = (encode_tickets(stage, part, space) for part in (stage.train, stage.validation))
+    _warn_of_single_examples(stage.train, space)
     set_seed(config.seed)  # before the model is built: heads and adapter start from it
     model = build_model(stage, space)
     if init_from is not None:
