@@ -10,13 +10,13 @@ DEMO := --set output=runs/demo
 demo: $(INSTALLED)
 	@echo "== The shipped mini model answers three tickets"
 	$(BIN)/duet predict $(EXAMPLES)
-	@echo; echo "== Training a classifier and a generator of your own on the built-in tickets (about 5 minutes)"
+	@echo; echo "== Training a classifier and a generator of your own on the built-in tickets (some minutes)"
 	rm -rf runs/demo
 	$(BIN)/duet train-cls --config configs/demo.yaml
 	$(BIN)/duet train-gen --config configs/demo.yaml
 	@echo; echo "== The same tickets, answered by them"
 	$(BIN)/duet predict $(EXAMPLES) --model runs/demo
-	@echo; echo "== How good that is, on 749 built-in tickets that neither has seen"
+	@echo; echo "== How good that is, on built-in tickets that neither has seen"
 	$(BIN)/duet evaluate --model runs/demo --replies 32
 
 test: $(INSTALLED) lint
