@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from backbone.config import ClassifierConfig
 from backbone.runs import read_json, write_json
@@ -64,6 +63,8 @@ def fit_head(logits: Floats, targets: Ints, priors: Floats, config: ClassifierCo
     `priors` are class shares in training (classes,). The adjustment subtracts strength * log(prior), the strength
     chosen by grid for the configured metric; the temperature minimises cross-entropy (Guo et al. 2017).
     """
+    from scipy.optimize import minimize_scalar  # not needed for prediction
+
     strength = 0.0 if config.adjustment == "none" else _best_strength(logits, targets, priors, config.adjustment)
     offset = -strength * np.log(np.maximum(priors, 1e-9))
     adjusted = logits + offset

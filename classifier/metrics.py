@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, f1_score
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,6 +43,8 @@ def expected_calibration_error(probabilities: Floats, targets: Ints, bins: int =
 
 def macro_f1(predicted: Ints, targets: Ints) -> float:
     """Mean F1 of the classes that occur among targets or predictions."""
+    from sklearn.metrics import f1_score  # a second of imports that prediction does not need
+
     return float(f1_score(targets, predicted, average="macro", zero_division=0))
 
 
@@ -56,6 +57,8 @@ def micro_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> float:
 
 def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy, cross-entropy, macro-F1, recall by class, confusions (true, predicted), calibration error of a head."""
+    from sklearn.metrics import confusion_matrix
+
     predicted = logits.argmax(axis=1)
     matrix = confusion_matrix(targets, predicted, labels=range(len(classes)))
     support = matrix.sum(axis=1)
