@@ -1,4 +1,4 @@
-"""The reference engine: transformers and peft, on CUDA where there is one, else on the CPU."""
+"""The reference engine: transformers, on CUDA where there is one, else on the CPU."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from transformers import GenerationConfig, Qwen2ForCausalLM
 
 from backbone.base import load_options, pick_device
 from backbone.batching import length_buckets, pad_left
 from backbone.config import BaseConfig, DecodingConfig
-from tickets.errors import InputError
+from engines.lora import Adapters
 
 _ENCODE_TOKENS = 8192  # padded tokens per batch
 _GENERATE_ROWS = 16
@@ -29,23 +28,15 @@ class TorchEngine:
             InputError: an adapter does not fit the base.
         """
         self._pad_id, self._end_id = pad_id, end_id
-        model = Qwen2ForCausalLM.from_pretrained(base, **load_options(config, pick_device()))
-        for name, folder in adapters.items():
-            try:
-                if isinstance(model, PeftModel):
-                    model.load_adapter(str(folder), adapter_name=name)
-                else:
-                    model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
-            except (RuntimeError, ValueError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise InputError(f"{folder}: does not fit the base {base} ({reason}); train it on this base") from None
-        self._model = model.eval()
+        device = pick_device()
+        self._model = Qwen2ForCausalLM.from_pretrained(base, **load_options(config, device)).eval()
+        self._adapters = Adapters(self._model, adapters, device)
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
-        self._model.set_adapter(adapter)
-        backbone = self._model.base_model.model.model  # the Qwen2Model inside: no vocabulary logits
+        self._adapters.activate(adapter)
+        backbone = self._model.model  # the Qwen2Model inside: no vocabulary logits
         states = np.empty((len(prompts), backbone.config.hidden_size), dtype=np.float32)
         for rows in length_buckets([len(ids) for ids in prompts], _ENCODE_TOKENS):
             batch = self._batch([prompts[row] for row in rows])
@@ -56,7 +47,7 @@ class TorchEngine:
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Sequence[int]], adapter: str, options: DecodingConfig) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token."""
-        self._model.set_adapter(adapter)
+        self._adapters.activate(adapter)
         return generate_ids(self._model, prompts, options, self._pad_id, self._end_id)
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
