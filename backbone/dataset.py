@@ -4,11 +4,11 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from backbone.config import SAMPLE
 from tickets.errors import InputError
 from tickets.schema import Ticket, read_tickets
-
-PARTS = ("train", "validation", "test")
 
 
 def resolve_data(path: str) -> Path:
@@ -45,3 +45,9 @@ def data_fingerprint(folder: Path) -> str:
     for part in ("train", "validation"):
         digest.update((folder / f"{part}.jsonl").read_bytes())
     return digest.hexdigest()
+
+
+def training_sample(count: int, size: int, seed: int) -> list[int]:
+    """The fixed rows, ascending, on which training loss is measured."""
+    rng = np.random.default_rng(seed)
+    return sorted(rng.choice(count, size=min(size, count), replace=False).tolist())

@@ -20,6 +20,7 @@ from transformers import set_seed
 from backbone.base import BaseIdentity, autocast, load_options, lora_config, pick_device, prepare_for_training
 from backbone.batching import length_buckets, pad_left
 from backbone.config import RunConfig
+from backbone.dataset import training_sample
 from backbone.progress import track
 from backbone.prompts import Prompt
 from backbone.runs import disk_guard
@@ -134,12 +135,6 @@ def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
     model.loss = loss.to(device)  # after loading, which builds on the meta device and would leave its buffers empty
     prepare_for_training(model, config.base)
     return get_peft_model(model, lora_config(config.lora, saved_modules=["heads"]))
-
-
-def training_sample(count: int, size: int, seed: int) -> list[int]:
-    """The fixed rows on which training loss is measured."""
-    rng = np.random.default_rng(seed)
-    return sorted(rng.choice(count, size=min(size, count), replace=False).tolist())
 
 
 def _collate(tickets: EncodedTickets, pad_id: int, rows: list[int]) -> dict[str, torch.Tensor]:

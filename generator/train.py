@@ -16,6 +16,7 @@ from transformers import Qwen2ForCausalLM, set_seed
 from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
 from backbone.batching import IGNORE, causal_batch, length_buckets
 from backbone.config import RunConfig
+from backbone.dataset import training_sample
 from backbone.progress import track
 from backbone.runs import disk_guard, read_json
 from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN, Stage, finish, open_stage, save_adapter
@@ -52,9 +53,7 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
     validation_set = encode_replies(stage, validation, noise)
     set_seed(config.seed)  # before the model is built: the adapter starts from it
     model = build_model(stage)
-    rng = np.random.default_rng(config.seed)
-    size = settings.training.loss_sample
-    sample = sorted(rng.choice(len(training), size=min(size, len(training)), replace=False).tolist())
+    sample = training_sample(len(training), settings.training.loss_sample, config.seed)
     job = TrainingJob(
         model=model,
         lengths=train_set.lengths,

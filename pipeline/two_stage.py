@@ -1,7 +1,7 @@
 """The two-stage system: one base, the classifier's labels first, then the generator's reply that knows them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from engines.base import Engine
 from generator.reply import Generator
 from pipeline.model_folder import ModelFolder, open_model
 from tickets.errors import InputError
-from tickets.schema import Answer, Prediction, Ticket
+from tickets.schema import Answer, Ticket
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,8 @@ class TwoStage:
     classifier: Classifier
     generator: Generator | None
 
-    def answer(
-        self,
-        tickets: Sequence[Ticket],
-        labels_only: bool = False,
-        on_labels: Callable[[Sequence[Prediction]], None] | None = None,
-    ) -> list[Answer]:
-        """Label and answer tickets, in order; `on_labels` hears of the labels before replies are written.
+    def answer(self, tickets: Sequence[Ticket], labels_only: bool = False) -> list[Answer]:
+        """Label and answer tickets, in order.
 
         Timings are seconds for the whole batch: `labels` and `reply`.
         """
@@ -38,8 +33,6 @@ class TwoStage:
         states = self.engine.encode([prompt.ids for prompt in prompts], CLASSIFIER)
         predictions = self.classifier.read(states)
         timings = {"labels": time.perf_counter() - start}
-        if on_labels is not None:
-            on_labels(predictions)
         replies: Sequence[str | None] = [None] * len(tickets)
         truncated = [prompt.truncated for prompt in prompts]
         if self.generator is not None and not labels_only:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backbone.dataset import PARTS, load_part, resolve_data
+from backbone.dataset import load_part, resolve_data
 from eval.references import tfidf_regression
 from tickets.duplicates import near_duplicates, word_bigrams
 from tickets.sample import build
-from tickets.schema import Ticket
+from tickets.schema import PARTS, Ticket
 from tickets.text_file import read_ticket
 
 FOLDER = resolve_data("sample")

@@ -21,10 +21,9 @@ from tickets.describe import Intake, Report, describe, render
 from tickets.duplicates import near_duplicates
 from tickets.errors import InputError, WorkError
 from tickets.readers import RawRow, estimate_steps, read_rows
-from tickets.schema import Ticket, write_tickets
+from tickets.schema import PARTS, Ticket, write_tickets
 from tickets.splits import SPLITS, Split, grouped_split, published_split
 
-PARTS = ("train", "validation", "test")
 FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), "quarantine.jsonl", "report.json", "report.txt"})
 _NO_ROWS = "found no rows below the header; expected tickets; give another file"
 _PEEK = 1_000  # rows looked at to find the columns

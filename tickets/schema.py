@@ -8,6 +8,8 @@ from typing import Any
 
 from tickets.errors import InputError
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class Ticket:
