@@ -2,24 +2,35 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+LLAMA := .venv/.llama
+# Leaves out what llama-cpp-python builds besides the library: less than half of the compile time.
+# Dead-store elimination is off because gcc 12 drops the stores that fill the AMX tile configuration, and the first
+# product on a CPU with AMX then ends in a segmentation fault (ggml-org/llama.cpp#20824).
+LLAMA_FLAGS := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+  -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DCMAKE_CXX_FLAGS='-fno-dse -fno-tree-dse'
+# The wheel is built for this CPU, so the cache is kept by what the CPU can do.
+LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo || uname -a; } 2>/dev/null | cksum | cut -d' ' -f1)
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
 DEMO := --set output=runs/demo
 
-.PHONY: demo test gpu lint format docs sample-corpus mini bench-prepare results clean
+.PHONY: demo test gpu llama lint format docs sample-corpus mini bench-prepare bench-cpu results clean
 
-demo: $(INSTALLED)
+demo: $(INSTALLED) $(LLAMA)
 	@echo "== The shipped mini model answers three tickets"
 	$(BIN)/duet predict $(EXAMPLES)
 	@echo; echo "== Training a classifier and a generator of your own on the built-in tickets (some minutes)"
-	rm -rf runs/demo
+	rm -rf runs/demo runs/demo-bundle
 	$(BIN)/duet train-cls --config configs/demo.yaml
 	$(BIN)/duet train-gen --config configs/demo.yaml
 	@echo; echo "== The same tickets, answered by them"
 	$(BIN)/duet predict $(EXAMPLES) --model runs/demo
+	@echo; echo "== Exported for the CPU and answered from there"
+	$(BIN)/duet export --model runs/demo --out runs/demo-bundle --quant q8_0 --check 128 || echo "(skipped)"
+	test ! -d runs/demo-bundle || $(BIN)/duet predict $(EXAMPLES) --model runs/demo-bundle
 	@echo; echo "== How good that is, on built-in tickets that neither has seen"
 	$(BIN)/duet evaluate --model runs/demo --replies 32
 
-test: $(INSTALLED) lint
+test: $(INSTALLED) $(LLAMA) lint
 	$(BIN)/pytest
 
 lint: $(INSTALLED)
@@ -37,6 +48,25 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --upgrade pip
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# llama-cpp-python is compiled here: some minutes, once per machine. Everything but the llama engine works without it.
+llama: $(LLAMA)
+
+$(LLAMA): $(INSTALLED)
+	@if ! command -v c++ >/dev/null; then \
+	  echo "no C++ compiler: the llama engine is left out; install one (g++ or clang++) and run 'make llama'"; exit 0; fi; \
+	mkdir -p $(LLAMA_CACHE); \
+	if ! ls $(LLAMA_CACHE)/llama_cpp_python-*.whl >/dev/null 2>&1; then \
+	  echo "compiling llama-cpp-python (some minutes; kept in $(LLAMA_CACHE))"; \
+	  CMAKE_ARGS="$(LLAMA_FLAGS)" $(BIN)/python -m pip wheel --verbose --no-deps --no-binary llama-cpp-python \
+	    --constraint constraints.txt --wheel-dir $(LLAMA_CACHE) llama-cpp-python > $(LLAMA_CACHE)/build.log 2>&1 & \
+	  build=$$!; \
+	  while kill -0 $$build 2>/dev/null; do sleep 5; \
+	    printf '\r%s  ' "$$(grep -o '\[[0-9]*/[0-9]*\]' $(LLAMA_CACHE)/build.log | tail -1)"; done; echo; \
+	  wait $$build || { tail -5 $(LLAMA_CACHE)/build.log; echo "compiling failed: the llama engine is left out"; exit 0; }; \
+	fi; \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --find-links $(LLAMA_CACHE) \
+	  --only-binary llama-cpp-python --editable '.[llama]' && touch $@
 
 # torch for CUDA: the registry's own build; it replaces a CPU build that `make demo` or `make test` installed
 gpu: pyproject.toml

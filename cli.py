@@ -32,8 +32,28 @@ Overrides = Annotated[
 ]
 Model = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--model", help="Run folder or model folder; the shipped mini model without it."),
+    typer.Option("--model", help="Run folder, model folder or bundle; the shipped mini model without it."),
 ]
+Engine = Annotated[
+    str, typer.Option("--engine", help="auto, llama, onnx or torch. auto: the fastest that the model has files for.")
+]
+Endpoint = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--endpoint", metavar="URL", help="Let an OpenAI-compatible server write the replies."),
+]
+EndpointModel = Annotated[str, typer.Option("--endpoint-model", help="Name of the model at that server.")]
+LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")]
+Preset = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--preset", help="Column names of an export: public, zendesk or zammad; found by itself without."),
+]
+Maps = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--map", metavar="NAME=COLUMN", help="Name a column, e.g. subject=Betreff. Repeatable."),
+]
+CleanEscapes = Annotated[bool, typer.Option("--escapes/--no-escapes", help=r"Turn literal \n into line breaks.")]
+CleanHtml = Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")]
+CleanQuotes = Annotated[bool, typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Drop an unfinished run in the folder and start over.")]
 
 
@@ -44,14 +64,8 @@ def prepare(
     split: Annotated[
         str, typer.Option("--split", help="grouped (near-duplicates on one side) or published.")
     ] = "grouped",
-    preset: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--preset", help="Column names of an export: public, zendesk or zammad; found by itself without."),
-    ] = None,
-    maps: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--map", metavar="NAME=COLUMN", help="Name a column, e.g. subject=Betreff. Repeatable."),
-    ] = None,
+    preset: Preset = None,
+    maps: Maps = None,
     columns: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--columns", metavar="NAME", help="Label column to keep; all that are found without. Repeatable."),
@@ -60,11 +74,9 @@ def prepare(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--language", metavar="CODE", help="Keep only this language. Repeatable."),
     ] = None,
-    clean_escapes: Annotated[
-        bool, typer.Option("--escapes/--no-escapes", help=r"Turn literal \n into line breaks.")
-    ] = True,
-    clean_html: Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")] = True,
-    clean_quotes: Annotated[bool, typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails.")] = True,
+    clean_escapes: CleanEscapes = True,
+    clean_html: CleanHtml = True,
+    clean_quotes: CleanQuotes = True,
     tokenizer: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--tokenizer", help="tokenizer.json to count tokens with; the mini model's without."),
@@ -151,19 +163,89 @@ def train_gen(config: Config = None, overrides: Overrides = None, restart: Resta
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--model", help="Run folder or model folder; the shipped mini model without it."),
+    ] = None,
+    generator: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--generator", help="Run folder of the generator where it is not beside the classifier."),
+    ] = None,
+    quant: Annotated[
+        str, typer.Option("--quant", help="Format of the base: f16, q8_0, q5_k_m, q4_k_m or q4_0.")
+    ] = "q4_k_m",
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write the classifier as ONNX; bases up to 1.5B.")] = False,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Also write a self-contained generator and an Ollama Modelfile.")
+    ] = False,
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--data", help="Folder of `duet prepare` to check on; the classifier's own data without it."),
+    ] = None,
+    check: Annotated[int, typer.Option("--check", min=1, help="How many validation tickets to check on.")] = 256,
+) -> None:
+    """Turn trained runs into a bundle for the CPU, checked against them; prints the check.
+
+    Example: duet export --model runs/mini --out bundle --onnx
+    """
+    from pipeline.export import ExportOptions
+    from pipeline.export import export as run
+
+    print(run(ExportOptions(model, out, generator, quant.lower(), onnx, merged, data, check)))
+
+
+@app.command()
 def predict(
     files: Annotated[list[Path], typer.Argument(help="Text files with one ticket each; - for stdin.")],
     model: Model = None,
+    engine: Engine = "auto",
+    endpoint: Endpoint = None,
+    endpoint_model: EndpointModel = "default",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per ticket and line.")] = False,
-    labels_only: Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")] = False,
+    labels_only: LabelsOnly = False,
 ) -> None:
     """Label tickets and answer them.
 
     Example: duet predict ticket.txt --model runs/mini
     """
-    from pipeline.predict import predict_files
+    from pipeline.engines import EngineChoice
+    from pipeline.predict import PredictOptions, predict_files
 
-    predict_files(files, model, as_json, labels_only)
+    choice = EngineChoice(engine, endpoint=(endpoint, endpoint_model) if endpoint else None)
+    predict_files(files, model, PredictOptions(as_json, labels_only), choice)
+
+
+@app.command("predict-batch")
+def predict_batch(
+    source: Annotated[str, typer.Argument(help="CSV, TSV, JSONL, JSON or Parquet file, or a Hugging Face dataset id.")],
+    out: Annotated[Path, typer.Option("--out", help="JSONL file to write, one line per row of the source.")],
+    model: Model = None,
+    engine: Engine = "auto",
+    endpoint: Endpoint = None,
+    endpoint_model: EndpointModel = "default",
+    labels_only: LabelsOnly = False,
+    together: Annotated[int, typer.Option("--together", min=1, help="How many tickets are in work at a time.")] = 16,
+    preset: Preset = None,
+    maps: Maps = None,
+    clean_escapes: CleanEscapes = True,
+    clean_html: CleanHtml = True,
+    clean_quotes: CleanQuotes = True,
+    restart: Annotated[bool, typer.Option("--restart", help="Drop earlier answers in --out and start over.")] = False,
+) -> None:
+    """Label and answer every ticket of a file; interrupted, the same command goes on where it was.
+
+    Example: duet predict-batch tickets.csv --out answers.jsonl --model bundle
+    """
+    from pipeline.batch import BatchOptions
+    from pipeline.batch import predict_batch as run
+    from pipeline.engines import EngineChoice
+
+    choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None)
+    cleaning = (clean_escapes, clean_html, clean_quotes)
+    options = BatchOptions(source, out, preset, tuple(maps or ()), cleaning, labels_only, restart)
+    print(f"{run(options, model, choice):,} rows in {out}", file=sys.stderr)
 
 
 @app.command()

@@ -64,18 +64,6 @@ class TokenBudgetSampler(Sampler[list[int]]):
         return np.asarray(np.minimum(cuts, len(cost) - self._batches + first), dtype=np.int64)
 
 
-def length_buckets(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Row numbers in batches of similar length with at most `budget` padded tokens each, longest first."""
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = lengths[batches[-1][0]] if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
-
-
 def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
     """Left-pad token ids: `input_ids`, `attention_mask` and `position_ids`, each (batch, seq).
 

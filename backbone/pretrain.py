@@ -19,7 +19,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
 from backbone.base import find_base, quiet_libraries
-from backbone.batching import IGNORE, length_buckets
+from backbone.batching import IGNORE
+from backbone.buckets import length_buckets
 from backbone.config import SAMPLE, PromptConfig, TrainingConfig
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.progress import track

@@ -64,6 +64,30 @@ class PromptEncoder:
         self.instruction = instruction
 
     @property
+    def control_literals(self) -> tuple[str, ...]:
+        """What the control tokens look like in text."""
+        return tuple(token.content for token in self._full.get_added_tokens_decoder().values())
+
+    @property
+    def prefix(self) -> list[int]:
+        """What every prompt begins with: the instruction's turn and the opening of the ticket's."""
+        return [*self._turn(Turn("system", self.instruction)), self.start_id]
+
+    def turns(self, ids: Sequence[int]) -> list[Turn]:
+        """The chat turns of a prompt without its assistant opening, as text."""
+        parts: list[list[int]] = []
+        for token in ids:
+            if token == self.start_id:
+                parts.append([])
+            elif parts:
+                parts[-1].append(token)
+        turns = []
+        for part in parts[:-1]:  # the last is the assistant opening
+            role, _, text = self.decode_all(part[: part.index(self.end_id)]).partition("\n")
+            turns.append(Turn(role, text))
+        return turns
+
+    @property
     def vocabulary_size(self) -> int:
         """Number of token ids, added tokens included."""
         return int(self._full.get_vocab_size(with_added_tokens=True))
@@ -96,7 +120,7 @@ class PromptEncoder:
         return [*self.encode_text(reply), self.end_id]
 
     def _prompt(self, ticket: Ticket, labels: str | None, max_length: int) -> Prompt:
-        head = [*self._turn(Turn("system", self.instruction)), self.start_id]
+        head = self.prefix
         tail = [self.end_id, *self.encode_text("\n")]
         if labels is not None:
             tail += self._turn(Turn("system", labels))

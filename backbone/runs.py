@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,18 @@ MANIFEST = "manifest.json"
 PARTIAL = ".partial"
 CHECKPOINTS = "checkpoints"
 _PLAN = "plan.json"
-_PACKAGES = ("ticket-duet", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
+_PACKAGES = (
+    "ticket-duet",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "tokenizers",
+    "gguf",
+    "llama-cpp-python",
+    "onnxruntime",
+)
 
 
 def partial_folder(folder: Path) -> Path:
@@ -73,14 +84,14 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     return partial
 
 
-def publish(partial: Path, folder: Path) -> None:
-    """Add the manifest and rename `partial` to `folder`; a reader sees the old folder or the new one.
+def publish(partial: Path, folder: Path, **facts: Any) -> None:
+    """Add the manifest, with `facts` in it, and rename `partial` to `folder`; a reader sees the old one or the new one.
 
     Checkpoints and plan stay until then: a failure on the way loses nothing.
     """
     with disk_guard(partial):
         sums = {name: _sha256(partial / name) for name in _files(partial)}
-        write_json(partial / MANIFEST, {"files": sums})
+        write_json(partial / MANIFEST, {**facts, "files": sums})
         for name in [*sums, MANIFEST]:
             _flush(partial / name)
     replaced = folder.with_name(folder.name + ".replaced")
@@ -93,8 +104,8 @@ def publish(partial: Path, folder: Path) -> None:
     (folder / _PLAN).unlink(missing_ok=True)
 
 
-def verify(folder: Path) -> None:
-    """Compare a folder with its manifest.
+def verify(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Compare a folder with its manifest: the files named, or all of them.
 
     Raises:
         InputError: the manifest or a file is missing, or a file's content changed.
@@ -106,12 +117,12 @@ def verify(folder: Path) -> None:
             f"{folder}: not a finished run (no readable {MANIFEST}); expected the folder that training writes when it "
             "is done; run the same training command again"
         ) from None
-    for name, expected in sums.items():
+    for name in sums if names is None else names:
         path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path}: missing, though {MANIFEST} lists it; restore it or train again")
-        if _sha256(path) != expected:
-            raise InputError(f"{path}: damaged (SHA-256 differs from {MANIFEST}); restore it or train again")
+        if not path.is_file() or name not in sums:
+            raise InputError(f"{path}: missing, here or in {MANIFEST}; restore it, or train or export again")
+        if _sha256(path) != sums[name]:
+            raise InputError(f"{path}: damaged (SHA-256 differs from {MANIFEST}); restore it, or train or export again")
 
 
 def run_record(**facts: Any) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from safetensors.numpy import load_file
 
 from backbone.config import RunConfig
 from backbone.prompts import Prompt, PromptEncoder
-from backbone.stage import CALIBRATION, CLASSIFIER, HEADS, LABELS
+from backbone.stage import CALIBRATION, HEADS, LABELS
 from classifier.calibration import Calibration
-from engines.base import Engine
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Prediction, Ticket
@@ -52,11 +51,6 @@ class Classifier:
     def prompts(self, tickets: Sequence[Ticket]) -> list[Prompt]:
         """Encoded prompts of tickets."""
         return [self.encoder.classifier_prompt(ticket, self.max_length) for ticket in tickets]
-
-    def predict(self, tickets: Sequence[Ticket], engine: Engine) -> list[Prediction]:
-        """Labels, calibrated probabilities and tags of every ticket."""
-        prompts = self.prompts(tickets)
-        return self.read(engine.encode([prompt.ids for prompt in prompts], CLASSIFIER))
 
     def read(self, states: NDArray[np.float32]) -> list[Prediction]:
         """Predictions from hidden states (tickets, hidden)."""

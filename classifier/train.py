@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
 from backbone.base import BaseIdentity, autocast, load_options, lora_config, pick_device, prepare_for_training
-from backbone.batching import length_buckets, pad_left
+from backbone.batching import pad_left
+from backbone.buckets import length_buckets
 from backbone.config import RunConfig
 from backbone.dataset import training_sample
 from backbone.progress import track

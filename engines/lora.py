@@ -1,20 +1,14 @@
-"""Swappable LoRA adapters on a loaded base, without peft: importing peft costs a cold process four seconds.
+"""Swappable LoRA adapters on a loaded base: what peft's `Linear` layers compute in evaluation mode, without peft."""
 
-Reads the adapters that peft writes and computes what its `Linear` layers compute in evaluation mode.
-"""
-
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from backbone.adapters import LowRank, read_adapter
 from tickets.errors import InputError
-
-_PREFIX = "base_model.model."  # what peft puts before module names
 
 
 class AdaptedLinear(nn.Module):
@@ -24,14 +18,15 @@ class AdaptedLinear(nn.Module):
         super().__init__()
         self.base = base
         self.active: str | None = None
-        self.products: dict[str, tuple[Tensor, Tensor, float]] = {}
+        self.products: dict[str, LowRank] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the format of the base layer."""
         result: Tensor = self.base(x)
         if self.active in self.products:
-            a, b, scale = self.products[self.active]
-            result = result + (nn.functional.linear(nn.functional.linear(x.to(a.dtype), a), b) * scale).to(result.dtype)
+            change = self.products[self.active]
+            down = nn.functional.linear(x.to(change.a.dtype), change.a)
+            result = result + (nn.functional.linear(down, change.b) * change.scale).to(result.dtype)
         return result
 
 
@@ -46,16 +41,15 @@ class Adapters:
         """
         self._layers: dict[str, AdaptedLinear] = {}
         for name, folder in folders.items():
-            for module_name, product in _products(folder).items():
+            for module_name, change in read_adapter(folder).items():
                 layer = self._layer(model, module_name, folder)
-                a, b, scale = product
                 weight = layer.base
-                if (a.shape[1], b.shape[0]) != (weight.in_features, weight.out_features):
+                if (change.a.shape[1], change.b.shape[0]) != (weight.in_features, weight.out_features):
                     raise InputError(
-                        f"{folder}: its {module_name} is {b.shape[0]} x {a.shape[1]}, the base's "
+                        f"{folder}: its {module_name} is {change.b.shape[0]} x {change.a.shape[1]}, the base's "
                         f"{weight.out_features} x {weight.in_features}; train the adapter on this base"
                     )
-                layer.products[name] = (a.to(device), b.to(device), scale)
+                layer.products[name] = replace(change, a=change.a.to(device), b=change.b.to(device))
 
     def activate(self, name: str) -> None:
         """Compute with this adapter from now on."""
@@ -75,18 +69,3 @@ class Adapters:
             self._layers[module_name] = AdaptedLinear(base)
             setattr(parent, leaf, self._layers[module_name])
         return self._layers[module_name]
-
-
-def _products(folder: Path) -> dict[str, tuple[Tensor, Tensor, float]]:
-    """A (rank, in), B (out, rank) and scale by module name, from a peft adapter folder."""
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "adapter_model.safetensors")
-        scale = float(config["lora_alpha"]) / int(config["r"])
-        names = {name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in tensors}
-        return {
-            name: (tensors[f"{_PREFIX}{name}.lora_A.weight"], tensors[f"{_PREFIX}{name}.lora_B.weight"], scale)
-            for name in sorted(names)
-        }
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"{folder}: not a LoRA adapter ({error}); train the run again") from None

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import GenerationConfig, Qwen2ForCausalLM
+from transformers.generation.streamers import BaseStreamer
 
 from backbone.base import load_options, pick_device
-from backbone.batching import length_buckets, pad_left
+from backbone.batching import pad_left
+from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
+from engines.base import OnToken
 from engines.lora import Adapters
 
 _ENCODE_TOKENS = 8192  # padded tokens per batch
@@ -45,17 +48,49 @@ class TorchEngine:
         return states
 
     @torch.inference_mode()
-    def generate(self, prompts: Sequence[Sequence[int]], adapter: str, options: DecodingConfig) -> list[list[int]]:
-        """Ids written after every prompt, in order, without the end token."""
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        adapter: str,
+        options: DecodingConfig,
+        on_token: OnToken | None = None,
+    ) -> list[list[int]]:
+        """Ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes."""
         self._adapters.activate(adapter)
-        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id)
+        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id, on_token)
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._model.device) for name, tensor in pad_left(prompts, self._pad_id).items()}
 
 
+class _Listener(BaseStreamer):
+    """Tells `on_token` what `generate` chooses for every row of a batch, until the row ends."""
+
+    def __init__(self, rows: Sequence[int], ends: Sequence[int], on_token: OnToken) -> None:
+        self._live = dict(enumerate(rows))
+        self._ends, self._on_token = ends, on_token
+
+    def put(self, value: torch.Tensor) -> None:
+        """Take the prompts (batch, seq), which are passed over, or the next ids (batch,)."""
+        if value.dim() > 1:
+            return
+        for i, token in enumerate(value.tolist()):
+            if token in self._ends:
+                self._live.pop(i, None)
+            if i in self._live:
+                self._on_token(self._live[i], token)
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
 def generate_ids(
-    model: Any, prompts: Sequence[Sequence[int]], options: DecodingConfig, pad_id: int, end_id: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    options: DecodingConfig,
+    pad_id: int,
+    end_id: int,
+    on_token: OnToken | None = None,
 ) -> list[list[int]]:
     """Generate with a causal model, batches of similar prompt length; the result is in prompt order."""
     torch.manual_seed(options.seed)
@@ -75,7 +110,8 @@ def generate_ids(
         rows = order[start : start + _GENERATE_ROWS]
         batch = pad_left([prompts[row] for row in rows], pad_id)
         ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
-        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        streamer = _Listener(rows, (end_id, pad_id), on_token) if on_token else None
+        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, streamer=streamer)
         for row, sequence in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
             ends = [i for i, token in enumerate(sequence) if token in (end_id, pad_id)]
             written[row] = sequence[: ends[0]] if ends else sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import Prompt, PromptEncoder
 from backbone.stage import GENERATOR
-from engines.base import Engine
+from engines.base import OnToken, Writer
 from tickets.schema import Ticket
 
 
@@ -26,13 +26,21 @@ class Generator:
 
     def prompts(self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]]) -> list[Prompt]:
         """Encoded prompts, each carrying its ticket's labels, with half of the length kept for the reply."""
-        limit = max(self.max_length // 2, self.max_length - self.decoding.max_new_tokens)
         return [
-            self.encoder.generator_prompt(ticket, {c: given[c] for c in self.columns if c in given}, limit)
+            self.encoder.generator_prompt(ticket, {c: given[c] for c in self.columns if c in given}, self._prompt_limit)
             for ticket, given in zip(tickets, labels, strict=True)
         ]
 
-    def write(self, prompts: Sequence[Prompt], engine: Engine) -> list[str]:
+    def write(self, prompts: Sequence[Prompt], writer: Writer, on_token: OnToken | None = None) -> list[str]:
         """One reply per prompt."""
-        written = engine.generate([prompt.ids for prompt in prompts], GENERATOR, self.decoding)
+        written = writer.generate([prompt.ids for prompt in prompts], GENERATOR, self.decoding, on_token)
         return [self.encoder.decode(ids).strip() for ids in written]
+
+    @property
+    def context(self) -> int:
+        """Tokens that the longest prompt and its reply can come to."""
+        return self._prompt_limit + self.decoding.max_new_tokens
+
+    @property
+    def _prompt_limit(self) -> int:
+        return max(self.max_length // 2, self.max_length - self.decoding.max_new_tokens)

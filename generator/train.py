@@ -14,7 +14,8 @@ from peft import PeftModel, get_peft_model
 from transformers import Qwen2ForCausalLM, set_seed
 
 from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
-from backbone.batching import IGNORE, causal_batch, length_buckets
+from backbone.batching import IGNORE, causal_batch
+from backbone.buckets import length_buckets
 from backbone.config import RunConfig
 from backbone.dataset import training_sample
 from backbone.progress import track
@@ -67,6 +68,7 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
     score = _generated_rouge(model, stage, validation, validation_set)
     save_adapter(stage, model)
     with disk_guard(stage.partial):
+        LabelSpace(noise.classes).save(stage.partial / LABELS)
         (stage.partial / "samples.jsonl").write_text(
             "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in score.pop("samples")), encoding="utf-8"
         )

@@ -1,12 +1,14 @@
-"""Finding a model: a folder with classifier and generator runs, one such run, or the shipped mini model."""
+"""Finding a model: a folder with classifier and generator runs, one such run, a bundle, or the shipped mini model."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from backbone.base import BaseIdentity, find_base, identify, mini_folder
 from backbone.config import RunConfig, load_config
+from backbone.prompts import PromptEncoder
 from backbone.runs import partial_folder, read_json, verify
 from backbone.stage import BASE, CLASSIFIER, GENERATOR, RUN
+from pipeline.bundle import Bundle
 from tickets.errors import InputError
 
 _STAGES = (CLASSIFIER, GENERATOR)
@@ -20,18 +22,44 @@ class StageFolder:
     config: RunConfig
     base: BaseIdentity
 
+    def encoder(self) -> PromptEncoder:
+        """The prompt encoder it was trained with; runs keep their tokenizer."""
+        return PromptEncoder(self.path, self.config.prompt.instruction)
+
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The stages of a model, by name, and the folder of the base they share."""
+    """The stages of a model by name, all of one base, and its bundle where it was exported."""
 
     path: Path
     stages: dict[str, StageFolder]
-    base: Path
+    bundle: Bundle | None
+
+    @property
+    def any_stage(self) -> StageFolder:
+        """A stage, for what all of them share."""
+        return next(iter(self.stages.values()))
+
+    def base_folder(self) -> Path:
+        """The weights its stages were trained on: inside the model folder, or where the runs name them.
+
+        Raises:
+            InputError: not to be had, or changed since.
+        """
+        stage = self.any_stage
+        inside = self.path / "base"
+        base = find_base(str(inside)) if inside.is_dir() else find_base(stage.base.name, stage.base.revision)
+        if identify(base, stage.base.name).fingerprint != stage.base.fingerprint:
+            raise InputError(
+                f"{stage.path}: was trained on another base than {base} ({stage.base.name} by name, but the weights "
+                "or tokenizer differ); point --model at the base it was trained on, or train again"
+            )
+        return base
 
 
 def open_model(path: Path | None) -> ModelFolder:
-    """Open a run folder (runs/NAME or runs/NAME/classifier) or a model folder; the shipped mini model without a path.
+    """Open a run folder (runs/NAME or runs/NAME/classifier), a model folder or a bundle; without a path the shipped
+    mini model.
 
     Raises:
         InputError: nothing trained there, a damaged file, or stages of different bases.
@@ -40,19 +68,24 @@ def open_model(path: Path | None) -> ModelFolder:
     stages = {name: _open_stage(folder) for name, folder in _stage_folders(root).items()}
     if not stages:
         raise InputError(_not_a_model(root))
-    base = _base_folder(root, next(iter(stages.values())))
-    for name, stage in stages.items():
-        if identify(base, stage.base.name).fingerprint != stage.base.fingerprint:
+    check_same_base(stages)
+    return ModelFolder(root, stages, Bundle.open(root))
+
+
+def check_same_base(stages: dict[str, StageFolder]) -> None:
+    """Raises InputError where stages were trained on different bases."""
+    first, *rest = stages.values()
+    for other in rest:
+        if other.base.fingerprint != first.base.fingerprint:
             raise InputError(
-                f"{stage.path}: its {name} was trained on another base than {base} ({stage.base.name} by name, but the "
-                "weights or tokenizer differ); point --model at the base it was trained on, or train again"
+                f"{other.path}: was trained on another base ({other.base.name}) than {first.path} "
+                f"({first.base.name}); expected one base for both; train one of them again on the other's base"
             )
-    return ModelFolder(root, stages, base)
 
 
 def trained_on(path: Path | None) -> str:
     """The data.path of a model's configuration."""
-    return next(iter(open_model(path).stages.values())).config.data.path
+    return open_model(path).any_stage.config.data.path
 
 
 def _stage_folders(root: Path) -> dict[str, Path]:
@@ -68,12 +101,6 @@ def _stage_folders(root: Path) -> dict[str, Path]:
 def _open_stage(folder: Path) -> StageFolder:
     verify(folder)
     return StageFolder(folder, load_config(folder / "config.yaml"), BaseIdentity.load(folder / BASE))
-
-
-def _base_folder(root: Path, stage: StageFolder) -> Path:
-    """A base inside the model folder goes before the one its runs name."""
-    inside = root / "base"
-    return find_base(str(inside)) if inside.is_dir() else find_base(stage.base.name, stage.base.revision)
 
 
 def _not_a_model(root: Path) -> str:

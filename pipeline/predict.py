@@ -3,37 +3,52 @@
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.two_stage import load_two_stage
-from tickets.schema import Answer, Prediction
+from pipeline.engines import EngineChoice
+from pipeline.two_stage import Labelled, TwoStage, load_two_stage
+from tickets.schema import Answer, Ticket
 from tickets.text_file import read_ticket
 
 _WIDTH = 80
 _INDENT = 10
+_TORN = "\N{REPLACEMENT CHARACTER}"  # what an unfinished character decodes to
 
 
-def predict_files(files: Sequence[Path], model: Path | None, as_json: bool, labels_only: bool) -> None:
-    """Label and answer every file, in order; text for people or one JSON object per line on stdout."""
+@dataclass(frozen=True)
+class PredictOptions:
+    """What to print: text, or one JSON object per line; with or without replies."""
+
+    as_json: bool = False
+    labels_only: bool = False
+
+
+def predict_files(
+    files: Sequence[Path], model: Path | None, options: PredictOptions, choice: EngineChoice | None = None
+) -> None:
+    """Label and answer every file, in order: labels as soon as they are known, then the reply as it is written."""
     tickets = [read_ticket(path) for path in files]  # all of them before the model: a bad file fails at once
-    system = load_two_stage(model, labels_only)
-    if system.generator is None and not labels_only:
+    system = load_two_stage(model, options.labels_only, choice)
+    if system.generator is None and not options.labels_only:
         print("this model has no generator: labels only; `duet train-gen` adds replies", file=sys.stderr)
     for number, ticket in enumerate(tickets):
-        answer = system.answer([ticket], labels_only)[0]
+        if options.as_json:
+            answer = system.answer([ticket])[0]
+            print(json.dumps(answer_to_dict(answer), ensure_ascii=False), flush=True)
+        else:
+            heading = f"{ticket.id}\n" if len(tickets) > 1 else ""
+            print(("\n" if number else "") + heading, end="")
+            answer = _answer_aloud(system, ticket)
         if answer.truncated:
             print(
                 f"warning: {ticket.id}: longer than this model reads ({system.classifier.max_length} tokens, reply "
                 "included); its end was cut off; train with a larger training.max_length to read more",
                 file=sys.stderr,
             )
-        if as_json:
-            print(json.dumps(answer_to_dict(answer), ensure_ascii=False), flush=True)
-        else:
-            heading = f"{ticket.id}\n" if len(tickets) > 1 else ""
-            print(("\n" if number else "") + heading + render(answer), flush=True)
 
 
 def answer_to_dict(answer: Answer) -> dict[str, Any]:
@@ -50,26 +65,83 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
     }
 
 
-def render(answer: Answer) -> str:
-    """The text form of an answer, 80 columns wide."""
-    lines = _label_lines(answer.prediction)
-    if answer.prediction.tags:
-        lines += _wrapped("tags", ", ".join(answer.prediction.tags))
-    lines.append(f"{'review':<{_INDENT}}{'a person should look' if answer.needs_review else 'not needed'}")
-    if answer.reply is not None:
-        lines += _wrapped("reply", answer.reply)
+def render_labels(labelled: Labelled, needs_review: bool) -> str:
+    """The text form of the first stage, 80 columns wide."""
+    prediction = labelled.prediction
+    confidence = prediction.confidence
+    lines = [f"{column:<{_INDENT}}{label}  {confidence[column]:.0%}" for column, label in prediction.labels.items()]
+    if prediction.tags:
+        wrapped = textwrap.wrap(", ".join(prediction.tags), _WIDTH - _INDENT)
+        lines += [f"{'tags' if not i else '':<{_INDENT}}{line}" for i, line in enumerate(wrapped)]
+    lines.append(f"{'review':<{_INDENT}}{'a person should look' if needs_review else 'not needed'}")
     return "\n".join(lines)
 
 
-def _label_lines(prediction: Prediction) -> list[str]:
-    confidence = prediction.confidence
-    return [f"{column:<{_INDENT}}{label}  {confidence[column]:.0%}" for column, label in prediction.labels.items()]
+class WrappedStream:
+    """Prints text as it grows, word by word, in a column with a hanging indent; the text's own line breaks stay."""
+
+    def __init__(self, name: str, write: Callable[[str], Any]) -> None:
+        """Write through `write`, beginning with the name of the paragraph."""
+        self._write = write
+        self._name = f"{name:<{_INDENT}}"
+        self._column = 0  # of the current line, indent not counted
+        self._done = 0  # characters taken
+
+    def show(self, text: str, final: bool = False) -> None:
+        """Take the whole text so far; the last word waits until it is known to be complete."""
+        text = text if final else text.rstrip(_TORN)
+        end = len(text) if final else max(text.rfind(" "), text.rfind("\n")) + 1
+        for word in _words(text[self._done : end]):
+            self._put(word)
+        self._done = max(end, self._done)
+        if final:
+            self._write((self._name if self._name else "") + "\n")
+
+    def _put(self, word: str) -> None:
+        if word == "\n":
+            self._write("\n")
+            self._column = 0
+            return
+        space = 1 if self._column else 0
+        if self._column and self._column + space + len(word) > _WIDTH - _INDENT:
+            self._write("\n")
+            self._column = space = 0
+        indent = self._name or (" " * _INDENT if not self._column else "")
+        self._write(indent + " " * space + word)
+        self._name = ""
+        self._column += space + len(word)
 
 
-def _wrapped(name: str, text: str) -> list[str]:
-    """A named paragraph with a hanging indent; the text's own line breaks stay."""
-    lines: list[str] = []
-    for paragraph in text.split("\n"):
-        lines += textwrap.wrap(paragraph, _WIDTH - _INDENT) or [""]
-    first, *rest = lines
-    return [f"{name:<{_INDENT}}{first}", *(" " * _INDENT + line if line else "" for line in rest)]
+def _words(text: str) -> list[str]:
+    """Words, and line breaks as words of their own."""
+    lines = text.split("\n")
+    words: list[str] = []
+    for i, line in enumerate(lines):
+        words += (["\n"] if i else []) + line.split()
+    return words
+
+
+def _answer_aloud(system: TwoStage, ticket: Ticket) -> Answer:
+    """Answer one ticket, printing each part when it is known."""
+    start = time.perf_counter()
+    labelled = system.label([ticket])[0]
+    timings = {"labels": time.perf_counter() - start}
+    print(render_labels(labelled, system.classifier.needs_review(labelled.prediction)), flush=True)
+    if system.generator is None:
+        return system.compose(ticket, labelled, None, timings)
+    start = time.perf_counter()
+    stream = WrappedStream("reply", _print_now)
+    ids: list[int] = []
+    decode = system.generator.encoder.decode
+
+    def show(_row: int, token: int) -> None:
+        ids.append(token)
+        stream.show(decode(ids).lstrip())
+
+    reply = system.reply([ticket], [labelled.prediction.labels], show)[0]
+    stream.show(reply.text, final=True)
+    return system.compose(ticket, labelled, reply, {**timings, "reply": time.perf_counter() - start})
+
+
+def _print_now(text: str) -> None:
+    print(text, end="", flush=True)

@@ -1,57 +1,94 @@
 """The two-stage system: one base, the classifier's labels first, then the generator's reply that knows them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.prompts import PromptEncoder
-from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR
+from backbone.stage import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.base import Engine
+from engines.base import Encoder, OnToken, Writer
 from generator.reply import Generator
+from pipeline.engines import EngineChoice, load_engines
 from pipeline.model_folder import ModelFolder, open_model
 from tickets.errors import InputError
-from tickets.schema import Answer, Ticket
+from tickets.schema import Answer, Prediction, Ticket
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels of a ticket; `truncated` when the ticket was cut to fit."""
+
+    prediction: Prediction
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What was written to a ticket."""
+
+    text: str
+    truncated: bool
 
 
 @dataclass(frozen=True)
 class TwoStage:
-    """`classifier` then `generator` on one engine. Either may be absent: labels alone, or replies without labels."""
+    """`classifier` on `encoder`, then `generator` on `writer`; without the latter two it gives labels alone."""
 
-    engine: Engine
     classifier: Classifier
+    encoder: Encoder
     generator: Generator | None
+    writer: Writer | None
+
+    def label(self, tickets: Sequence[Ticket]) -> list[Labelled]:
+        """The first stage, in order."""
+        prompts = self.classifier.prompts(tickets)
+        states = self.encoder.encode([prompt.ids for prompt in prompts], CLASSIFIER)
+        predictions = self.classifier.read(states)
+        return [Labelled(p, prompt.truncated) for p, prompt in zip(predictions, prompts, strict=True)]
+
+    def reply(
+        self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]], on_token: OnToken | None = None
+    ) -> list[Reply]:
+        """The second stage, in order; `on_token` hears of every id as it is written."""
+        if self.generator is None or self.writer is None:
+            raise InputError("this model has no generator; `duet train-gen` adds one")
+        prompts = self.generator.prompts(tickets, labels)
+        texts = self.generator.write(prompts, self.writer, on_token)
+        return [Reply(text, prompt.truncated) for text, prompt in zip(texts, prompts, strict=True)]
 
     def answer(self, tickets: Sequence[Ticket], labels_only: bool = False) -> list[Answer]:
-        """Label and answer tickets, in order.
-
-        Timings are seconds for the whole batch: `labels` and `reply`.
-        """
+        """Both stages, in order. Timings are seconds for the whole batch: `labels` and `reply`."""
         start = time.perf_counter()
-        prompts = self.classifier.prompts(tickets)
-        states = self.engine.encode([prompt.ids for prompt in prompts], CLASSIFIER)
-        predictions = self.classifier.read(states)
+        labelled = self.label(tickets)
         timings = {"labels": time.perf_counter() - start}
-        replies: Sequence[str | None] = [None] * len(tickets)
-        truncated = [prompt.truncated for prompt in prompts]
+        replies: Sequence[Reply | None] = [None] * len(tickets)
         if self.generator is not None and not labels_only:
             start = time.perf_counter()
-            reply_prompts = self.generator.prompts(tickets, [prediction.labels for prediction in predictions])
-            replies = self.generator.write(reply_prompts, self.engine)
-            truncated = [cut or prompt.truncated for cut, prompt in zip(truncated, reply_prompts, strict=True)]
+            replies = self.reply(tickets, [one.prediction.labels for one in labelled])
             timings["reply"] = time.perf_counter() - start
         return [
-            Answer(ticket.id, prediction, reply, self.classifier.needs_review(prediction), cut, timings)
-            for ticket, prediction, reply, cut in zip(tickets, predictions, replies, truncated, strict=True)
+            self.compose(ticket, one, reply, timings)
+            for ticket, one, reply in zip(tickets, labelled, replies, strict=True)
         ]
 
+    def compose(self, ticket: Ticket, labelled: Labelled, reply: Reply | None, timings: Mapping[str, float]) -> Answer:
+        """The answer that two stages come to."""
+        return Answer(
+            ticket.id,
+            labelled.prediction,
+            reply.text if reply else None,
+            self.classifier.needs_review(labelled.prediction),
+            labelled.truncated or bool(reply and reply.truncated),
+            timings,
+        )
 
-def load_two_stage(path: Path | None, labels_only: bool = False) -> TwoStage:
-    """Open a model and load it into the torch engine; the shipped mini model without a path.
+
+def load_two_stage(path: Path | None, labels_only: bool = False, choice: EngineChoice | None = None) -> TwoStage:
+    """Open a model and load it; the shipped mini model without a path.
 
     Raises:
-        InputError: not a model, or one without a classifier.
+        InputError: not a model, one without a classifier, or an engine that is not there.
     """
     model = open_model(path)
     if CLASSIFIER not in model.stages:
@@ -60,22 +97,14 @@ def load_two_stage(path: Path | None, labels_only: bool = False) -> TwoStage:
             "configuration, which writes into the same run folder"
         )
     stage = model.stages[CLASSIFIER]
-    classifier = Classifier.load(stage.path, PromptEncoder(model.base, stage.config.prompt.instruction), stage.config)
+    classifier = Classifier.load(stage.path, stage.encoder(), stage.config)
     generator = None if labels_only else _load_generator(model)
-    return TwoStage(_torch_engine(model, classifier, generator), classifier, generator)
+    stages = (CLASSIFIER, GENERATOR) if generator else (CLASSIFIER,)
+    cells = max(classifier.max_length, generator.context if generator else 0)
+    encoder, writer = load_engines(model, choice or EngineChoice(), stages, cells)
+    return TwoStage(classifier, encoder, generator, writer)
 
 
 def _load_generator(model: ModelFolder) -> Generator | None:
     stage = model.stages.get(GENERATOR)
-    if stage is None:
-        return None
-    return Generator.load(PromptEncoder(model.base, stage.config.prompt.instruction), stage.config)
-
-
-def _torch_engine(model: ModelFolder, classifier: Classifier, generator: Generator | None) -> Engine:
-    from engines.torch import TorchEngine  # seconds of imports, so only when a model is really run
-
-    wanted = {CLASSIFIER: True, GENERATOR: generator is not None}
-    adapters = {name: stage.path / ADAPTER for name, stage in model.stages.items() if wanted[name]}
-    encoder = classifier.encoder
-    return TorchEngine(model.base, adapters, model.stages[CLASSIFIER].config.base, encoder.pad_id, encoder.end_id)
+    return None if stage is None else Generator.load(stage.encoder(), stage.config)

@@ -86,6 +86,27 @@ def small_data(tmp_path_factory: pytest.TempPathFactory, tickets: list[Ticket]) 
     return folder
 
 
+@pytest.fixture(scope="session")
+def trained_run(tiny_base: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """A finished classifier and generator on the tiny base, with adapters strong enough to be seen."""
+    from classifier.train import train_classifier
+    from generator.train import train_generator
+
+    overrides = [
+        f"base.path={tiny_base}",
+        f"data.path={small_data}",
+        f"output={tmp_path_factory.mktemp('run') / 'run'}",
+    ]
+    overrides += ["base.compute=fp32", "lora.rank=4", "decoding.max_new_tokens=12", "generator.rouge_sample=2"]
+    for stage in ("classifier", "generator"):
+        overrides += [f"{stage}.training.max_steps=8", f"{stage}.training.learning_rate=0.02"]
+        overrides += [f"{stage}.training.max_length=256", f"{stage}.training.evaluations_per_epoch=1"]
+    config = load_config(None, overrides)
+    train_classifier(config)
+    train_generator(config)
+    return config
+
+
 MakeConfig = Callable[..., RunConfig]
 
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen2ForCausalLM
 
-from backbone.batching import IGNORE, TokenBudgetSampler, causal_batch, length_buckets, pad_left
+from backbone.batching import IGNORE, TokenBudgetSampler, causal_batch, pad_left
+from backbone.buckets import length_buckets
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 

@@ -305,14 +305,14 @@ def test_a_run_of_another_base_is_refused(make_config: MakeConfig, tmp_path: Pat
     content = (base / "model.safetensors").read_bytes()
     (base / "model.safetensors").write_bytes(content[:-8] + bytes(8))
     with pytest.raises(InputError, match="trained on another base"):
-        open_model(config.folder)
+        load_two_stage(config.folder)
     (base / "model.safetensors").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"model\.safetensors: missing or damaged"):
-        open_model(config.folder)
+        load_two_stage(config.folder)
     (base / "model.safetensors").write_bytes(content)
     (base / "tokenizer.json").unlink()
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
-        open_model(config.folder)
+        load_two_stage(config.folder)
 
 
 def test_other_architectures_are_refused(tmp_path: Path) -> None:

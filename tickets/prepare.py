@@ -7,29 +7,26 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tickets.cleaning import Cleaner, normalise
-from tickets.columns import ColumnMap, as_text, choose_columns
+from tickets.cleaning import Cleaner
+from tickets.columns import ColumnMap
 from tickets.describe import Intake, Report, describe, render
 from tickets.duplicates import near_duplicates
 from tickets.errors import InputError, WorkError
-from tickets.readers import RawRow, estimate_steps, read_rows
+from tickets.readers import RawRow, estimate_steps
+from tickets.rows import Source, language_code, no_rows
 from tickets.schema import PARTS, Ticket, write_tickets
 from tickets.splits import SPLITS, Split, grouped_split, published_split
 
 FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), "quarantine.jsonl", "report.json", "report.txt"})
-_NO_ROWS = "found no rows below the header; expected tickets; give another file"
-_PEEK = 1_000  # rows looked at to find the columns
 _PUBLISHED_LANGUAGE = "en"
 _PUBLISHED_STRATUM = "queue"
-_LANGUAGES = {"english": "en", "englisch": "en", "german": "de", "deutsch": "de", "french": "fr", "spanish": "es"}
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,9 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         InputError: a source, column map or folder that cannot be used.
         WorkError: files that cannot be written, such as on a full disk.
     """
-    rows = read_rows(options.source)
+    source = Source.open(options.source, options.preset, options.maps, options.columns)
     with _new_folder(options) as folder, (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
-        reading = _Reading(options, rows, quarantine, progress)
+        reading = _Reading(options, source, quarantine, progress)
         tickets = reading.tickets()
         _note("finding near-duplicates", progress)
         near = near_duplicates([ticket.text for ticket in tickets])
@@ -92,18 +89,16 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
 class _Reading:
     """One pass over the rows: tickets out, everything else to the quarantine file, and the counts of both."""
 
-    def __init__(self, options: PrepareOptions, rows: Iterator[RawRow], quarantine: TextIO, progress: bool) -> None:
-        self.options, self.quarantine, self.progress = options, quarantine, progress
-        peek = list(islice(rows, _PEEK))
-        self.rows = chain(peek, rows)
-        self.columns = _columns(options, peek)
+    def __init__(self, options: PrepareOptions, source: Source, quarantine: TextIO, progress: bool) -> None:
+        _check_columns(options, source.columns)
+        self.options, self.source, self.quarantine, self.progress = options, source, quarantine, progress
         self.cleaner = Cleaner(options.clean_escapes, options.clean_html, options.clean_quotes)
         self.languages = {language_code(name) for name in options.languages}
         if options.split == "published":
             self.languages = {_PUBLISHED_LANGUAGE}
         self.read = 0
         self.reasons: Counter[str] = Counter()
-        self.missing: Counter[str] = Counter(dict.fromkeys([*self._sources(), *self.columns.labels], 0))
+        self.missing: Counter[str] = Counter(dict.fromkeys([*source.part_columns, *source.columns.labels], 0))
         self.seen: set[str] = set()
 
     def tickets(self) -> list[Ticket]:
@@ -111,7 +106,7 @@ class _Reading:
         total = estimate_steps(self.options.source)
         kept, line = [], 0
         with tqdm(total=total, desc="reading", unit=" lines", disable=not self.progress, file=sys.stderr) as bar:
-            for row in self.rows:
+            for row in self.source.rows:
                 self.read += 1
                 ticket, reason = self._ticket(row)
                 if ticket is None:
@@ -126,33 +121,17 @@ class _Reading:
 
     def intake(self) -> Intake:
         """What the pass came to."""
-        columns = {**self._sources(), **self.columns.labels}
+        columns = {**self.source.part_columns, **self.source.columns.labels}
         return Intake(self.options.source, self.read, self.reasons, self.cleaner.counts, self.missing, columns)
-
-    def _sources(self) -> dict[str, str]:
-        """Source column by part, for those the source has."""
-        columns = self.columns
-        named = {"id": columns.id, "subject": columns.subject, "body": columns.body, "reply": columns.reply}
-        named |= {"language": columns.language, "tags": ", ".join(columns.tags)}
-        return {name: column for name, column in named.items() if column}
 
     def _ticket(self, row: RawRow) -> tuple[Ticket | None, str]:
         """The ticket of a row, or None and why the row cannot be used."""
         if row.fault:
             return None, row.fault
-        cells = {name: as_text(row.fields.get(column)) for name, column in self._sources().items() if name != "tags"}
-        labels = {name: normalise(as_text(row.fields.get(column))) for name, column in self.columns.labels.items()}
-        tags = tuple(tag for value in self.columns.tag_values(row.fields) if (tag := normalise(value)))
-        self._count_missing({**cells, **labels, **({"tags": "any" if tags else ""} if self.columns.tags else {})})
-        ticket = Ticket(
-            id=normalise(cells.get("id", "")) if self.columns.id else f"{self.read:06d}",
-            subject=" ".join(self.cleaner.clean(cells.get("subject", ""), thread=False).split()),
-            body=self.cleaner.clean(cells["body"]),
-            language=language_code(normalise(cells.get("language", ""))),
-            labels=labels,
-            tags=tags,
-            reply=self.cleaner.clean(cells.get("reply", "")),
-        )
+        cells = self.source.cells(row)
+        tags = {"tags": "any" if cells.tags else ""} if self.source.columns.tags else {}
+        self._count_missing({**cells.parts, **cells.labels, **tags})
+        ticket = self.source.ticket(cells, self.read, self.cleaner)
         reason = self._fault(ticket)
         if reason:
             return None, reason
@@ -183,7 +162,7 @@ class _Reading:
 
     def _refuse(self) -> None:
         if not self.read:
-            raise InputError(f"{self.options.source}: {_NO_ROWS}")
+            raise no_rows(self.options.source)
         reason, count = self.reasons.most_common(1)[0]
         mend = "leave that column out with --columns" if reason.startswith("no label") else "check --map and --language"
         raise InputError(
@@ -192,33 +171,8 @@ class _Reading:
         )
 
 
-def language_code(name: str) -> str:
-    """`en` for `EN`, `en-US` and `English`; other names lower-cased."""
-    lowered = name.strip().lower()
-    return _LANGUAGES.get(lowered) or (lowered[:2] if lowered[2:3] in ("-", "_") else lowered)
-
-
-def _columns(options: PrepareOptions, peek: list[RawRow]) -> ColumnMap:
-    """The column map that the first rows and the options give."""
-    readable = [row.fields for row in peek if row.fault is None] or [row.fields for row in peek]
-    if peek and all(row.fault and len(row.fields) <= 1 for row in peek):
-        raise InputError(
-            f"{options.source}: found no readable row; line {peek[0].line}: {peek[0].fault}; "
-            "expected CSV, TSV, JSONL, JSON or Parquet; export the file again"
-        )
-    header = list(dict.fromkeys(name for fields in readable for name in fields))
-    if not peek:
-        raise InputError(f"{options.source}: {_NO_ROWS}")
-    filled = frozenset(n for fields in readable for n, value in fields.items() if as_text(value).strip())
-    try:
-        columns = choose_columns(header, options.preset, options.maps, options.columns, filled)
-    except InputError as error:
-        raise InputError(f"{options.source}: {error}") from None
-    return _checked(options, columns, readable)
-
-
-def _checked(options: PrepareOptions, columns: ColumnMap, readable: list[dict[str, Any]]) -> ColumnMap:
-    """`columns` as the split needs them, without a guessed id column that does not tell tickets apart."""
+def _check_columns(options: PrepareOptions, columns: ColumnMap) -> None:
+    """Refuse a source without the columns that the split needs."""
     if options.split == "published" and _PUBLISHED_STRATUM not in columns.labels:
         raise InputError(
             f"{options.source}: the published split stratifies by queue, but there is no queue column; name it with "
@@ -229,12 +183,6 @@ def _checked(options: PrepareOptions, columns: ColumnMap, readable: list[dict[st
             f"{options.source}: no language column to select rows by; name it with --map language=COLUMN, or use "
             "--split grouped and no --language"
         )
-    asked = any(text.partition("=")[0].strip() == "id" for text in options.maps)
-    if columns.id and not asked:
-        ids = [as_text(fields.get(columns.id)) for fields in readable]
-        if len(set(ids)) < 0.9 * len(ids):
-            return ColumnMap(**{**vars(columns), "id": None})
-    return columns
 
 
 def _split(options: PrepareOptions, tickets: list[Ticket], groups: NDArray[np.int64]) -> Split:

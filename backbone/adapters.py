@@ -1,0 +1,66 @@
+"""Reading the LoRA adapters that peft writes, without peft: importing peft costs a cold process four seconds."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tickets.errors import InputError
+
+_PREFIX = "base_model.model."  # what peft puts before module names
+# options that change the product W x + alpha / r * B A x; none of them has a place in a LoRA GGUF
+_UNSUPPORTED = ("use_rslora", "use_dora", "use_qalora", "alpha_pattern", "rank_pattern", "fan_in_fan_out", "lora_bias")
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The change of one linear layer: scale * B A, with A (rank, in) and B (out, rank) (Hu et al. 2021)."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        """Rank of the product."""
+        return int(self.a.shape[0])
+
+    def merged(self, weight: Tensor) -> Tensor:
+        """`weight` (out, in) with the change added, computed in fp32."""
+        return (weight.float() + self.scale * (self.b.float() @ self.a.float())).to(weight.dtype)
+
+
+def read_adapter(folder: Path) -> dict[str, LowRank]:
+    """The low-rank products of an adapter folder, by the name of the module they change.
+
+    Raises:
+        InputError: not an adapter, or one with options beyond plain LoRA.
+    """
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        _refuse_variants(folder, config)
+        tensors = load_file(folder / "adapter_model.safetensors")
+        scale = float(config["lora_alpha"]) / int(config["r"])
+        names = {name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in tensors}
+        return {
+            name: LowRank(tensors[f"{_PREFIX}{name}.lora_A.weight"], tensors[f"{_PREFIX}{name}.lora_B.weight"], scale)
+            for name in sorted(names)
+        }
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(f"{folder}: not a LoRA adapter ({error}); train the run again") from None
+
+
+def _refuse_variants(folder: Path, config: Mapping[str, Any]) -> None:
+    used = [name for name in _UNSUPPORTED if config.get(name)]
+    if config.get("bias", "none") != "none":
+        used.append("bias")
+    if used:
+        raise InputError(
+            f"{folder}: the adapter uses {', '.join(used)}, which no engine here carries; expected plain LoRA; train "
+            "it again without"
+        )

@@ -1,0 +1,87 @@
+"""Randomly initialised weights of the full Qwen2 shapes: none of our machines has the real ones; speed is the same."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from backbone.adapters import LowRank
+from backbone.base import ALL_LINEAR
+
+TOKENIZER = Path("../shared/tokenizer/qwen2")
+QWEN2_7B = {
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "tie_word_embeddings": False,
+}
+
+
+def linear_sizes(shape: dict[str, object]) -> dict[str, tuple[int, int]]:
+    """(out, in) of the seven linear layers of a block, by module name inside it."""
+    hidden, inner = int(shape["hidden_size"]), int(shape["intermediate_size"])  # type: ignore[call-overload]
+    key_value = hidden // int(shape["num_attention_heads"]) * int(shape["num_key_value_heads"])  # type: ignore[call-overload]
+    return {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (key_value, hidden),
+        "self_attn.v_proj": (key_value, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+
+
+def write_random_base(folder: Path, shape: dict[str, object]) -> None:
+    """A Hugging Face model folder with normal(0, 0.02) weights in bf16, one file per block, and the real tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    hidden, vocabulary = int(shape["hidden_size"]), int(shape["vocab_size"])  # type: ignore[call-overload]
+    layers = int(shape["num_hidden_layers"])  # type: ignore[call-overload]
+    for i in range(layers):
+        prefix = f"model.layers.{i}."
+        block = {f"{prefix}{name}.weight": _normal(*size) for name, size in linear_sizes(shape).items()}
+        for name in ("q_proj", "k_proj", "v_proj"):
+            block[f"{prefix}self_attn.{name}.bias"] = _normal(linear_sizes(shape)[f"self_attn.{name}"][0])
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            block[f"{prefix}{name}.weight"] = torch.ones(hidden, dtype=torch.bfloat16)
+        save_file(block, folder / f"model-{i + 1:05d}.safetensors")
+        print(f"\rblock {i + 1}/{layers}", end="", flush=True)
+    ends = {"model.norm.weight": torch.ones(hidden, dtype=torch.bfloat16)}
+    save_file({**ends, "model.embed_tokens.weight": _normal(vocabulary, hidden)}, folder / "model-90001.safetensors")
+    if not shape["tie_word_embeddings"]:
+        save_file({"lm_head.weight": _normal(vocabulary, hidden)}, folder / "model-90002.safetensors")
+    (folder / "config.json").write_text(
+        json.dumps({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "dtype": "bfloat16", **shape})
+    )
+    for file in TOKENIZER.iterdir():
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
+    print()
+
+
+def random_adapter(shape: dict[str, object], rank: int, seed: int) -> dict[str, LowRank]:
+    """A LoRA adapter on all linear layers, by module name."""
+    generator = torch.Generator().manual_seed(seed)
+    assert {name.rpartition(".")[2] for name in linear_sizes(shape)} == set(ALL_LINEAR)
+    return {
+        f"model.layers.{i}.{name}": LowRank(
+            torch.randn(rank, size[1], generator=generator) * 0.02,
+            torch.randn(size[0], rank, generator=generator) * 0.02,
+            2.0,
+        )
+        for i in range(int(shape["num_hidden_layers"]))  # type: ignore[call-overload]
+        for name, size in linear_sizes(shape).items()
+    }
+
+
+def _normal(*size: int) -> torch.Tensor:
+    return torch.empty(size, dtype=torch.bfloat16).normal_(0, 0.02)

@@ -1,0 +1,129 @@
+"""The classifier as one ONNX graph: token ids in, last hidden state and logits of every head out."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Qwen2Model
+
+from backbone.adapters import read_adapter
+from backbone.base import load_options, quiet_libraries, read_shape
+from backbone.config import BaseConfig
+from classifier.predict import Classifier
+from tickets.errors import InputError, WorkError
+
+MAX_PARAMETERS = 1.6e9  # Qwen2-1.5B with its embedding: beyond it a graph passes the 2 GiB of one ONNX file at int8
+STATE = "state"
+_OPSET = 20
+_LARGE = 1.8e9  # bytes; a graph file ends at 2 GiB, larger weights lie beside it
+
+
+class _Graph(nn.Module):
+    """What is exported: merged backbone, then heads at the last token."""
+
+    def __init__(self, backbone: Any, heads: dict[str, nn.Linear]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.names = list(heads)
+        self.heads = nn.ModuleList(heads.values())
+
+    def forward(self, input_ids: Tensor, last: Tensor) -> tuple[Tensor, ...]:
+        """State (batch, hidden) and logits (batch, classes) of each head from right-padded ids (batch, seq) and the
+        position of the last token of each row (batch,). No mask: causal attention never looks at later padding."""
+        hidden = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        index = last.view(-1, 1, 1).expand(-1, 1, hidden.shape[-1])
+        state = hidden.gather(1, index).squeeze(1)
+        return (state, *(head(state) for head in self.heads))
+
+
+def export_onnx(base: Path, adapter: Path, classifier: Classifier, out: Path) -> None:
+    """Write the fp32 graph of a classifier run, into a folder that is made.
+
+    Raises:
+        InputError: the base is larger than 1.5B.
+        WorkError: the exporter failed.
+    """
+    quiet_libraries()
+    options = load_options(BaseConfig(precision="fp32", compute="fp32"), torch.device("cpu"))
+    backbone = Qwen2Model.from_pretrained(base, **options).eval()
+    with torch.no_grad():
+        for name, change in read_adapter(adapter).items():
+            weight = backbone.get_submodule(name.removeprefix("model.")).weight
+            weight.copy_(change.merged(weight))
+    graph = _Graph(backbone, {name: _linear(*head) for name, head in classifier.heads.items()}).eval()
+    example = (torch.zeros((2, 8), dtype=torch.long), torch.tensor([7, 3]))
+    shapes = {
+        "input_ids": {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},
+        "last": {0: torch.export.Dim.DYNAMIC},
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    large = sum(p.numel() for p in backbone.parameters()) * 4 > _LARGE
+    try:
+        with _quiet():
+            torch.onnx.export(
+                graph,
+                example,
+                out,
+                dynamo=True,
+                dynamic_shapes=shapes,
+                input_names=["input_ids", "last"],
+                output_names=[STATE, *(f"logits_{name}" for name in graph.names)],
+                opset_version=_OPSET,
+                external_data=large,
+                verbose=False,
+            )
+    except Exception as error:
+        raise WorkError(f"{out}: torch.onnx.export failed ({type(error).__name__}: {error})") from None
+
+
+def quantize_onnx(source: Path, out: Path) -> None:
+    """Write a copy with int8 weights; activations are quantised at run time, per batch (so rows affect each other)."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    del model.graph.value_info[:]  # shapes of the exporter that the quantiser would contradict
+    with _quiet():
+        quantize_dynamic(
+            model, out, weight_type=QuantType.QInt8, per_channel=True, use_external_data_format=_is_large(source)
+        )
+
+
+def check_size(base: Path) -> None:
+    """Raises InputError where a base is too large for an ONNX classifier."""
+    shape = read_shape(base)
+    layer = 2 * shape["hidden_size"] ** 2 + 3 * shape["hidden_size"] * shape["intermediate_size"]
+    parameters = shape["num_hidden_layers"] * layer + shape["vocab_size"] * shape["hidden_size"]
+    if parameters > MAX_PARAMETERS:
+        raise InputError(
+            f"--onnx: {base} has about {parameters / 1e9:.1f} billion parameters, expected at most 1.5B; leave --onnx "
+            "out: the llama engine labels with bases of any size"
+        )
+
+
+def _is_large(graph: Path) -> bool:
+    return graph.with_name(graph.name + ".data").exists()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter and the quantiser warn about their own internals, which nobody here can mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def _linear(weight: Any, bias: Any) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight.data, layer.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)
+    return layer

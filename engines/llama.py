@@ -1,0 +1,262 @@
+"""GGUF models on llama.cpp: one context, many sequences, adapters swapped between stages."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbone.config import DecodingConfig
+from engines.base import OnToken
+from engines.llama_api import Grammar, LlamaContext, LlamaOptions
+from engines.sampling import TokenChooser
+from tickets.errors import WorkError
+
+
+@dataclass
+class _Slot:
+    """A ticket in flight: where its keys and values are, what is still to be computed, what was written."""
+
+    row: int
+    sequence: int
+    pending: list[int]
+    position: int
+    reserved: int  # cells it may come to use
+    limit: int
+    chooser: TokenChooser
+    grammar: Grammar | None
+    written: list[int] = field(default_factory=list)
+
+
+class LlamaEngine:
+    """One copy of the weights in one context; the adapter is chosen per call.
+
+    The constant beginning of the prompts is computed once per adapter and shared by all sequences.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        adapters: Mapping[str, Path],
+        prefixes: Mapping[str, Sequence[int]],
+        end_ids: Sequence[int],
+        options: LlamaOptions,
+    ) -> None:
+        """Load base and adapters.
+
+        Args:
+            adapters: LoRA GGUF files by name.
+            prefixes: ids that the prompts of an adapter begin with, by its name.
+            end_ids: ids that end a reply.
+            options: `sequences` counts tickets; one more per adapter is added for its prefix.
+
+        Raises:
+            InputError: a file is unreadable or does not fit.
+        """
+        names = list(adapters)
+        room = sum(len(prefixes.get(name, ())) for name in names)
+        self._context = LlamaContext(base, adapters, options.enlarged(len(names), room))
+        self._prefixes = {name: list(prefixes.get(name, ())) for name in names}
+        self._prefix_sequence = {name: i for i, name in enumerate(names)}
+        self._computed: set[str] = set()
+        self._slots = range(len(names), len(names) + options.sequences)
+        self._cells = options.cells
+        self._batch = options.batch
+        self._end_ids = frozenset(end_ids)
+
+    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
+
+        All tokens but the last of each prompt are computed without outputs; the last ones then form one small batch in
+        embedding mode, which otherwise would run the vocabulary head for every token (docs/decisions.md).
+        """
+        states = np.empty((len(prompts), self._context.hidden_size), dtype=np.float32)
+        self._activate(adapter)
+        for rows in self._groups(prompts, adapter):
+            self._encode_group([prompts[row] for row in rows], rows, adapter, states)
+        return states
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        adapter: str,
+        options: DecodingConfig | Sequence[DecodingConfig],
+        on_token: OnToken | None = None,
+        grammar: str | None = None,
+    ) -> list[list[int]]:
+        """Ids written after every prompt, in order, without the end token.
+
+        Continuous batching (Yu et al. 2022, Orca): every decode step advances all live tickets by one token and carries
+        part of the prompts of those that wait; a finished ticket's place is taken at once.
+
+        Args:
+            options: one for all prompts, or one each.
+            grammar: GBNF that what is written must follow.
+
+        Raises:
+            InputError: the grammar cannot be parsed.
+            WorkError: a prompt is longer than the context.
+        """
+        self._activate(adapter)
+        each = [options] * len(prompts) if isinstance(options, DecodingConfig) else options
+        waiting = deque(range(len(prompts)))
+        free = deque(self._slots)
+        live: list[_Slot] = []
+        written: list[list[int]] = [[] for _ in prompts]
+        try:
+            while waiting or live:
+                while waiting and free:
+                    row = waiting[0]
+                    slot = self._admit(row, prompts[row], adapter, each[row], free[0], live, grammar)
+                    if slot is None:
+                        break
+                    live.append(slot)
+                    waiting.popleft()
+                    free.popleft()
+                for slot in self._step(live, on_token):
+                    self._context.forget(slot.sequence)
+                    live.remove(slot)
+                    free.append(slot.sequence)
+                    written[slot.row] = slot.written
+        finally:
+            for slot in live:  # an interrupted call leaves nothing behind
+                self._context.forget(slot.sequence)
+        return written
+
+    def _activate(self, adapter: str) -> None:
+        """Switch, and compute the adapter's prefix where that has not been done."""
+        self._context.activate(adapter)
+        prefix = self._prefixes[adapter]
+        if prefix and adapter not in self._computed:
+            self._decode([(prefix, 0, self._prefix_sequence[adapter])])
+            self._computed.add(adapter)
+
+    def _shared(self, prompt: Sequence[int], adapter: str) -> int:
+        """How many ids of the prompt the adapter's prefix covers; at least one id must be left to compute."""
+        prefix = self._prefixes[adapter]
+        return len(prefix) if len(prompt) > len(prefix) and list(prompt[: len(prefix)]) == prefix else 0
+
+    def _start(self, prompt: Sequence[int], adapter: str, sequence: int) -> int:
+        """Let a sequence begin with the prefix; returns the position to go on from."""
+        shared = self._shared(prompt, adapter)
+        if shared:
+            self._context.copy(self._prefix_sequence[adapter], sequence)
+        return shared
+
+    def _groups(self, prompts: Sequence[Sequence[int]], adapter: str) -> Iterator[list[int]]:
+        """Rows that fit into the context together, similar lengths first to last."""
+        group: list[int] = []
+        used = 0
+        for row in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
+            need = len(prompts[row]) - self._shared(prompts[row], adapter)
+            self._check_room(need)
+            if group and (used + need > self._cells or len(group) == len(self._slots)):
+                yield group
+                group, used = [], 0
+            group.append(row)
+            used += need
+        if group:
+            yield group
+
+    def _encode_group(
+        self, prompts: list[Sequence[int]], rows: list[int], adapter: str, states: NDArray[np.float32]
+    ) -> None:
+        sequences = list(self._slots[: len(prompts)])
+        starts = [self._start(p, adapter, sequence) for p, sequence in zip(prompts, sequences, strict=True)]
+        try:
+            parts = zip(prompts, starts, sequences, strict=True)
+            self._decode([(list(p[start:-1]), start, sequence) for p, start, sequence in parts])
+            self._context.want_states(True)
+            last = np.array([p[-1] for p in prompts], dtype=np.int32)
+            positions = np.array([len(p) - 1 for p in prompts], dtype=np.int32)
+            self._context.decode(last, positions, np.array(sequences, np.int32), np.ones(len(prompts), np.int8))
+            states[rows] = self._context.states(len(prompts))
+        finally:
+            self._context.want_states(False)
+            for sequence in sequences:
+                self._context.forget(sequence)
+
+    def _decode(self, parts: Sequence[tuple[list[int], int, int]]) -> None:
+        """Compute ids of (ids, position of the first, sequence) without outputs, full batches of several sequences."""
+        ids = np.concatenate([np.array(part, dtype=np.int32) for part, _, _ in parts])
+        positions = np.concatenate([np.arange(at, at + len(part), dtype=np.int32) for part, at, _ in parts])
+        sequences = np.concatenate([np.full(len(part), sequence, dtype=np.int32) for part, _, sequence in parts])
+        for start in range(0, len(ids), self._batch):
+            end = min(start + self._batch, len(ids))
+            none = np.zeros(end - start, dtype=np.int8)
+            self._context.decode(ids[start:end], positions[start:end], sequences[start:end], none)
+
+    def _admit(
+        self,
+        row: int,
+        prompt: Sequence[int],
+        adapter: str,
+        options: DecodingConfig,
+        sequence: int,
+        live: Sequence[_Slot],
+        grammar: str | None,
+    ) -> _Slot | None:
+        """A slot for a prompt, or None while the live ones may still need the room."""
+        need = len(prompt) - self._shared(prompt, adapter) + options.max_new_tokens
+        if live and need + sum(slot.reserved for slot in live) > self._cells:
+            return None
+        self._check_room(need)
+        start = self._start(prompt, adapter, sequence)
+        return _Slot(
+            row=row,
+            sequence=sequence,
+            pending=list(prompt[start:]),
+            position=start,
+            reserved=need,
+            limit=options.max_new_tokens,
+            chooser=TokenChooser(options, row, prompt),
+            grammar=Grammar(self._context, grammar) if grammar else None,
+        )
+
+    def _check_room(self, need: int) -> None:
+        if need > self._cells:
+            raise WorkError(
+                f"a prompt with its reply needs {need} tokens of context, expected at most {self._cells}; lower "
+                "decoding.max_new_tokens or training.max_length"
+            )
+
+    def _step(self, live: list[_Slot], on_token: OnToken | None) -> list[_Slot]:
+        """One decode call; returns the tickets that ended with it."""
+        taken: list[tuple[_Slot, int]] = []
+        room = self._batch
+        for slot in sorted(live, key=lambda s: len(s.pending)):  # those that are writing go first
+            count = min(len(slot.pending), room)
+            if count:
+                taken.append((slot, count))
+                room -= count
+        ids = np.array([token for slot, count in taken for token in slot.pending[:count]], dtype=np.int32)
+        positions = np.array([slot.position + i for slot, count in taken for i in range(count)], dtype=np.int32)
+        sequences = np.repeat([slot.sequence for slot, _ in taken], [count for _, count in taken]).astype(np.int32)
+        outputs = np.zeros(len(ids), dtype=np.int8)
+        ends = np.cumsum([count for _, count in taken]) - 1
+        for (slot, count), end in zip(taken, ends, strict=True):
+            outputs[end] = count == len(slot.pending)
+        self._context.decode(ids, positions, sequences, outputs)
+        finished = []
+        for (slot, count), end in zip(taken, ends.tolist(), strict=True):
+            slot.position += count
+            slot.pending = slot.pending[count:]
+            if not slot.pending and self._advance(slot, end, on_token):
+                finished.append(slot)
+        return finished
+
+    def _advance(self, slot: _Slot, output: int, on_token: OnToken | None) -> bool:
+        """Choose the next token of a ticket; True when it is complete."""
+        scores = self._context.logits(output)
+        token = slot.chooser.choose(slot.grammar.masked(scores) if slot.grammar else scores)
+        if token in self._end_ids:
+            return True
+        if slot.grammar:
+            slot.grammar.accept(token)
+        slot.written.append(token)
+        slot.pending = [token]
+        if on_token:
+            on_token(slot.row, token)
+        return len(slot.written) >= slot.limit

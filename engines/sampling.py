@@ -1,0 +1,45 @@
+"""Choosing the next token from scores: greedy, or seeded sampling; the same rules as the torch engine's."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbone.config import DecodingConfig
+
+
+class TokenChooser:
+    """The choices of one sequence. Its random draws depend on the seed and its number alone, not on its neighbours."""
+
+    def __init__(self, options: DecodingConfig, number: int, prompt: Sequence[int]) -> None:
+        self._options = options
+        self._random = np.random.default_rng((options.seed, number))
+        self._seen = set(prompt) if options.repetition_penalty != 1.0 else None
+
+    def choose(self, scores: NDArray[np.float32]) -> int:
+        """The next id from scores over the vocabulary, (vocabulary,), which are left as they are."""
+        scores = self._penalised(scores)
+        token = int(scores.argmax()) if self._options.temperature == 0 else self._draw(scores)
+        if self._seen is not None:
+            self._seen.add(token)
+        return token
+
+    def _penalised(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of ids that were seen, in the prompt too, divided by the penalty (Keskar et al. 2019)."""
+        if self._seen is None:
+            return scores
+        scores = scores.copy()
+        seen = np.fromiter(self._seen, dtype=np.int64)
+        old, penalty = scores[seen], self._options.repetition_penalty
+        scores[seen] = np.where(old < 0, old * penalty, old / penalty)
+        return scores
+
+    def _draw(self, scores: NDArray[np.float32]) -> int:
+        """A draw from the smallest set of ids whose probability reaches top_p (Holtzman et al. 2020)."""
+        exponents = scores.astype(np.float64) / self._options.temperature
+        p = np.exp(exponents - exponents.max())
+        p /= p.sum()
+        order = np.argsort(-p, kind="stable")
+        reached = np.cumsum(p[order])
+        kept = order[: int(np.searchsorted(reached, self._options.top_p)) + 1]
+        return int(self._random.choice(kept, p=p[kept] / p[kept].sum()))

@@ -1,0 +1,73 @@
+"""The files that make a model folder a bundle: one GGUF base, LoRA GGUFs, and ONNX graphs of the classifier."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbone.runs import MANIFEST, verify
+from tickets.errors import InputError
+
+QUANTS = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0")
+BUNDLE = "bundle"  # key of the manifest
+CHECK, CARD = "check.json", "README.md"
+ONNX_FP32, ONNX_INT8 = "onnx-fp32/classifier.onnx", "onnx-int8/classifier.onnx"
+_FORMAT = 1
+
+
+def base_file(quant: str) -> str:
+    """Name of the base."""
+    return f"base.{quant}.gguf"
+
+
+def adapter_file(stage: str) -> str:
+    """Name of a stage's LoRA GGUF."""
+    return f"{stage}.lora.gguf"
+
+
+def bundle_facts(quant: str, **facts: Any) -> dict[str, Any]:
+    """What a bundle's manifest says besides the sums of its files."""
+    return {BUNDLE: {"format": _FORMAT, "quant": quant, **facts}}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An exported folder."""
+
+    folder: Path
+    quant: str
+    files: frozenset[str]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Bundle | None":
+        """The bundle in a folder; None where the folder is no bundle.
+
+        Raises:
+            InputError: a bundle of a later version.
+        """
+        try:
+            record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder / MANIFEST}: not readable ({error}); restore it, or export again") from None
+        if not isinstance(record, dict) or BUNDLE not in record:
+            return None
+        found = record[BUNDLE].get("format")
+        if found != _FORMAT:
+            raise InputError(f"{folder}: a bundle of format {found}, expected {_FORMAT}; update duet or export again")
+        return cls(folder, record[BUNDLE]["quant"], frozenset(record["files"]))
+
+    @property
+    def graph(self) -> str | None:
+        """Name of the best ONNX graph, int8 before fp32; export keeps int8 only where it labels as well."""
+        return next((name for name in (ONNX_INT8, ONNX_FP32) if name in self.files), None)
+
+    def checked(self, name: str) -> Path:
+        """Path of a file whose sum is right, as are those of the weights beside a large graph.
+
+        Raises:
+            InputError: it is missing, damaged, or of another bundle.
+        """
+        verify(self.folder, [name, *(other for other in self.files if other.startswith(f"{name}."))])
+        return self.folder / name

@@ -1,0 +1,236 @@
+"""`duet export`: trained runs become a bundle that a CPU box answers from, checked against them before it is kept."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial as partial_call
+from pathlib import Path
+from typing import Any
+
+from backbone.base import read_shape
+from backbone.dataset import load_part, resolve_data
+from backbone.runs import disk_guard, partial_folder, publish, read_json, write_json
+from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR, LABELS, RUN
+from classifier.predict import Classifier
+from pipeline.bundle import (
+    CARD,
+    CHECK,
+    ONNX_FP32,
+    ONNX_INT8,
+    QUANTS,
+    Bundle,
+    adapter_file,
+    base_file,
+    bundle_facts,
+)
+from pipeline.export_check import check_export
+from pipeline.model_card import model_card, modelfile
+from pipeline.model_folder import ModelFolder, StageFolder, check_same_base, open_model
+from tickets.errors import InputError
+from tickets.schema import Ticket
+
+_PLAN = "plan.json"
+_MERGED = "generator.{}.gguf"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export.
+
+    Attributes:
+        model: run or model folder with a classifier; None for the shipped mini model.
+        generator: run folder to take the generator from where it is not beside the classifier.
+        out: folder to write.
+        quant: one of QUANTS, any case.
+        onnx: also write the classifier as ONNX, fp32 and int8.
+        merged: also write a self-contained generator and an Ollama Modelfile.
+        data: prepared folder to check on; what the classifier was trained on when None.
+        check: how many validation tickets to check on.
+    """
+
+    model: Path | None
+    out: Path
+    generator: Path | None = None
+    quant: str = "q4_k_m"
+    onnx: bool = False
+    merged: bool = False
+    data: str | None = None
+    check: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown format."""
+        if self.quant not in QUANTS:
+            raise InputError(f"found --quant {self.quant!r}, expected one of {', '.join(QUANTS)}")
+
+
+def export(options: ExportOptions) -> str:
+    """Write and check a bundle; returns the check as text.
+
+    Files are made in a sibling folder and kept there when the work is interrupted: the same command goes on.
+
+    Raises:
+        InputError: runs that do not belong together or that the formats cannot carry.
+        WorkError: the exported model does not say what the trained one says.
+    """
+    model = _gather(options)
+    base = model.base_folder()
+    validation = _validation(model, options)
+    if options.onnx:
+        from classifier.onnx_export import check_size
+
+        check_size(base)
+    _check_out(options.out)
+    partial = _open_partial(options, model)
+    with disk_guard(partial):
+        for name, stage in model.stages.items():
+            _once(partial / name, partial_call(shutil.copytree, stage.path))
+        if (model.path / "base").is_dir():
+            _once(partial / "base", partial_call(shutil.copytree, model.path / "base"))
+        _write_gguf(options, model, base, partial)
+        if options.onnx:
+            _write_onnx(model, base, partial)
+        results = check_export(model, partial, options.quant, options.onnx, validation)
+        write_json(partial / CHECK, {"check": [result.to_dict() for result in results]})
+        (partial / CARD).write_text(model_card(model, options.quant, results), encoding="utf-8")
+        (partial / _PLAN).unlink()
+    runs = {name: {"path": str(stage.path), **_run_facts(stage)} for name, stage in model.stages.items()}
+    base_facts = vars(model.any_stage.base)
+    publish(partial, options.out, **bundle_facts(options.quant, runs=runs, base=base_facts, versions=_versions()))
+    return "\n".join(str(result) for result in results)
+
+
+def _gather(options: ExportOptions) -> ModelFolder:
+    """The stages to export, which have to share base, tokenizer and label space."""
+    model = open_model(options.model)
+    stages = dict(model.stages)
+    if options.generator is not None:
+        given = open_model(options.generator).stages
+        if GENERATOR not in given:
+            raise InputError(f"--generator {options.generator}: has no generator; expected a run of `duet train-gen`")
+        stages[GENERATOR] = given[GENERATOR]
+    if CLASSIFIER not in stages:
+        raise InputError(f"--model {model.path}: has no classifier; expected a run of `duet train-cls`")
+    check_same_base(stages)
+    _check_labels(stages)
+    _check_tokenizers(stages)
+    return ModelFolder(model.path, stages, None)
+
+
+def _check_labels(stages: dict[str, StageFolder]) -> None:
+    if GENERATOR not in stages:
+        return
+    classifier, generator = (read_json(stages[name].path / LABELS) for name in (CLASSIFIER, GENERATOR))
+    if classifier["columns"] != generator["columns"]:
+        differing = [c for c in {**classifier["columns"], **generator["columns"]} if
+                     classifier["columns"].get(c) != generator["columns"].get(c)]  # fmt: skip
+        raise InputError(
+            f"{stages[GENERATOR].path}: was trained with other labels than {stages[CLASSIFIER].path} in "
+            f"{', '.join(differing)}; train one of them again on the other's data"
+        )
+
+
+def _check_tokenizers(stages: dict[str, StageFolder]) -> None:
+    texts = {name: (stage.path / "tokenizer.json").read_bytes() for name, stage in stages.items()}
+    if len(set(texts.values())) > 1:
+        raise InputError(
+            f"{stages[GENERATOR].path}: has another tokenizer than {stages[CLASSIFIER].path}; train one of them again"
+        )
+
+
+def _validation(model: ModelFolder, options: ExportOptions) -> list[Ticket]:
+    data = options.data if options.data is not None else model.stages[CLASSIFIER].config.data.path
+    try:
+        folder = resolve_data(data)
+    except InputError as error:
+        raise InputError(f"the check needs validation tickets: {error}; name a prepared folder with --data") from None
+    columns = model.stages[CLASSIFIER].config.classifier.columns
+    tickets = [t for t in load_part(folder, "validation") if all(c in t.labels for c in columns)]
+    if not tickets:
+        raise InputError(f"{folder}: no validation ticket has the labels {', '.join(columns)}; name others with --data")
+    return tickets[: options.check]
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and Bundle.open(out) is None)):
+        raise InputError(f"{out}: exists and is no bundle; choose another --out")
+
+
+def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
+    """The unfinished sibling; what it holds is kept where the same export began it."""
+    partial = partial_folder(options.out)
+    plan = {
+        "stages": {name: str(stage.path.resolve()) for name, stage in model.stages.items()},
+        "manifests": {name: (stage.path / "manifest.json").read_text() for name, stage in model.stages.items()},
+        "quant": options.quant,
+    }
+    if partial.exists() and (not (partial / _PLAN).is_file() or read_json(partial / _PLAN) != plan):
+        shutil.rmtree(partial)
+    with disk_guard(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+        write_json(partial / _PLAN, plan)
+    return partial
+
+
+def _once(target: Path, make: Callable[[Path], Any]) -> None:
+    """Make a file or folder under another name and rename it, unless it is there from an interrupted export."""
+    if target.exists():
+        return
+    unfinished = target.with_name(target.name + ".unfinished")
+    if unfinished.is_dir():
+        shutil.rmtree(unfinished)
+    make(unfinished)
+    unfinished.rename(target)
+
+
+def _write_gguf(options: ExportOptions, model: ModelFolder, base: Path, partial: Path) -> None:
+    from backbone.adapters import read_adapter
+    from backbone.gguf_files import write_adapter, write_base
+
+    name = model.any_stage.base.name
+    layers = read_shape(base)["num_hidden_layers"]
+    adapters = {stage: read_adapter(folder.path / ADAPTER) for stage, folder in model.stages.items()}
+    for stage, adapter in adapters.items():
+        _once(partial / adapter_file(stage), partial_call(write_adapter, adapter, layers=layers, name=stage))
+    _write_quantised(partial, base_file, options.quant, lambda out: write_base(base, out, name))
+    if options.merged and GENERATOR in adapters:
+        changes = adapters[GENERATOR]
+        merged = f"{name}, generator merged"
+        _write_quantised(partial, _MERGED.format, options.quant, lambda out: write_base(base, out, merged, changes))
+        writer = model.stages[GENERATOR]
+        text = modelfile(_MERGED.format(options.quant), writer.encoder(), writer.config)
+        (partial / "Modelfile").write_text(text, encoding="utf-8")
+
+
+def _write_quantised(partial: Path, name: Callable[[str], str], quant: str, write: Callable[[Path], None]) -> None:
+    """One GGUF, through an F16 file that is removed where the result is another."""
+    target, half = partial / name(quant), partial / name("f16")
+    if target.exists():
+        return
+    _once(half, write)
+    if target != half:
+        from engines.llama_api import quantize
+
+        _once(target, lambda out: quantize(half, out, quant))
+        half.unlink()
+
+
+def _write_onnx(model: ModelFolder, base: Path, partial: Path) -> None:
+    from classifier.onnx_export import export_onnx, quantize_onnx
+
+    stage = model.stages[CLASSIFIER]
+    classifier = Classifier.load(stage.path, stage.encoder(), stage.config)
+    exact, quantised = Path(ONNX_FP32), Path(ONNX_INT8)  # in folders of their own: a large graph is two files
+    _once(partial / exact.parent, lambda out: export_onnx(base, stage.path / ADAPTER, classifier, out / exact.name))
+    _once(partial / quantised.parent, lambda out: quantize_onnx(partial / exact, out / quantised.name))
+
+
+def _run_facts(stage: StageFolder) -> dict[str, Any]:
+    record = read_json(stage.path / RUN)
+    return {key: record[key] for key in ("stage", "seed", "data", "train_tickets", "versions") if key in record}
+
+
+def _versions() -> dict[str, str]:
+    from backbone.runs import run_record
+
+    versions: dict[str, str] = run_record()["versions"]
+    return versions

@@ -1,0 +1,87 @@
+"""What a bundle says of itself: its model card, and the Modelfile that Ollama reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backbone.config import RunConfig
+from backbone.prompts import END, END_OF_TEXT, START, PromptEncoder
+from backbone.runs import read_json
+from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN
+from pipeline.model_folder import ModelFolder, StageFolder
+from pipeline.parity import Parity
+
+
+def model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> str:
+    """Markdown from the runs' own records."""
+    base = model.any_stage.base
+    sections = [
+        f"# Two-stage ticket model on {base.name}\n\n"
+        f"Base `{base.name}` (fingerprint `{base.fingerprint[:16]}`), quantised to {quant.upper()}, with a LoRA "
+        "adapter per stage. Made by `duet export`; `duet predict --model THIS_FOLDER ticket.txt` answers from it.",
+        _classifier_section(model.stages[CLASSIFIER]),
+    ]
+    if GENERATOR in model.stages:
+        sections.append(_generator_section(model.stages[GENERATOR]))
+    checks = "\n\n".join(str(result) for result in results)
+    sections.append(f"## Check against the trained model\n\n```\n{checks}\n```")
+    sections.append(
+        "## Limits\n\nTrained on one organisation's tickets: labels and replies follow their habits and errors. "
+        "Replies can state things that are not so; a person has to read them before they are sent. The base's "
+        "licence applies."
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def modelfile(gguf: str, encoder: PromptEncoder, config: RunConfig) -> str:
+    """Ollama's Modelfile of the merged generator: the template of training, greedy decoding, stop tokens.
+
+    The server sees messages: instruction (system), ticket (user), labels (system), as `duet predict --endpoint` sends.
+    """
+    decoding = config.decoding
+    return f'''FROM ./{gguf}
+TEMPLATE """{{{{- range .Messages }}}}{START}{{{{ .Role }}}}
+{{{{ .Content }}}}{END}
+{{{{ end }}}}{START}assistant
+"""
+SYSTEM """{encoder.instruction}"""
+PARAMETER stop {END}
+PARAMETER stop {START}
+PARAMETER stop {END_OF_TEXT}
+PARAMETER temperature {decoding.temperature:g}
+PARAMETER top_p {decoding.top_p:g}
+PARAMETER repeat_penalty {decoding.repetition_penalty:g}
+PARAMETER num_predict {decoding.max_new_tokens}
+PARAMETER num_ctx {config.generator.training.max_length + decoding.max_new_tokens}
+'''
+
+
+def _classifier_section(stage: StageFolder) -> str:
+    record = read_json(stage.path / RUN)
+    labels: Mapping[str, Sequence[str]] = read_json(stage.path / LABELS)["columns"]
+    lines = [
+        "| label | accuracy | macro-F1 | calibration error | classes |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for column, scores in record["calibrated"].items():
+        lines.append(
+            f"| {column} | {scores['accuracy']:.3f} | {scores['macro_f1']:.3f} | {scores['calibration_error']:.3f} | "
+            f"{', '.join(labels[column])} |"
+        )
+    return f"## Classifier\n\n{_trained(stage, record)} On its validation tickets, calibrated:\n\n" + "\n".join(lines)
+
+
+def _generator_section(stage: StageFolder) -> str:
+    record = read_json(stage.path / RUN)
+    best, generated = record["best"], record["generated"]
+    return (
+        f"## Generator\n\n{_trained(stage, record)} Validation perplexity {best['eval_perplexity']:.2f}; ROUGE-L of "
+        f"{generated['replies']} generated replies {generated['rouge_l']:.3f}."
+    )
+
+
+def _trained(stage: StageFolder, record: Mapping[str, Any]) -> str:
+    lora = stage.config.lora
+    return (
+        f"LoRA rank {lora.rank}, alpha {lora.scale:g}, trained on {record['train_tickets']:,} tickets (seed "
+        f"{record['seed']}); loss on validation / training tickets {record['loss_ratio']:.2f}."
+    )

@@ -1,0 +1,252 @@
+"""Exporting a bundle: what is in it, what is refused, and that damage is told before anything is loaded."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backbone.config import RunConfig
+from backbone.dataset import load_part
+from backbone.runs import MANIFEST
+from classifier.onnx_export import check_size
+from pipeline import export_check
+from pipeline.bundle import Bundle
+from pipeline.engines import EngineChoice
+from pipeline.export import ExportOptions, export
+from pipeline.parity import Parity
+from pipeline.two_stage import load_two_stage
+from tickets.errors import InputError, WorkError
+from tickets.schema import Ticket
+
+pytest.importorskip("llama_cpp")
+
+
+@pytest.fixture(scope="module")
+def bundle(trained_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundle") / "bundle"
+    text = export(ExportOptions(trained_run.folder, out, quant="f16", onnx=True, merged=True, check=24))
+    assert "0 labels changed" in text
+    return out
+
+
+@pytest.fixture
+def copied(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "copied"))
+
+
+def test_a_bundle_holds_what_it_says(bundle: Path, trained_run: RunConfig) -> None:
+    record = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    assert {"base.f16.gguf", "classifier.lora.gguf", "generator.lora.gguf", "generator.f16.gguf", "Modelfile"} <= set(
+        record["files"]
+    )
+    assert record["bundle"]["base"]["fingerprint"]
+    assert set(record["bundle"]["runs"]) == {"classifier", "generator"}
+    checks = json.loads((bundle / "check.json").read_text(encoding="utf-8"))["check"]
+    assert [check["name"] for check in checks] == ["GGUF f16", "ONNX fp32", "ONNX int8"]
+    for check in checks[:2]:
+        assert all(column["flips"] == 0 for column in check["columns"].values())
+        assert check["state_difference"] < 0.01
+    assert checks[0]["reply_tokens"] == 1.0
+    accuracy = json.loads((trained_run.folder / "classifier" / "run.json").read_text())["calibrated"]["type"][
+        "accuracy"
+    ]
+    assert f"{accuracy:.3f}" in (bundle / "README.md").read_text(encoding="utf-8")
+    assert not bundle.with_name("bundle.partial").exists()
+
+
+@pytest.mark.parametrize("engine", ["auto", "llama", "onnx", "torch"])
+def test_every_engine_answers_alike(bundle: Path, trained_run: RunConfig, engine: str, tickets: list[Ticket]) -> None:
+    if engine in ("auto", "onnx"):  # fp32, because int8 may differ
+        bundle = Path(shutil.copytree(bundle, bundle.parent / f"fp32-{engine}"))
+        record = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+        del record["files"]["onnx-int8/classifier.onnx"]
+        (bundle / MANIFEST).write_text(json.dumps(record))
+    expected = load_two_stage(trained_run.folder).answer(tickets[:6])
+    found = load_two_stage(bundle, choice=EngineChoice(engine, together=4)).answer(tickets[:6])
+    for one, other in zip(expected, found, strict=True):
+        assert one.prediction.labels == other.prediction.labels
+        assert one.reply == other.reply
+        for column, confidence in one.prediction.confidence.items():
+            assert confidence == pytest.approx(other.prediction.confidence[column], abs=2e-3)
+
+
+@pytest.mark.parametrize("engine", ["llama", "onnx"])
+def test_cpu_predictions_import_neither_torch_nor_transformers(bundle: Path, tmp_path: Path, engine: str) -> None:
+    (tmp_path / "ticket.txt").write_text("Subject: VPN\n\nIt is down.", encoding="utf-8")
+    code = (
+        "import sys, cli\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end\n"
+        "print(sorted({'torch', 'transformers', 'peft', 'sklearn'} & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "predict", str(tmp_path / "ticket.txt"), "--model", str(bundle)]
+    done = subprocess.run([*command, "--engine", engine], capture_output=True, text=True, check=True)
+    assert done.stderr.strip().endswith("[]"), done.stderr
+    assert done.stdout.startswith("type ")
+
+
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [
+        ("llama", "base.f16.gguf"),
+        ("llama", "classifier.lora.gguf"),
+        ("onnx", "onnx-int8/classifier.onnx"),
+        ("llama", "classifier/heads.safetensors"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "missing"])
+def test_a_damaged_file_is_refused_by_name_before_anything_is_loaded(
+    copied: Path, engine: str, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copied / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        middle = len(content) // 2
+        changed = {
+            "truncated": content[:-1],
+            "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "foreign": (copied / "generator.lora.gguf").read_bytes(),
+        }
+        path.write_bytes(changed[damage])
+
+    def loaded(*_: Any, **__: Any) -> None:
+        raise AssertionError("a damaged bundle was loaded")
+
+    monkeypatch.setattr("engines.llama.LlamaEngine.__init__", loaded)
+    monkeypatch.setattr("engines.onnx.OnnxEngine.__init__", loaded)
+    with pytest.raises(InputError, match=path.name):
+        load_two_stage(copied, labels_only=engine == "onnx", choice=EngineChoice(engine))
+
+
+def test_a_damaged_adapter_is_refused_before_the_base_is_loaded(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copied / "generator.lora.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr("engines.llama_api._load_model", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(InputError, match=r"generator\.lora\.gguf: damaged"):
+        load_two_stage(copied, choice=EngineChoice("llama"))
+
+
+def test_engines_that_are_not_there_are_one_line(trained_run: RunConfig, copied: Path) -> None:
+    with pytest.raises(InputError, match="duet export"):
+        load_two_stage(trained_run.folder, choice=EngineChoice("llama"))
+    with pytest.raises(InputError, match="--onnx"):
+        load_two_stage(trained_run.folder, choice=EngineChoice("onnx"))
+    with pytest.raises(InputError, match="expected one of auto, llama, onnx, torch"):
+        EngineChoice("vulkan")
+    record = json.loads((copied / MANIFEST).read_text(encoding="utf-8"))
+    record["bundle"]["format"] = 2
+    (copied / MANIFEST).write_text(json.dumps(record))
+    with pytest.raises(InputError, match="format 2"):
+        Bundle.open(copied)
+
+
+def test_a_bundle_without_its_base_still_answers(copied: Path, trained_run: RunConfig, tickets: list[Ticket]) -> None:
+    """A CPU box has no safetensors of a 7B base: nothing may look for them."""
+    for stage in ("classifier", "generator"):
+        record = json.loads((copied / stage / "base.json").read_text(encoding="utf-8"))
+        record["name"] = "/nowhere/qwen2"
+        text = json.dumps(record)
+        (copied / stage / "base.json").write_text(text)
+        manifest = json.loads((copied / stage / MANIFEST).read_text(encoding="utf-8"))
+        del manifest["files"]["base.json"]
+        (copied / stage / MANIFEST).write_text(json.dumps(manifest))
+    answers = load_two_stage(copied).answer(tickets[:2])
+    assert all(answer.reply is not None for answer in answers)
+    with pytest.raises(InputError, match="/nowhere/qwen2"):
+        load_two_stage(copied, choice=EngineChoice("torch"))
+
+
+def _edited_run(run: Path, out: Path, stage: str, name: str, edit: dict[str, Any]) -> Path:
+    """A copy of a run with keys of one JSON file replaced, its manifest put right."""
+    shutil.copytree(run, out)
+    path = out / stage / name
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **edit}), encoding="utf-8")
+    manifest = json.loads((out / stage / MANIFEST).read_text(encoding="utf-8"))
+    manifest["files"].pop(name)
+    (out / stage / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    return out
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "edit", "words"),
+    [
+        ("generator", "base.json", {"fingerprint": "0" * 64}, "another base"),
+        ("generator", "labels.json", {"columns": {"type": ["a", "b"]}}, "other labels .* in type"),
+        ("generator", "tokenizer.json", {"truncation": {}}, "another tokenizer"),
+        ("classifier", "adapter/adapter_config.json", {"use_rslora": True}, "use_rslora"),
+        ("generator", "adapter/adapter_config.json", {"alpha_pattern": {"q_proj": 2}}, "alpha_pattern"),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(
+    trained_run: RunConfig, tmp_path: Path, stage: str, name: str, edit: dict[str, Any], words: str
+) -> None:
+    run = _edited_run(trained_run.folder, tmp_path / "run", stage, name, edit)
+    with pytest.raises(InputError, match=words):
+        export(ExportOptions(run, tmp_path / "out", quant="f16", check=2))
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_export_options_are_one_line(trained_run: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected one of f16, q8_0"):
+        ExportOptions(None, tmp_path, quant="q3_k")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is no bundle"):
+        export(ExportOptions(trained_run.folder, tmp_path, quant="f16"))
+    with pytest.raises(InputError, match="no classifier"):
+        export(ExportOptions(trained_run.folder / "generator", tmp_path / "out", quant="f16"))
+    with pytest.raises(InputError, match="no generator"):
+        export(ExportOptions(trained_run.folder, tmp_path / "out", trained_run.folder / "classifier", quant="f16"))
+    with pytest.raises(InputError, match="--data"):
+        export(ExportOptions(trained_run.folder, tmp_path / "out", quant="f16", data="/nowhere"))
+
+
+def test_onnx_is_for_bases_up_to_1_5b(tmp_path: Path) -> None:
+    shape = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "vocab_size": 152064}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    with pytest.raises(InputError, match=r"7\.\d billion parameters, expected at most 1.5B"):
+        check_size(tmp_path)
+    shape = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "vocab_size": 151936}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    check_size(tmp_path)
+
+
+@pytest.mark.parametrize(("fall", "flips", "words"), [(0.02, 0, "lowers the accuracy of type"), (0.0, 1, "changes 1")])
+def test_an_export_that_changed_the_model_is_not_kept(
+    trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fall: float, flips: int, words: str
+) -> None:
+    compare = export_check.compare
+
+    def changed(*arguments: Any) -> Parity:
+        result = compare(*arguments)
+        column = result.columns["type"]
+        column = type(column)(flips, 0, column.accuracy_before, column.accuracy_before - fall)
+        return Parity(**{**vars(result), "columns": {**result.columns, "type": column}})
+
+    monkeypatch.setattr(export_check, "compare", changed)
+    out = tmp_path / "out"
+    with pytest.raises(WorkError, match=words):
+        export(ExportOptions(trained_run.folder, out, quant="f16", check=4))
+    assert not out.exists()
+    monkeypatch.undo()
+    times = {path.name: path.stat().st_mtime_ns for path in out.with_name("out.partial").glob("*.gguf")}
+    export(ExportOptions(trained_run.folder, out, quant="f16", check=4))  # goes on: the files are there already
+    assert {name: (out / name).stat().st_mtime_ns for name in times} == times
+
+
+def test_quantised_bases_say_what_changed(trained_run: RunConfig, tmp_path: Path) -> None:
+    text = export(ExportOptions(trained_run.folder, tmp_path / "out", quant="q8_0", check=8))
+    assert "GGUF q8_0: 8 validation tickets" in text
+    assert (tmp_path / "out" / "base.q8_0.gguf").is_file()
+    assert not (tmp_path / "out" / "base.f16.gguf").exists()
+
+
+def test_a_classifier_alone_becomes_a_bundle_of_labels(
+    trained_run: RunConfig, tmp_path: Path, small_data: Path
+) -> None:
+    export(ExportOptions(trained_run.folder / "classifier", tmp_path / "out", quant="f16", check=4))
+    answers = load_two_stage(tmp_path / "out").answer(load_part(small_data, "test")[:2])
+    assert [answer.reply for answer in answers] == [None, None]
