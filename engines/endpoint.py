@@ -72,36 +72,46 @@ class EndpointEngine:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _one(self, row: int, ids: Sequence[int], options: DecodingConfig, on_token: OnToken | None) -> list[int]:
-        extra = {} if options.repetition_penalty == 1.0 else {
-            "repetition_penalty": options.repetition_penalty,  # vLLM
-            "repeat_penalty": options.repetition_penalty,  # llama.cpp, Ollama
-        }  # fmt: skip
-        messages = [{"role": turn.role, "content": self._harmless(turn.text)} for turn in self._encoder.turns(ids)]
+        """One reply; streamed only where somebody listens, because llama.cpp's Python server lets a new request cut
+        a stream short."""
+        request = self._request(ids, options)
+        create: Any = self._client.chat.completions.create
+        written: list[int] = []
+        reason = None
         try:
-            stream: Any = self._client.chat.completions.create(
-                model=self._name,
-                messages=messages,  # type: ignore[arg-type]  # roles are plain strings here
-                max_tokens=options.max_new_tokens,
-                temperature=options.temperature,
-                top_p=options.top_p,
-                seed=options.seed,
-                stream=True,
-                extra_body=extra,
-            )
-            written: list[int] = []
-            for chunk in stream:
-                text = chunk.choices[0].delta.content if chunk.choices else None
-                for token in self._encoder.encode_text(text or ""):
-                    written.append(token)
-                    if on_token:
+            if on_token is None:
+                choice = create(**request).choices[0]
+                written, reason = self._encoder.encode_text(choice.message.content or ""), choice.finish_reason
+            else:
+                for choice in (chunk.choices[0] for chunk in create(**request, stream=True) if chunk.choices):
+                    reason = choice.finish_reason or reason
+                    for token in self._encoder.encode_text(choice.delta.content or ""):
+                        written.append(token)
                         on_token(row, token)
-            return written
         except openai.APIStatusError as error:
             raise WorkError(
                 f"{self._url}: answered {error.status_code} ({_short(error)}); is model {self._name!r} served there?"
             ) from None
         except openai.OpenAIError as error:
             raise WorkError(f"{self._url}: no answer ({_short(error)}); is the server running?") from None
+        if reason is None:
+            raise WorkError(f"{self._url}: the reply broke off; does another client use the server?")
+        return written
+
+    def _request(self, ids: Sequence[int], options: DecodingConfig) -> dict[str, Any]:
+        penalty = options.repetition_penalty
+        # the first name is vLLM's, the second llama.cpp's and Ollama's; without a penalty neither is sent
+        extra = {} if penalty == 1.0 else {"repetition_penalty": penalty, "repeat_penalty": penalty}
+        turns = self._encoder.turns(ids)
+        return {
+            "model": self._name,
+            "messages": [{"role": turn.role, "content": self._harmless(turn.text)} for turn in turns],
+            "max_tokens": options.max_new_tokens,
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "seed": options.seed,
+            "extra_body": extra,
+        }
 
     def _harmless(self, text: str) -> str:
         """Text whose control-token literals are broken by a space: servers parse them, wherever they stand."""

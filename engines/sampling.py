@@ -35,11 +35,16 @@ class TokenChooser:
         return scores
 
     def _draw(self, scores: NDArray[np.float32]) -> int:
-        """A draw from the smallest set of ids whose probability reaches top_p (Holtzman et al. 2020)."""
-        exponents = scores.astype(np.float64) / self._options.temperature
-        p = np.exp(exponents - exponents.max())
-        p /= p.sum()
-        order = np.argsort(-p, kind="stable")
-        reached = np.cumsum(p[order])
-        kept = order[: int(np.searchsorted(reached, self._options.top_p)) + 1]
-        return int(self._random.choice(kept, p=p[kept] / p[kept].sum()))
+        """A draw from the smallest set of ids whose probability reaches top_p (Holtzman et al. 2020).
+
+        Drawn as the maximum of scores with Gumbel noise per id: scores that differ in the last bits, as they do between
+        batch shapes, then nearly always give the same id.
+        """
+        logits = scores.astype(np.float64) / self._options.temperature
+        noisy = logits + self._random.gumbel(size=len(logits))
+        if self._options.top_p < 1:
+            p = np.exp(logits - logits.max())
+            order = np.argsort(-p, kind="stable")
+            reached = np.cumsum(p[order]) / p.sum()
+            noisy[order[int(np.searchsorted(reached, self._options.top_p)) + 1 :]] = -np.inf
+        return int(noisy.argmax())

@@ -51,9 +51,8 @@ def test_a_bundle_holds_what_it_says(bundle: Path, trained_run: RunConfig) -> No
         assert all(column["flips"] == 0 for column in check["columns"].values())
         assert check["state_difference"] < 0.01
     assert checks[0]["reply_tokens"] == 1.0
-    accuracy = json.loads((trained_run.folder / "classifier" / "run.json").read_text())["calibrated"]["type"][
-        "accuracy"
-    ]
+    run = json.loads((trained_run.folder / "classifier" / "run.json").read_text(encoding="utf-8"))
+    accuracy = run["calibrated"]["type"]["accuracy"]
     assert f"{accuracy:.3f}" in (bundle / "README.md").read_text(encoding="utf-8")
     assert not bundle.with_name("bundle.partial").exists()
 
