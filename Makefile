@@ -8,6 +8,7 @@ LLAMA := .venv/.llama
 # product on a CPU with AMX then ends in a segmentation fault (ggml-org/llama.cpp#20824).
 LLAMA_FLAGS := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
   -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DCMAKE_CXX_FLAGS='-fno-dse -fno-tree-dse'
+LLAMA_VERSION := $(shell sed -n 's/^llama-cpp-python==//p' constraints.txt)
 # The wheel is built for this CPU, so the cache is kept by what the CPU can do.
 LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo || uname -a; } 2>/dev/null | cksum | cut -d' ' -f1)
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
@@ -25,8 +26,10 @@ demo: $(INSTALLED) $(LLAMA)
 	@echo; echo "== The same tickets, answered by them"
 	$(BIN)/duet predict $(EXAMPLES) --model runs/demo
 	@echo; echo "== Exported for the CPU and answered from there"
-	$(BIN)/duet export --model runs/demo --out runs/demo-bundle --quant q8_0 --check 128 || echo "(skipped)"
-	test ! -d runs/demo-bundle || $(BIN)/duet predict $(EXAMPLES) --model runs/demo-bundle
+	@if test -f $(LLAMA); then set -ex; \
+	  $(BIN)/duet export --model runs/demo --out runs/demo-bundle --quant f16 --check 128; \
+	  $(BIN)/duet predict $(EXAMPLES) --model runs/demo-bundle; \
+	else echo "left out: llama-cpp-python is not installed, see make llama"; fi
 	@echo; echo "== How good that is, on built-in tickets that neither has seen"
 	$(BIN)/duet evaluate --model runs/demo --replies 32
 
@@ -56,7 +59,7 @@ $(LLAMA): $(INSTALLED)
 	@if ! command -v c++ >/dev/null; then \
 	  echo "no C++ compiler: the llama engine is left out; install one (g++ or clang++) and run 'make llama'"; exit 0; fi; \
 	mkdir -p $(LLAMA_CACHE); \
-	if ! ls $(LLAMA_CACHE)/llama_cpp_python-*.whl >/dev/null 2>&1; then \
+	if ! ls $(LLAMA_CACHE)/llama_cpp_python-$(LLAMA_VERSION)-*.whl >/dev/null 2>&1; then \
 	  echo "compiling llama-cpp-python (some minutes; kept in $(LLAMA_CACHE))"; \
 	  CMAKE_ARGS="$(LLAMA_FLAGS)" $(BIN)/python -m pip wheel --verbose --no-deps --no-binary llama-cpp-python \
 	    --constraint constraints.txt --wheel-dir $(LLAMA_CACHE) llama-cpp-python > $(LLAMA_CACHE)/build.log 2>&1 & \
@@ -66,7 +69,7 @@ $(LLAMA): $(INSTALLED)
 	  wait $$build || { tail -5 $(LLAMA_CACHE)/build.log; echo "compiling failed: the llama engine is left out"; exit 0; }; \
 	fi; \
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --find-links $(LLAMA_CACHE) \
-	  --only-binary llama-cpp-python --editable '.[llama]' && touch $@
+	  --only-binary llama-cpp-python --editable '.[llama]' && touch $@ || echo "the llama engine is left out"
 
 # torch for CUDA: the registry's own build; it replaces a CPU build that `make demo` or `make test` installed
 gpu: pyproject.toml
@@ -90,6 +93,9 @@ mini: $(INSTALLED)
 
 bench-prepare: $(INSTALLED)
 	$(BIN)/python bench/prepare.py
+
+bench-cpu: $(INSTALLED) $(LLAMA)
+	PYTHONPATH=. $(BIN)/python bench/cpu.py
 
 results: $(INSTALLED)
 	$(BIN)/python bench/results.py

@@ -174,7 +174,7 @@ def export(
         typer.Option("--generator", help="Run folder of the generator where it is not beside the classifier."),
     ] = None,
     quant: Annotated[
-        str, typer.Option("--quant", help="Format of the base: f16, q8_0, q5_k_m, q4_k_m or q4_0.")
+        str, typer.Option("--quant", help="Format of the base: f16, q8_0, q5_k_m, q4_k_m, q4_0, or none.")
     ] = "q4_k_m",
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write the classifier as ONNX; bases up to 1.5B.")] = False,
     merged: Annotated[
@@ -226,7 +226,9 @@ def predict_batch(
     endpoint: Endpoint = None,
     endpoint_model: EndpointModel = "default",
     labels_only: LabelsOnly = False,
-    together: Annotated[int, typer.Option("--together", min=1, help="How many tickets are in work at a time.")] = 16,
+    together: Annotated[
+        int, typer.Option("--together", min=1, max=128, help="How many tickets are in work at a time.")
+    ] = 16,
     preset: Preset = None,
     maps: Maps = None,
     clean_escapes: CleanEscapes = True,

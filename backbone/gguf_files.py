@@ -57,7 +57,7 @@ def write_base(
             tensor: Tensor = weights.get_tensor(source)
         change = (changes or {}).get(source.removesuffix(".weight"))
         if change is not None:
-            tensor = change.merged(tensor)
+            tensor = change.merged(tensor.float())  # rounded once, to the format of the file
         writer.write_tensor_data(tensor.to(matrices if len(shape) > 1 else torch.float32).numpy())
     writer.close()
 

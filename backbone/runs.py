@@ -55,6 +55,8 @@ def disk_guard(folder: Path) -> Iterator[None]:
 def _is_full_disk(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
+    if isinstance(error, OSError) and error.errno is None and "requested and" in str(error):
+        return True  # numpy's tofile
     # safetensors says so in words; torch's archive writer only that it failed (seen on a full tmpfs: "enforce fail at
     # inline_container.cc ... unexpected pos"), and writing to a path is all it does
     return any(sign in str(error) for sign in ("No space left", "inline_container", "PytorchStreamWriter"))

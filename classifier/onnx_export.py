@@ -19,7 +19,7 @@ from tickets.errors import InputError, WorkError
 
 MAX_PARAMETERS = 1.6e9  # Qwen2-1.5B with its embedding: beyond it a graph passes the 2 GiB of one ONNX file at int8
 STATE = "state"
-_OPSET = 20
+_OPSET = 23  # the first with Attention, RotaryEmbedding and RMSNormalization as single operators
 _LARGE = 1.8e9  # bytes; a graph file ends at 2 GiB, larger weights lie beside it
 
 
@@ -35,7 +35,9 @@ class _Graph(nn.Module):
     def forward(self, input_ids: Tensor, last: Tensor) -> tuple[Tensor, ...]:
         """State (batch, hidden) and logits (batch, classes) of each head from right-padded ids (batch, seq) and the
         position of the last token of each row (batch,). No mask: causal attention never looks at later padding."""
-        hidden = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        # one row of positions per ticket: onnxruntime's RotaryEmbedding does not broadcast a single one
+        positions = torch.arange(input_ids.shape[1]).unsqueeze(0).expand_as(input_ids)
+        hidden = self.backbone(input_ids=input_ids, position_ids=positions, use_cache=False).last_hidden_state
         index = last.view(-1, 1, 1).expand(-1, 1, hidden.shape[-1])
         state = hidden.gather(1, index).squeeze(1)
         return (state, *(head(state) for head in self.heads))
@@ -86,13 +88,24 @@ def quantize_onnx(source: Path, out: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = onnx.load(source)
     out.parent.mkdir(parents=True, exist_ok=True)
+    bare = source.with_name(f"{source.name}.bare")  # beside the weights, which stay where they are
+    model = onnx.load(source, load_external_data=False)
     del model.graph.value_info[:]  # shapes of the exporter that the quantiser would contradict
-    with _quiet():
-        quantize_dynamic(
-            model, out, weight_type=QuantType.QInt8, per_channel=True, use_external_data_format=_is_large(source)
-        )
+    onnx.save(model, bare)
+    del model
+    try:
+        with _quiet():
+            quantize_dynamic(
+                bare,
+                out,
+                op_types_to_quantize=["MatMul", "Gemm", "Gather"],  # of Attention it would make an invalid node
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+            )
+    finally:
+        bare.unlink()
 
 
 def check_size(base: Path) -> None:
@@ -105,10 +118,6 @@ def check_size(base: Path) -> None:
             f"--onnx: {base} has about {parameters / 1e9:.1f} billion parameters, expected at most 1.5B; leave --onnx "
             "out: the llama engine labels with bases of any size"
         )
-
-
-def _is_large(graph: Path) -> bool:
-    return graph.with_name(graph.name + ".data").exists()
 
 
 @contextmanager

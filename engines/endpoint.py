@@ -68,6 +68,9 @@ class EndpointEngine:
         try:
             rows = [pool.submit(self._one, row, ids, options, on_token) for row, ids in enumerate(prompts)]
             return [row.result() for row in rows]
+        except BaseException:
+            self._client.close()  # else the interpreter waits for requests under way
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -94,6 +97,11 @@ class EndpointEngine:
             ) from None
         except openai.OpenAIError as error:
             raise WorkError(f"{self._url}: no answer ({_short(error)}); is the server running?") from None
+        except (AttributeError, IndexError, TypeError) as error:  # something else than the API answered
+            raise WorkError(
+                f"{self._url}: answered something that is no chat completion ({_short(error)}); expected an "
+                "OpenAI-compatible server; mend --endpoint"
+            ) from None
         if reason is None:
             raise WorkError(f"{self._url}: the reply broke off; does another client use the server?")
         return written

@@ -39,7 +39,7 @@ class LlamaEngine:
     def __init__(
         self,
         base: Path,
-        adapters: Mapping[str, Path],
+        adapters: Mapping[str, Path | None],
         prefixes: Mapping[str, Sequence[int]],
         end_ids: Sequence[int],
         options: LlamaOptions,
@@ -47,7 +47,7 @@ class LlamaEngine:
         """Load base and adapters.
 
         Args:
-            adapters: LoRA GGUF files by name.
+            adapters: LoRA GGUF files by name; None for the base as it is.
             prefixes: ids that the prompts of an adapter begin with, by its name.
             end_ids: ids that end a reply.
             options: `sequences` counts tickets; one more per adapter is added for its prefix.

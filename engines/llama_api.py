@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.cores import usable_cores
 from tickets.errors import InputError, WorkError
 
 try:
     import llama_cpp
-except ImportError:
+except (ImportError, RuntimeError, OSError) as error:  # the last two where its library does not load
     raise InputError(
-        "the llama engine needs llama-cpp-python, which is not installed; run `make llama` (it needs a C++ compiler), "
-        "or choose --engine onnx or torch"
+        f"the llama engine needs llama-cpp-python ({error}); run `make llama` (it needs a C++ compiler), or choose "
+        "--engine onnx or torch"
     ) from None
 
 _WARN, _CONTINUED = 3, 5  # of ggml's levels, which the package does not name
@@ -64,8 +65,8 @@ class LlamaOptions:
 class LlamaContext:
     """Base, adapters and memory of keys and values. Calls map one to one to llama.cpp's."""
 
-    def __init__(self, base: Path, adapters: Mapping[str, Path], options: LlamaOptions) -> None:
-        """Load the base and the adapters.
+    def __init__(self, base: Path, adapters: Mapping[str, Path | None], options: LlamaOptions) -> None:
+        """Load the base and the adapters; None stands for the base as it is.
 
         Raises:
             InputError: a file that llama.cpp cannot read, or an adapter of another base.
@@ -73,10 +74,10 @@ class LlamaContext:
         llama_cpp.llama_log_set(_keep_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         self._context = self._model = None
-        threads = options.threads or len(os.sched_getaffinity(0))
+        threads = options.threads or usable_cores()
         self._model = _load_model(base, options)
         self._context = _new_context(self._model, options, threads)
-        self._adapters = {name: _load_adapter(self._model, path) for name, path in adapters.items()}
+        self._adapters = {name: _load_adapter(self._model, p) if p else None for name, p in adapters.items()}
         self._active: str | None = None
         self.vocabulary = llama_cpp.llama_model_get_vocab(self._model)
         self.vocabulary_size = int(llama_cpp.llama_vocab_n_tokens(self.vocabulary))
@@ -95,8 +96,10 @@ class LlamaContext:
         """Compute with this adapter from now on. Keys and values are not tagged by adapter: the caller drops them."""
         if adapter == self._active:
             return
-        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(self._adapters[adapter])
-        llama_cpp.llama_set_adapters_lora(self._context, pointers, 1, (ctypes.c_float * 1)(1.0))
+        loaded = self._adapters[adapter]
+        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(loaded)
+        count = 0 if loaded is None else 1
+        llama_cpp.llama_set_adapters_lora(self._context, pointers, count, (ctypes.c_float * 1)(1.0))
         self._active = adapter
 
     def decode(
@@ -220,7 +223,7 @@ def quantize(source: Path, target: Path, kind: str) -> None:
     llama_cpp.llama_log_set(_keep_log, ctypes.c_void_p(0))
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}")
-    params.nthread = len(os.sched_getaffinity(0))
+    params.nthread = usable_cores()
     params.max_buf_size = 1 << 30
     if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)) != 0:
         target.unlink(missing_ok=True)

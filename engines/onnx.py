@@ -1,6 +1,5 @@
 """Hidden states on onnxruntime: the classifier merged into one graph. No torch, no transformers."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbone.buckets import length_buckets
+from engines.cores import usable_cores
 from tickets.errors import InputError
 
 try:
@@ -17,7 +17,7 @@ except ImportError:
         "the onnx engine needs onnxruntime, which is not installed; install it, or choose --engine llama or torch"
     ) from None
 
-_BATCH_TOKENS = 2048  # padded; larger batches leave the caches of a CPU
+_BATCH_TOKENS = 1024  # padded; larger batches leave the caches of a CPU
 STATE = "state"
 
 
@@ -34,7 +34,7 @@ class OnnxEngine:
             InputError: not a graph that onnxruntime can run.
         """
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or usable_cores()
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

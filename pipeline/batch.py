@@ -1,16 +1,19 @@
 """`duet predict-batch`: answer every ticket of a file, in order and exactly once, whatever interrupts it.
 
 Answers grow in `OUT.partial`, one JSON line each, and take the name `OUT` when all are there. The rows answered so far
-are a prefix of the source, so going on means comparing ids row by row and needs no list of them in memory.
+are a prefix of the source, so going on means comparing ids row by row. Of every id eight bytes are kept, to
+tell repeated ones.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,46 +62,82 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     A row that holds no ticket gets a line with its id and `error`, so that lines and rows correspond.
 
     Raises:
-        InputError: an unusable source or model, or unfinished answers of another source or model.
+        InputError: an unusable source, model or file, unfinished answers of another source or model, or another process
+            that is writing them.
         WorkError: the disk is full.
     """
-    if options.out.exists() and not options.restart:
+    partial = partial_folder(options.out)
+    if options.out.is_dir():
+        raise InputError(f"{options.out}: is a folder, expected a JSONL file to write; choose another --out")
+    if options.out.exists() and not options.restart and not partial.exists():
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
     rows = _rows(options)
-    partial = partial_folder(options.out)
-    plan_path = options.out.with_name(options.out.name + ".plan")
-    _check_plan(partial, plan_path, _plan(options, model, choice), options.restart)
-    done, line = _skip_answered(partial, rows)
-    system = load_two_stage(model, options.labels_only, choice)
-    count = done
-    with disk_guard(partial), partial.open("ab") as file, _bar(options.source, line) as bar:
-        while window := list(islice(rows, _WINDOW * choice.together)):
-            _write(file, system, window)
-            count += len(window)
-            bar.set_postfix_str(f"{count:,} tickets, {(count - done) / max(bar.format_dict['elapsed'], 1e-9):.1f}/s")
-            bar.update(window[-1].line - line)
-            line = window[-1].line
-    partial.replace(options.out)
-    plan_path.unlink(missing_ok=True)
-    return count
+    plan = _plan(options, model, choice)
+    with disk_guard(partial), _locked(partial) as file:
+        plan_path = options.out.with_name(options.out.name + ".plan")
+        if options.restart:
+            file.truncate(0)
+        _check_plan(file, partial, plan_path, plan)
+        done, line = _skip_answered(file, partial, rows)
+        system = load_two_stage(model, options.labels_only, choice)
+        answered = done
+        with _bar(options.source, line) as bar:
+            while window := list(islice(rows, _WINDOW * choice.together)):
+                _write(file, system, window)
+                answered += len(window)
+                rate = (answered - done) / max(bar.format_dict["elapsed"], 1e-9)
+                bar.set_postfix_str(f"{answered:,} tickets, {rate:.1f}/s")
+                bar.update(window[-1].line - line)
+                line = window[-1].line
+        partial.replace(options.out)
+        plan_path.unlink(missing_ok=True)
+    return answered
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[BinaryIO]:
+    """The file of answers, open for reading and appending, with no other process at it."""
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        file = partial.open("a+b")
+    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"{partial}: cannot be written ({error.strerror}); choose another --out") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = partial.stat().st_ino == os.fstat(file.fileno()).st_ino  # not one that was just finished
+        except OSError:
+            alone = False
+        if not alone:
+            raise InputError(f"{partial}: another process is writing it; wait for it, or choose another --out")
+        yield file
 
 
 def _rows(options: BatchOptions) -> Iterator[_Row]:
     """The rows of the source with ids that are unique: a repeated one gets `#2` and so on."""
     source = Source.open(options.source, options.preset, options.maps)
     cleaner = Cleaner(*options.cleaning)
-    seen: dict[bytes, int] = {}
+    seen: set[bytes] = set()
     for number, row in enumerate(source.rows, start=1):
         ticket = None if row.fault else source.ticket(source.cells(row), number, cleaner)
         name = (ticket.id if ticket else "") or f"{number:06d}"
         if source.columns.id:
-            digest = hashlib.blake2b(name.encode(), digest_size=8).digest()  # ids may be long, and there may be many
-            seen[digest] = seen.get(digest, 0) + 1
-            name += f"#{seen[digest]}" if seen[digest] > 1 else ""
+            name = _unique(name, seen)
         if ticket is None or not (ticket.body or ticket.subject):
             yield _Row(row.line, name, None, row.fault or "no text")
         else:
             yield _Row(row.line, name, Ticket(name, ticket.subject, ticket.body, ticket.language), "")
+
+
+def _unique(name: str, seen: set[bytes]) -> str:
+    """The name, with the first number behind it that makes it new."""
+    for number in count(1):
+        numbered = name if number == 1 else f"{name}#{number}"
+        digest = hashlib.blake2b(numbered.encode(), digest_size=8).digest()  # ids may be long, and there may be many
+        if digest not in seen:
+            break
+    seen.add(digest)
+    return numbered
 
 
 def _write(file: BinaryIO, system: TwoStage, window: list[_Row]) -> None:
@@ -116,24 +155,25 @@ def _write(file: BinaryIO, system: TwoStage, window: list[_Row]) -> None:
     os.fsync(file.fileno())
 
 
-def _skip_answered(partial: Path, rows: Iterator[_Row]) -> tuple[int, int]:
+def _skip_answered(file: BinaryIO, partial: Path, rows: Iterator[_Row]) -> tuple[int, int]:
     """Move past the rows that have an answer; returns how many, and the line of the last. A torn line is cut off."""
-    if not partial.exists():
-        return 0, 0
     done = end = at = 0
-    with partial.open("r+b") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            row = next(rows, None)
+    file.seek(0)
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        try:
             answered = json.loads(line)["id"]
-            if row is None or row.id != answered:
-                raise InputError(
-                    f"{partial}: line {done + 1} answers {answered!r}, but the source has "
-                    f"{row.id if row else 'no more rows'!r} there; it has changed since; start over with --restart"
-                )
-            done, end, at = done + 1, end + len(line), row.line
-        file.truncate(end)
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{partial}: line {done + 1} is no answer; start over with --restart") from None
+        row = next(rows, None)
+        if row is None or row.id != answered:
+            raise InputError(
+                f"{partial}: line {done + 1} answers {answered!r}, but the source has "
+                f"{row.id if row else 'no more rows'!r} there; it has changed since; start over with --restart"
+            )
+        done, end, at = done + 1, end + len(line), row.line
+    file.truncate(end)
     if done:
         print(f"going on after {done:,} answered tickets in {partial}", file=sys.stderr)
     return done, at
@@ -141,34 +181,34 @@ def _skip_answered(partial: Path, rows: Iterator[_Row]) -> tuple[int, int]:
 
 def _plan(options: BatchOptions, model: Path | None, choice: EngineChoice) -> dict[str, Any]:
     """What decides the answers."""
-    stages = open_model(model).stages
-    sums = {name: hashlib.sha256((stage.path / MANIFEST).read_bytes()).hexdigest() for name, stage in stages.items()}
+    opened = open_model(model)
+    manifests = {name: stage.path / MANIFEST for name, stage in opened.stages.items()}
+    if opened.bundle:
+        manifests["bundle"] = opened.path / MANIFEST
     return {
         "source": options.source,
         "preset": options.preset,
         "map": list(options.maps),
         "cleaning": list(options.cleaning),
         "labels_only": options.labels_only,
-        "model": sums,
+        "model": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in manifests.items()},
         "engine": choice.kind,
         "endpoint": list(choice.endpoint or ()),
     }
 
 
-def _check_plan(partial: Path, path: Path, plan: dict[str, Any], restart: bool) -> None:
-    if restart:
-        partial.unlink(missing_ok=True)
-    if partial.exists():
-        old = read_json(path)
-        differing = [key for key in plan if old.get(key) != plan[key]]
-        if differing:
-            raise InputError(
-                f"{partial}: unfinished answers with another {', '.join(differing)}; use the same, choose another "
-                "--out, or start over with --restart"
-            )
-    with disk_guard(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _check_plan(file: BinaryIO, partial: Path, path: Path, plan: dict[str, Any]) -> None:
+    """Refuse to go on with answers that came about otherwise; note the plan of new ones."""
+    if file.seek(0, os.SEEK_END) == 0:
         write_json(path, plan)
+        return
+    old = read_json(path)
+    differing = [key for key in plan if old.get(key) != plan[key]]
+    if differing:
+        raise InputError(
+            f"{partial}: unfinished answers with another {', '.join(differing)}; use the same, choose another --out, "
+            "or start over with --restart"
+        )
 
 
 def _bar(source: str, line: int) -> "tqdm[Any]":

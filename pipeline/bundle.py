@@ -8,7 +8,8 @@ from typing import Any
 from backbone.runs import MANIFEST, verify
 from tickets.errors import InputError
 
-QUANTS = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0")
+NO_GGUF = "none"  # a bundle of ONNX labels alone, for where there is no llama.cpp
+QUANTS = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0", NO_GGUF)
 BUNDLE = "bundle"  # key of the manifest
 CHECK, CARD = "check.json", "README.md"
 ONNX_FP32, ONNX_INT8 = "onnx-fp32/classifier.onnx", "onnx-int8/classifier.onnx"
@@ -59,9 +60,18 @@ class Bundle:
         return cls(folder, record[BUNDLE]["quant"], frozenset(record["files"]))
 
     @property
+    def has_gguf(self) -> bool:
+        """Whether llama.cpp can run it."""
+        return base_file(self.quant) in self.files
+
+    @property
     def graph(self) -> str | None:
         """Name of the best ONNX graph, int8 before fp32; export keeps int8 only where it labels as well."""
         return next((name for name in (ONNX_INT8, ONNX_FP32) if name in self.files), None)
+
+    def verify_folders(self, *names: str) -> None:
+        """Raises InputError where a file below these folders is missing, damaged, or of another bundle."""
+        verify(self.folder, [file for file in self.files if file.partition("/")[0] in names])
 
     def checked(self, name: str) -> Path:
         """Path of a file whose sum is right, as are those of the weights beside a large graph.

@@ -60,7 +60,7 @@ def load_engines(
     if served["llama"]:
         engines["llama"] = _llama(model, served["llama"], choice.together, cells)
     if served["torch"]:
-        if model.bundle and choice.kind != "torch":
+        if model.bundle and model.bundle.has_gguf and choice.kind != "torch":
             print(f"note: llama-cpp-python is not installed, so torch is used; {HOW_TO_ADD}", file=sys.stderr)
         engines["torch"] = torch_engine(model, served["torch"])
     encoder = _onnx(model) if labeller == "onnx" else engines[labeller]
@@ -78,11 +78,10 @@ def _labels_with_onnx(model: ModelFolder, kind: str) -> bool:
 
 def _replier(model: ModelFolder, kind: str) -> str:
     """`llama` or `torch`, which serve both stages."""
-    if kind == "torch" or (kind != "llama" and not model.bundle):
-        return "torch"
-    if model.bundle is None:
+    has_gguf = model.bundle is not None and model.bundle.has_gguf
+    if kind == "llama" and not has_gguf:
         raise InputError(f"{model.path}: has no GGUF; make a bundle with `duet export --model {model.path}`")
-    return "llama" if kind == "llama" or find_spec("llama_cpp") else "torch"
+    return "llama" if kind == "llama" or (kind != "torch" and has_gguf and find_spec("llama_cpp")) else "torch"
 
 
 def _llama(model: ModelFolder, stages: Iterable[str], together: int, cells: int) -> Engine:

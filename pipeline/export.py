@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial as partial_call
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from classifier.predict import Classifier
 from pipeline.bundle import (
     CARD,
     CHECK,
+    NO_GGUF,
     ONNX_FP32,
     ONNX_INT8,
     QUANTS,
@@ -23,14 +25,15 @@ from pipeline.bundle import (
     base_file,
     bundle_facts,
 )
-from pipeline.export_check import check_export
+from pipeline.engines import HOW_TO_ADD
+from pipeline.export_check import check_export, check_memory
 from pipeline.model_card import model_card, modelfile
 from pipeline.model_folder import ModelFolder, StageFolder, check_same_base, open_model
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
 _PLAN = "plan.json"
-_MERGED = "generator.{}.gguf"
+_MERGED, _MODELFILE = "generator.{}.gguf", "Modelfile"
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,16 @@ class ExportOptions:
     check: int = 256
 
     def __post_init__(self) -> None:
-        """Refuse an unknown format."""
+        """Refuse what cannot work before anything is read."""
         if self.quant not in QUANTS:
             raise InputError(f"found --quant {self.quant!r}, expected one of {', '.join(QUANTS)}")
+        if self.quant == NO_GGUF and (self.merged or not self.onnx):
+            raise InputError("--quant none leaves ONNX labels alone: it goes with --onnx and without --merged")
+        if self.quant != NO_GGUF and not find_spec("llama_cpp"):
+            raise InputError(
+                f"a GGUF is made and checked with llama-cpp-python, which is not installed; {HOW_TO_ADD}; or export "
+                "labels alone with --quant none --onnx"
+            )
 
 
 def export(options: ExportOptions) -> str:
@@ -79,6 +89,7 @@ def export(options: ExportOptions) -> str:
         from classifier.onnx_export import check_size
 
         check_size(base)
+    check_memory(model, base)
     _check_out(options.out)
     partial = _open_partial(options, model)
     with disk_guard(partial):
@@ -86,16 +97,19 @@ def export(options: ExportOptions) -> str:
             _once(partial / name, partial_call(shutil.copytree, stage.path))
         if (model.path / "base").is_dir():
             _once(partial / "base", partial_call(shutil.copytree, model.path / "base"))
-        _write_gguf(options, model, base, partial)
+        if options.quant != NO_GGUF:
+            _write_gguf(options, model, base, partial)
         if options.onnx:
             _write_onnx(model, base, partial)
-        results = check_export(model, partial, options.quant, options.onnx, validation)
+        _drop_others(partial, options, model)
+        results = check_export(model, partial, options.quant, options.onnx, _merged_file(options, model), validation)
         write_json(partial / CHECK, {"check": [result.to_dict() for result in results]})
         (partial / CARD).write_text(model_card(model, options.quant, results), encoding="utf-8")
-        (partial / _PLAN).unlink()
     runs = {name: {"path": str(stage.path), **_run_facts(stage)} for name, stage in model.stages.items()}
     base_facts = vars(model.any_stage.base)
-    publish(partial, options.out, **bundle_facts(options.quant, runs=runs, base=base_facts, versions=_versions()))
+    publish(
+        partial, options.out.resolve(), **bundle_facts(options.quant, runs=runs, base=base_facts, versions=_versions())
+    )
     return "\n".join(str(result) for result in results)
 
 
@@ -157,7 +171,7 @@ def _check_out(out: Path) -> None:
 
 def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
     """The unfinished sibling; what it holds is kept where the same export began it."""
-    partial = partial_folder(options.out)
+    partial = partial_folder(options.out.resolve())
     plan = {
         "stages": {name: str(stage.path.resolve()) for name, stage in model.stages.items()},
         "manifests": {name: (stage.path / "manifest.json").read_text() for name, stage in model.stages.items()},
@@ -166,9 +180,31 @@ def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
     if partial.exists() and (not (partial / _PLAN).is_file() or read_json(partial / _PLAN) != plan):
         shutil.rmtree(partial)
     with disk_guard(partial):
-        partial.mkdir(parents=True, exist_ok=True)
-        write_json(partial / _PLAN, plan)
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            write_json(partial / _PLAN, plan)
+        except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
+            raise InputError(f"{options.out}: cannot be written ({error.strerror}); choose another --out") from None
     return partial
+
+
+def _drop_others(partial: Path, options: ExportOptions, model: ModelFolder) -> None:
+    """Remove what an earlier attempt with other options left, so that nothing is published unchecked."""
+    wanted = {_PLAN, *model.stages}
+    wanted |= {"base"} if (model.path / "base").is_dir() else set()
+    if options.quant != NO_GGUF:
+        wanted |= {base_file(options.quant), *(adapter_file(stage) for stage in model.stages)}
+    merged = _merged_file(options, model)
+    wanted |= {merged, _MODELFILE} if merged else set()
+    wanted |= {Path(ONNX_FP32).parts[0], Path(ONNX_INT8).parts[0]} if options.onnx else set()
+    for path in partial.iterdir():
+        if path.name not in wanted:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _merged_file(options: ExportOptions, model: ModelFolder) -> str | None:
+    """Name of the self-contained generator, where one is wanted."""
+    return _MERGED.format(options.quant) if options.merged and GENERATOR in model.stages else None
 
 
 def _once(target: Path, make: Callable[[Path], Any]) -> None:
@@ -192,17 +228,17 @@ def _write_gguf(options: ExportOptions, model: ModelFolder, base: Path, partial:
     for stage, adapter in adapters.items():
         _once(partial / adapter_file(stage), partial_call(write_adapter, adapter, layers=layers, name=stage))
     _write_quantised(partial, base_file, options.quant, lambda out: write_base(base, out, name))
-    if options.merged and GENERATOR in adapters:
+    if _merged_file(options, model):
         changes = adapters[GENERATOR]
         merged = f"{name}, generator merged"
         _write_quantised(partial, _MERGED.format, options.quant, lambda out: write_base(base, out, merged, changes))
         writer = model.stages[GENERATOR]
         text = modelfile(_MERGED.format(options.quant), writer.encoder(), writer.config)
-        (partial / "Modelfile").write_text(text, encoding="utf-8")
+        (partial / _MODELFILE).write_text(text, encoding="utf-8")
 
 
 def _write_quantised(partial: Path, name: Callable[[str], str], quant: str, write: Callable[[Path], None]) -> None:
-    """One GGUF, through an F16 file that is removed where the result is another."""
+    """One GGUF, through an F16 file where the result is another."""
     target, half = partial / name(quant), partial / name("f16")
     if target.exists():
         return
@@ -211,7 +247,6 @@ def _write_quantised(partial: Path, name: Callable[[str], str], quant: str, writ
         from engines.llama_api import quantize
 
         _once(target, lambda out: quantize(half, out, quant))
-        half.unlink()
 
 
 def _write_onnx(model: ModelFolder, base: Path, partial: Path) -> None:

@@ -7,6 +7,7 @@ from backbone.config import RunConfig
 from backbone.prompts import END, END_OF_TEXT, START, PromptEncoder
 from backbone.runs import read_json
 from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN
+from pipeline.bundle import NO_GGUF
 from pipeline.model_folder import ModelFolder, StageFolder
 from pipeline.parity import Parity
 
@@ -16,8 +17,8 @@ def model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> str
     base = model.any_stage.base
     sections = [
         f"# Two-stage ticket model on {base.name}\n\n"
-        f"Base `{base.name}` (fingerprint `{base.fingerprint[:16]}`), quantised to {quant.upper()}, with a LoRA "
-        "adapter per stage. Made by `duet export`; `duet predict --model THIS_FOLDER ticket.txt` answers from it.",
+        f"Base `{base.name}` (fingerprint `{base.fingerprint[:16]}`), {_format(quant)}, with a LoRA adapter "
+        "per stage. Made by `duet export`; `duet predict --model THIS_FOLDER ticket.txt` answers from it.",
         _classifier_section(model.stages[CLASSIFIER]),
     ]
     if GENERATOR in model.stages:
@@ -53,6 +54,10 @@ PARAMETER repeat_penalty {decoding.repetition_penalty:g}
 PARAMETER num_predict {decoding.max_new_tokens}
 PARAMETER num_ctx {config.generator.training.max_length + decoding.max_new_tokens}
 '''
+
+
+def _format(quant: str) -> str:
+    return "labels as ONNX" if quant == NO_GGUF else f"in GGUF {quant.upper()}"
 
 
 def _classifier_section(stage: StageFolder) -> str:

@@ -48,6 +48,8 @@ class ModelFolder:
         """
         stage = self.any_stage
         inside = self.path / "base"
+        if self.bundle and inside.is_dir():
+            self.bundle.verify_folders(inside.name)
         base = find_base(str(inside)) if inside.is_dir() else find_base(stage.base.name, stage.base.revision)
         if identify(base, stage.base.name).fingerprint != stage.base.fingerprint:
             raise InputError(
@@ -69,7 +71,10 @@ def open_model(path: Path | None) -> ModelFolder:
     if not stages:
         raise InputError(_not_a_model(root))
     check_same_base(stages)
-    return ModelFolder(root, stages, Bundle.open(root))
+    bundle = Bundle.open(root)
+    if bundle:
+        bundle.verify_folders(*stages)
+    return ModelFolder(root, stages, bundle)
 
 
 def check_same_base(stages: dict[str, StageFolder]) -> None:

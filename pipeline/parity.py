@@ -50,7 +50,7 @@ class Parity:
     name: str
     tickets: int
     columns: dict[str, ColumnParity]
-    state_difference: float
+    state_difference: float | None
     replies: int
     same_replies: int
     reply_tokens: float | None
@@ -63,7 +63,7 @@ class Parity:
     @property
     def worst_fall(self) -> float:
         """Largest loss of accuracy of any head."""
-        return max(column.accuracy_before - column.accuracy_after for column in self.columns.values())
+        return max((c.accuracy_before - c.accuracy_after for c in self.columns.values()), default=0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -77,7 +77,8 @@ class Parity:
                 f"  {name:<10} {column.flips} labels changed{ties}; accuracy {column.accuracy_before:.3f} -> "
                 f"{column.accuracy_after:.3f}"
             )
-        lines.append(f"  states     differ by {self.state_difference:.2%} at most")
+        if self.state_difference is not None:
+            lines.append(f"  states     differ by {self.state_difference:.2%} at most")
         if self.reply_tokens is not None:
             lines.append(
                 f"  replies    {self.same_replies} of {self.replies} equal over {REPLY_TOKENS} tokens; "
@@ -103,7 +104,7 @@ def compare(
     name: str,
     before: Reference,
     classifier: Classifier,
-    engine: Encoder,
+    engine: Encoder | None,
     generator: Generator | None,
     writer: Writer | None,
     tie: float,
@@ -111,20 +112,25 @@ def compare(
     """Run an exported model on the same tickets.
 
     Args:
+        engine: None leaves labels out.
         writer: None leaves replies out.
         tie: a label that changes counts as a tie where the reference gave both labels log-probabilities that differ by
             less; 0 for a reference computed in fp32.
     """
-    states = _states(before.tickets, classifier, engine)
-    after = classifier.read(states)
-    difference = np.linalg.norm(states - before.states, axis=1) / np.linalg.norm(before.states, axis=1)
+    columns, difference = {}, None
+    if engine is not None:
+        states = _states(before.tickets, classifier, engine)
+        after = classifier.read(states)
+        columns = {column: _column(column, before, after, tie) for column in classifier.space.columns}
+        distances = np.linalg.norm(states - before.states, axis=1) / np.linalg.norm(before.states, axis=1)
+        difference = float(distances.max())
     replies = _replies(before.tickets, before.predictions, generator, writer)
     shares = [_common(a, b) / max(len(a), 1) for a, b in zip(before.replies, replies, strict=False)]
     return Parity(
         name=name,
         tickets=len(before.tickets),
-        columns={column: _column(column, before, after, tie) for column in classifier.space.columns},
-        state_difference=float(difference.max()),
+        columns=columns,
+        state_difference=difference,
         replies=len(replies),
         same_replies=sum(list(a) == list(b) for a, b in zip(before.replies, replies, strict=False)),
         reply_tokens=float(np.mean(shares)) if replies else None,

@@ -6,7 +6,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "cli.md"
-COMMANDS = ("prepare", "pretrain", "train-cls", "train-gen", "predict", "evaluate", "check")
+COMMANDS = (
+    "prepare",
+    "pretrain",
+    "train-cls",
+    "train-gen",
+    "export",
+    "predict",
+    "predict-batch",
+    "evaluate",
+    "check",
+)
 
 
 def page() -> str:

@@ -46,8 +46,9 @@ def test_a_bundle_holds_what_it_says(bundle: Path, trained_run: RunConfig) -> No
     assert record["bundle"]["base"]["fingerprint"]
     assert set(record["bundle"]["runs"]) == {"classifier", "generator"}
     checks = json.loads((bundle / "check.json").read_text(encoding="utf-8"))["check"]
-    assert [check["name"] for check in checks] == ["GGUF f16", "ONNX fp32", "ONNX int8"]
-    for check in checks[:2]:
+    names = ["GGUF f16", "merged generator f16", "ONNX fp32", "ONNX int8"]
+    assert [check["name"] for check in checks] == names
+    for check in (checks[0], checks[2]):
         assert all(column["flips"] == 0 for column in check["columns"].values())
         assert check["state_difference"] < 0.01
     assert checks[0]["reply_tokens"] == 1.0
@@ -94,6 +95,7 @@ def test_cpu_predictions_import_neither_torch_nor_transformers(bundle: Path, tmp
         ("llama", "classifier.lora.gguf"),
         ("onnx", "onnx-int8/classifier.onnx"),
         ("llama", "classifier/heads.safetensors"),
+        ("llama", "generator/labels.json"),
     ],
 )
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "missing"])
@@ -153,10 +155,25 @@ def test_a_bundle_without_its_base_still_answers(copied: Path, trained_run: RunC
         manifest = json.loads((copied / stage / MANIFEST).read_text(encoding="utf-8"))
         del manifest["files"]["base.json"]
         (copied / stage / MANIFEST).write_text(json.dumps(manifest))
+        whole = json.loads((copied / MANIFEST).read_text(encoding="utf-8"))
+        del whole["files"][f"{stage}/base.json"], whole["files"][f"{stage}/{MANIFEST}"]
+        (copied / MANIFEST).write_text(json.dumps(whole))
     answers = load_two_stage(copied).answer(tickets[:2])
     assert all(answer.reply is not None for answer in answers)
     with pytest.raises(InputError, match="/nowhere/qwen2"):
         load_two_stage(copied, choice=EngineChoice("torch"))
+
+
+def test_stages_of_another_bundle_are_refused(copied: Path) -> None:
+    """A stage folder that agrees with its own manifest, but not with the bundle's."""
+    other = copied / "classifier"
+    labels = json.loads((other / "labels.json").read_text(encoding="utf-8"))
+    (other / "labels.json").write_text(json.dumps(labels))
+    manifest = json.loads((other / MANIFEST).read_text(encoding="utf-8"))
+    del manifest["files"]["labels.json"]
+    (other / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"classifier/.*: damaged"):
+        load_two_stage(copied, labels_only=True)
 
 
 def _edited_run(run: Path, out: Path, stage: str, name: str, edit: dict[str, Any]) -> Path:
@@ -236,11 +253,93 @@ def test_an_export_that_changed_the_model_is_not_kept(
     assert {name: (out / name).stat().st_mtime_ns for name in times} == times
 
 
+def test_what_an_earlier_attempt_left_is_not_published(
+    trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused --onnx --merged export, then one without: neither its graphs nor its generator may ship unchecked."""
+
+    def refused(*_: Any) -> None:
+        raise WorkError("refused")
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("pipeline.export.check_export", refused)
+    with pytest.raises(WorkError, match="refused"):
+        export(ExportOptions(trained_run.folder, out, quant="q8_0", onnx=True, merged=True, check=2))
+    partial = tmp_path / "out.partial"
+    assert (partial / "onnx-int8").is_dir()
+    (partial / "base.f16.gguf.unfinished").write_bytes(b"half")
+    monkeypatch.undo()
+    export(ExportOptions(trained_run.folder, out, quant="q8_0", check=2))
+    files = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]
+    assert not [name for name in files if "onnx" in name or "unfinished" in name or name.startswith("generator.q")]
+    assert "Modelfile" not in files
+
+
+def test_a_full_disk_is_one_line_and_the_export_goes_on(
+    trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("3000000 requested and 0 written")  # numpy's tofile, really
+
+    monkeypatch.setattr("gguf.GGUFWriter.write_tensor_data", full)
+    with pytest.raises(WorkError, match="disk is full"):
+        export(ExportOptions(trained_run.folder, out, quant="f16", check=2))
+    monkeypatch.undo()
+    monkeypatch.setattr("backbone.runs._flush", full)
+    with pytest.raises(WorkError, match="disk is full"):
+        export(ExportOptions(trained_run.folder, out, quant="f16", check=2))
+    monkeypatch.undo()
+    written = (tmp_path / "out.partial" / "base.f16.gguf").stat().st_mtime_ns
+    export(ExportOptions(trained_run.folder, out, quant="f16", check=2))
+    assert (out / "base.f16.gguf").stat().st_mtime_ns == written
+
+
+def test_places_that_cannot_be_written_are_one_line(trained_run: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="choose another --out"):
+        export(ExportOptions(trained_run.folder, tmp_path / "file" / "out", quant="f16", check=2))
+
+
+def test_memory_that_is_short_is_told_at_once(
+    trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_check, "_SMALL", 0)
+    monkeypatch.setattr(export_check, "_available_memory", lambda: 1.0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="export where the model was trained"):
+        export(ExportOptions(trained_run.folder, tmp_path / "out", quant="f16", check=2))
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_quantised_bases_say_what_changed(trained_run: RunConfig, tmp_path: Path) -> None:
     text = export(ExportOptions(trained_run.folder, tmp_path / "out", quant="q8_0", check=8))
     assert "GGUF q8_0: 8 validation tickets" in text
     assert (tmp_path / "out" / "base.q8_0.gguf").is_file()
     assert not (tmp_path / "out" / "base.f16.gguf").exists()
+
+
+def test_without_llama_cpp_labels_still_export_and_run(
+    trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_data: Path
+) -> None:
+    monkeypatch.setattr("pipeline.export.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="make llama"):
+        ExportOptions(trained_run.folder, tmp_path / "out")
+    with pytest.raises(InputError, match="goes with --onnx"):
+        ExportOptions(trained_run.folder, tmp_path / "out", quant="none")
+    text = export(ExportOptions(trained_run.folder, tmp_path / "out", quant="none", onnx=True, check=4))
+    assert "GGUF" not in text
+    answers = load_two_stage(tmp_path / "out").answer(load_part(small_data, "test")[:2])  # replies by torch
+    assert all(answer.reply is not None for answer in answers)
+
+
+def test_a_bundle_says_how_to_add_llama_cpp(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tickets: list[Ticket]
+) -> None:
+    monkeypatch.setattr("pipeline.engines.find_spec", lambda name: None if name == "llama_cpp" else object())
+    assert load_two_stage(bundle).answer(tickets[:1])[0].reply is not None
+    assert "make llama" in capsys.readouterr().err
 
 
 def test_a_classifier_alone_becomes_a_bundle_of_labels(

@@ -1,5 +1,6 @@
 """What `predict` and `predict-batch` print and write; a real server behind `--endpoint`."""
 
+import fcntl
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import PromptEncoder
 from engines.endpoint import EndpointEngine
-from pipeline.batch import BatchOptions, predict_batch
+from pipeline.batch import BatchOptions, _unique, predict_batch
 from pipeline.engines import EngineChoice
 from pipeline.export import ExportOptions, export
 from pipeline.predict import WrappedStream
@@ -76,6 +77,22 @@ def test_a_batch_answers_every_row_once_and_in_order(trained_run: RunConfig, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "t.csv"]
     with pytest.raises(InputError, match="exists"):
         predict_batch(options, trained_run.folder, EngineChoice("torch"))
+
+
+def test_two_processes_at_one_file_are_refused(trained_run: RunConfig, tmp_path: Path) -> None:
+    source, out = write_csv(tmp_path / "t.csv", 2), tmp_path / "a.jsonl"
+    with (tmp_path / "a.jsonl.partial").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process"):
+            predict_batch(BatchOptions(str(source), out), trained_run.folder, EngineChoice("torch"))
+    for place in (tmp_path, source / "a.jsonl", Path("/proc/a.jsonl")):
+        with pytest.raises(InputError, match="choose another --out"):
+            predict_batch(BatchOptions(str(source), place), trained_run.folder, EngineChoice("torch"))
+
+
+def test_repeated_ids_stay_unique() -> None:
+    seen: set[bytes] = set()
+    assert [_unique(name, seen) for name in ("T1", "T1", "T1#2", "T1")] == ["T1", "T1#2", "T1#2#2", "T1#3"]
 
 
 def test_a_killed_batch_goes_on_where_it_was(trained_run: RunConfig, tmp_path: Path) -> None:
