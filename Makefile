@@ -61,7 +61,7 @@ $(LLAMA): $(INSTALLED)
 	mkdir -p $(LLAMA_CACHE); \
 	if ! ls $(LLAMA_CACHE)/llama_cpp_python-$(LLAMA_VERSION)-*.whl >/dev/null 2>&1; then \
 	  echo "compiling llama-cpp-python (some minutes; kept in $(LLAMA_CACHE))"; \
-	  CMAKE_ARGS="$(LLAMA_FLAGS)" $(BIN)/python -m pip wheel --verbose --no-deps --no-binary llama-cpp-python \
+	  CMAKE_ARGS="$(LLAMA_FLAGS)" $(BIN)/python -m pip wheel --verbose --no-cache-dir --no-deps --no-binary llama-cpp-python \
 	    --constraint constraints.txt --wheel-dir $(LLAMA_CACHE) llama-cpp-python > $(LLAMA_CACHE)/build.log 2>&1 & \
 	  build=$$!; \
 	  while kill -0 $$build 2>/dev/null; do sleep 5; \
