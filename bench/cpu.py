@@ -5,7 +5,7 @@
 
 Weights are random: speed does not depend on them, but they never emit an end token, so every system writes exactly as
 many tokens as the real label block and the real reply of the ticket have. Both systems run on the same Q4_K_M base with
-rank-32 adapters. Every row runs in a process of its own; results are kept as JSON and made into one table.
+rank-32 adapters. Every row runs in a process of its own; results are kept as JSON files in the scratch folder.
 """
 
 import argparse
@@ -294,7 +294,7 @@ ROWS: dict[str, tuple[Callable[..., dict[str, Any]], int]] = {
 
 
 def main() -> None:
-    """Run the rows that were asked for and print the table."""
+    """Run the rows that were asked for and print their results as JSON, one line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, default=Path("runs/bench-cpu"))
     parser.add_argument("--row", help="one of " + ", ".join(ROWS))
