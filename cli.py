@@ -287,6 +287,7 @@ def check(config: Config = None, overrides: Overrides = None) -> None:
 
 
 _UsageError = typer.BadParameter.__base__  # click is vendored by typer; its base classes have no public name
+_INTERRUPTED = 130
 _ClickException = _UsageError.__base__ if _UsageError else None
 
 
@@ -300,7 +301,7 @@ def main() -> None:
     except DuetError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted", 130))
+        sys.exit(_fail("interrupted", _INTERRUPTED))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more: not our failure
         sys.exit(0)
@@ -312,6 +313,8 @@ def main() -> None:
             raise
         command = error.ctx.command_path if getattr(error, "ctx", None) else "duet"
         sys.exit(_fail(f"{error.format_message()} See `{command} --help`.", 2))
+    if status == _INTERRUPTED:  # typer turns Ctrl-C into this status
+        sys.exit(_fail("interrupted", _INTERRUPTED))
     sys.exit(status if isinstance(status, int) else 0)
 
 
