@@ -162,6 +162,20 @@ def train_gen(config: Config = None, overrides: Overrides = None, restart: Resta
     print(train_generator(settings, restart))
 
 
+@app.command("train-baseline")
+def train_baseline(config: Config = None, overrides: Overrides = None, restart: Restart = False) -> None:
+    """Train the single-prompt system to compare with: labels and reply from one adapter; prints the run folder.
+
+    Example: duet train-baseline --config configs/qwen2-7b.yaml --set data.path=data
+    """
+    from backbone.config import load_config
+
+    settings = load_config(config, overrides or [])
+    from generator.train_baseline import train_baseline as run
+
+    print(run(settings, restart))
+
+
 @app.command()
 def export(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],

@@ -80,16 +80,26 @@ def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
 
 
 def causal_batch(
-    prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], pad_id: int
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[int]],
+    pad_id: int,
+    weights: Sequence[Sequence[float]] | None = None,
 ) -> dict[str, object]:
     """A batch with loss on the completions alone.
 
     Rows end at the same place (left padding), so the vocabulary head runs only on the last positions, as many as the
-    longest completion needs: `logits_to_keep`; `shift_labels` (batch, logits_to_keep) are the ids to predict there.
+    longest completion needs: `logits_to_keep`; `shift_labels` (batch, logits_to_keep) are the ids to predict there, and
+    `loss_weights`, of the same shape, what each counts where `weights` are given per completion id.
     """
     batch: dict[str, object] = dict(pad_left([[*p, *c] for p, c in zip(prompts, completions, strict=True)], pad_id))
     keep = max(len(completion) for completion in completions) + 1
     labels = torch.full((len(completions), keep), IGNORE)
     for i, completion in enumerate(completions):
         labels[i, keep - 1 - len(completion) : keep - 1] = torch.tensor(completion, dtype=torch.long)
-    return {**batch, "labels": labels, "shift_labels": labels, "logits_to_keep": keep}
+    batch |= {"labels": labels, "shift_labels": labels, "logits_to_keep": keep}
+    if weights is not None:
+        loss_weights = torch.zeros((len(completions), keep))
+        for i, row in enumerate(weights):
+            loss_weights[i, keep - 1 - len(row) : keep - 1] = torch.tensor(row)
+        batch["loss_weights"] = loss_weights
+    return batch

@@ -93,7 +93,21 @@ class TrainingConfig(_Section):
 Weights = Literal["none", "balanced", "effective"] | dict[str, Positive]
 
 
-class ClassifierConfig(_Section):
+class BalanceConfig(_Section):
+    """What a stage does about uneven classes."""
+
+    class_weights: Weights | dict[str, Weights] = Field(
+        "none", description="none, balanced, effective, or per column, e.g. {priority: {low: 2.0}}"
+    )
+    effective_beta: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.999, description="of `effective` weights (Cui et al. 2019)"
+    )
+    sampling: Literal["none", "balanced"] | str = Field(
+        "none", description="none, or a column whose classes are drawn equally often (an alternative to weights)"
+    )
+
+
+class ClassifierConfig(BalanceConfig):
     """The heads, their loss and what is fitted on validation tickets afterwards."""
 
     columns: tuple[str, ...] = Field(("type", "queue", "priority"), min_length=1)
@@ -101,12 +115,6 @@ class ClassifierConfig(_Section):
     tag_weight: Positive = Field(1.0, description="weight of the tags loss (BCE) beside the heads' losses")
     class_weights: Weights | dict[str, Weights] = Field(
         "balanced", description="none, balanced, effective, or per column, e.g. {priority: {low: 2.0}}"
-    )
-    effective_beta: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.999, description="of `effective` weights (Cui et al. 2019)"
-    )
-    sampling: Literal["none", "balanced"] | str = Field(
-        "none", description="none, or a column whose classes are drawn equally often (an alternative to weights)"
     )
     label_smoothing: Share = 0.0
     adjustment: Literal["none", "accuracy", "macro_f1"] = Field(
@@ -121,6 +129,21 @@ class GeneratorConfig(_Section):
 
     label_replace: Share = Field(0.15, description="share of training labels drawn from the classifier's confusions")
     label_drop: Share = Field(0.10, description="share of training labels left out")
+    rouge_sample: Annotated[int, Field(ge=0)] = Field(64, description="validation tickets answered for ROUGE-L")
+    training: TrainingConfig = TrainingConfig()
+
+
+class BaselineConfig(BalanceConfig):
+    """The single-prompt system that the two stages are compared with: labels and reply from one adapter.
+
+    `class_weights` weigh the tokens of a label in the loss; `sampling` draws tickets, as for the classifier.
+    """
+
+    system: str = Field("You are a helpful assistant.", description="system message; the published one by default")
+    published_prompt: bool = Field(
+        False, description="list the labels that the published system listed (eight queues) instead of the data's own"
+    )
+    block_tokens: Count = Field(128, description="tokens allowed for the label block, beside decoding.max_new_tokens")
     rouge_sample: Annotated[int, Field(ge=0)] = Field(64, description="validation tickets answered for ROUGE-L")
     training: TrainingConfig = TrainingConfig()
 
@@ -147,6 +170,7 @@ class RunConfig(_Section):
     lora: LoraSettings = LoraSettings()
     classifier: ClassifierConfig = ClassifierConfig()
     generator: GeneratorConfig = GeneratorConfig()
+    baseline: BaselineConfig = BaselineConfig()
     decoding: DecodingConfig = DecodingConfig()
 
     @property

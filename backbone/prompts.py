@@ -6,8 +6,10 @@ the ids equal those of the Qwen2 chat template.
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -39,8 +41,12 @@ class Prompt:
 class PromptEncoder:
     """Encodes chat turns of Qwen2 models and decodes replies."""
 
-    def __init__(self, folder: Path, instruction: str) -> None:
-        """Load `tokenizer.json` from a model folder; `instruction` is the system message of every prompt.
+    def __init__(self, folder: Path, instruction: str, task: str = "") -> None:
+        """Load `tokenizer.json` from a model folder.
+
+        Args:
+            instruction: the system message of every prompt.
+            task: what stands in the user turn before every ticket, with its line break.
 
         Raises:
             InputError: no tokenizer there, or one without Qwen2's chat tokens.
@@ -61,7 +67,7 @@ class PromptEncoder:
             raise InputError(f"{path}: lacks {START}, {END} or {END_OF_TEXT}; expected the tokenizer of a Qwen2 model")
         self.start_id, self.end_id, self.pad_id = (token for token in ids if token is not None)
         self.control_ids = frozenset(self._full.get_added_tokens_decoder())
-        self.instruction = instruction
+        self.instruction, self.task = instruction, task
 
     @property
     def control_literals(self) -> tuple[str, ...]:
@@ -70,8 +76,8 @@ class PromptEncoder:
 
     @property
     def prefix(self) -> list[int]:
-        """What every prompt begins with: the instruction's turn and the opening of the ticket's."""
-        return [*self._turn(Turn("system", self.instruction)), self.start_id]
+        """What every prompt begins with: the instruction's turn, the opening of the ticket's, and the task."""
+        return [*self._turn(Turn("system", self.instruction)), self.start_id, *self.encode_text(f"user\n{self.task}")]
 
     def turns(self, ids: Sequence[int]) -> list[Turn]:
         """The chat turns of a prompt without its assistant opening, as text."""
@@ -96,6 +102,12 @@ class PromptEncoder:
         """Ids of plain text; no control token, whatever it says."""
         return list(self._plain.encode(text, add_special_tokens=False).ids)
 
+    def encode_parts(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Ids of the texts joined, and of every id the index of the text that its last character is in."""
+        found = self._plain.encode("".join(texts), add_special_tokens=False)
+        ends = list(accumulate(len(text) for text in texts))
+        return list(found.ids), [bisect_right(ends, max(start, end - 1)) for start, end in found.offsets]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, without control tokens."""
         return str(self._full.decode(list(ids), skip_special_tokens=True))
@@ -106,20 +118,24 @@ class PromptEncoder:
 
     def classifier_prompt(self, ticket: Ticket, max_length: int) -> Prompt:
         """Instruction, ticket, assistant opening."""
-        return self._prompt(ticket, None, max_length)
+        return self._prompt(ticket_text(ticket), None, max_length)
 
     def generator_prompt(self, ticket: Ticket, labels: Mapping[str, str], max_length: int) -> Prompt:
         """Instruction, ticket, a turn with the labels, assistant opening.
 
         The labels stand in a system turn of their own after the ticket: nothing inside a ticket can imitate it.
         """
-        return self._prompt(ticket, label_text(labels), max_length)
+        return self._prompt(ticket_text(ticket), label_text(labels), max_length)
+
+    def multitask_prompt(self, ticket: Ticket, max_length: int) -> Prompt:
+        """Instruction, task and ticket in one turn, assistant opening: the published single-prompt format."""
+        return self._prompt(multitask_text(ticket), None, max_length)
 
     def reply_ids(self, reply: str) -> list[int]:
         """What the generator learns to write after its prompt: the reply and the end token."""
         return [*self.encode_text(reply), self.end_id]
 
-    def _prompt(self, ticket: Ticket, labels: str | None, max_length: int) -> Prompt:
+    def _prompt(self, text: str, labels: str | None, max_length: int) -> Prompt:
         head = self.prefix
         tail = [self.end_id, *self.encode_text("\n")]
         if labels is not None:
@@ -128,7 +144,6 @@ class PromptEncoder:
         room = max_length - len(head) - len(tail)
         if room < 1:
             raise InputError(f"max_length {max_length} leaves no room for a ticket; raise training.max_length")
-        text = "user\n" + ticket_text(ticket)
         body = self.encode_text(text[: room * _CHARACTERS_PER_TOKEN])
         truncated = len(body) > room or len(text) > room * _CHARACTERS_PER_TOKEN
         return Prompt((*head, *body[:room], *tail), truncated)
@@ -141,6 +156,12 @@ def ticket_text(ticket: Ticket) -> str:
     """The user turn of a ticket."""
     body = ticket.body.strip()
     return f"Subject: {ticket.subject.strip()}\n\n{body}" if ticket.subject.strip() else body
+
+
+def multitask_text(ticket: Ticket) -> str:
+    """A ticket as the published single-prompt system reads it."""
+    body = ticket.body.strip()
+    return f"Subject: {ticket.subject.strip()}\n\nContent:\n{body}" if ticket.subject.strip() else body
 
 
 def label_text(labels: Mapping[str, str]) -> str:

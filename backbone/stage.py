@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from backbone.training import TrainingResult
 
-CLASSIFIER, GENERATOR = "classifier", "generator"
+CLASSIFIER, GENERATOR, BASELINE = "classifier", "generator", "baseline"
 ADAPTER, HEADS, LABELS, CALIBRATION, BASE, RUN = (
     "adapter",
     "heads.safetensors",
@@ -27,7 +27,7 @@ ADAPTER, HEADS, LABELS, CALIBRATION, BASE, RUN = (
     "base.json",
     "run.json",
 )
-METRICS = "metrics.jsonl"
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
 def _relevant(name: str, config: RunConfig) -> dict[str, Any]:
     """What of the configuration this stage reads: changing the rest must not stop it from going on."""
     record: dict[str, Any] = config.model_dump(mode="json", exclude={"name", "output"})
+    for other in {CLASSIFIER, GENERATOR, BASELINE} - {name}:
+        record[other] = {"columns": record[other]["columns"]} if other == CLASSIFIER else {}
     if name == CLASSIFIER:
-        del record[GENERATOR], record["decoding"]
-    else:
-        record[CLASSIFIER] = {"columns": record[CLASSIFIER]["columns"]}
+        del record["decoding"]
     return record
 
 

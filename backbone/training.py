@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import is_torch_tf32_available
 
-from backbone.batching import TokenBudgetSampler
+from backbone.batching import IGNORE, TokenBudgetSampler
 from backbone.config import TrainingConfig
 from backbone.runs import disk_guard
 from tickets.errors import InputError, WorkError
@@ -202,6 +203,22 @@ class _StageTrainer(Trainer):
         """Batches of the token-budget sampler; the Trainer reaches it for `set_epoch`."""
         rows = list(range(len(self._job.lengths)))
         return DataLoader(rows, batch_sampler=self._sampler, collate_fn=self._job.collate)  # type: ignore[arg-type]
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The model's own loss; with `loss_weights` (batch, kept) in the batch, cross-entropy weighted by token."""
+        weights = inputs.pop("loss_weights", None)
+        if weights is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs.pop("shift_labels")
+        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        losses = cross_entropy(
+            outputs.logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="none"
+        )
+        tokens = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
+        loss = (losses * weights.flatten()).sum() / tokens
+        return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The stage's own evaluation, logged with the prefix `eval_`."""

@@ -38,10 +38,10 @@ from backbone.stage import (
     save_adapter,
 )
 from backbone.training import TrainingJob, train
+from backbone.weights import class_weights, sampling_weights
 from classifier.calibration import Calibration, fit_head, fit_tag_threshold
 from classifier.metrics import Floats, binary_cross_entropy, cross_entropy, head_report, micro_f1
 from classifier.model import TAGS, ClassifierLoss, Qwen2ForTicketLabels, head_name
-from classifier.weights import class_weights, sampling_weights
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket

@@ -11,7 +11,7 @@ from backbone.base import ALL_LINEAR, find_base, read_shape
 from backbone.config import RunConfig, TrainingConfig
 from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder
-from classifier.weights import class_weights, sampling_weights
+from backbone.weights import class_weights, sampling_weights
 from generator.samples import reply_sample
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket

@@ -10,11 +10,11 @@ from peft import PeftModel
 
 from backbone.config import ClassifierConfig, RunConfig
 from backbone.stage import open_stage
+from backbone.weights import class_weights, sampling_weights
 from classifier.calibration import fit_head, fit_tag_threshold
 from classifier.metrics import cross_entropy, expected_calibration_error, head_report, softmax
 from classifier.model import ClassifierLoss, Heads, last_states
 from classifier.train import build_model
-from classifier.weights import class_weights, sampling_weights
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket

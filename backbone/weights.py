@@ -4,15 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backbone.config import ClassifierConfig
+from backbone.config import BalanceConfig
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
 
-def class_weights(
-    tickets: Sequence[Ticket], space: LabelSpace, config: ClassifierConfig
-) -> dict[str, list[float] | None]:
+def class_weights(tickets: Sequence[Ticket], space: LabelSpace, config: BalanceConfig) -> dict[str, list[float] | None]:
     """Weight of every class by column, in class order; None where no weights are wanted.
 
     `balanced` is inverse frequency (King and Zeng 2001, as in scikit-learn); `effective` is the inverse effective
@@ -25,7 +23,7 @@ def class_weights(
     }
 
 
-def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: ClassifierConfig) -> list[float] | None:
+def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: BalanceConfig) -> list[float] | None:
     """Weight of drawing every ticket so that the classes of one column come equally often; None for plain epochs.
 
     `balanced` uses the column of which the rarest class is the smallest share.
@@ -37,22 +35,21 @@ def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: Class
         column = min(space.columns, key=lambda name: min(_counts(tickets, name).values()))
     if column not in space.columns:
         raise InputError(
-            f"classifier.sampling: found {config.sampling!r}, expected none, balanced or one of "
-            f"{', '.join(space.columns)}"
+            f"sampling: found {config.sampling!r}, expected none, balanced or one of {', '.join(space.columns)}"
         )
     counts = _counts(tickets, column)
     return [1.0 / counts[ticket.labels[column]] for ticket in tickets]
 
 
-def _scheme(config: ClassifierConfig, column: str, space: LabelSpace) -> str | Mapping[str, Any]:
-    """What `classifier.class_weights` says of one column; a mapping may be per column or of one column's classes."""
+def _scheme(config: BalanceConfig, column: str, space: LabelSpace) -> str | Mapping[str, Any]:
+    """What `class_weights` says of one column; a mapping may be per column or of one column's classes."""
     given = config.class_weights
     if isinstance(given, str):
         return given
     unknown = [key for key in given if key not in space.columns]
     if unknown:
         raise InputError(
-            f"classifier.class_weights: found {unknown[0]!r}, expected label columns ({', '.join(space.columns)}), for "
+            f"class_weights: found {unknown[0]!r}, expected label columns ({', '.join(space.columns)}), for "
             "example {priority: {low: 2.0}}"
         )
     scheme = given.get(column, "none")
@@ -64,14 +61,12 @@ def _column_weights(
     classes: Sequence[str],
     column: str,
     scheme: str | Mapping[str, Any],
-    config: ClassifierConfig,
+    config: BalanceConfig,
 ) -> list[float] | None:
     if isinstance(scheme, Mapping):
         unknown = [label for label in scheme if label not in classes]
         if unknown:
-            raise InputError(
-                f"classifier.class_weights.{column}: found {unknown[0]!r}, expected one of {', '.join(classes)}"
-            )
+            raise InputError(f"class_weights.{column}: found {unknown[0]!r}, expected one of {', '.join(classes)}")
         return [float(scheme.get(label, 1.0)) for label in classes]
     if scheme == "none":
         return None

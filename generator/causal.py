@@ -1,0 +1,139 @@
+"""What the generator and the single-prompt baseline share: causal samples, their losses by segment, and the job."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model
+from torch.nn.functional import cross_entropy
+from transformers import Qwen2ForCausalLM
+
+from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
+from backbone.batching import IGNORE, causal_batch
+from backbone.buckets import length_buckets
+from backbone.config import DecodingConfig, TrainingConfig
+from backbone.dataset import training_sample
+from backbone.progress import track
+from backbone.stage import Stage
+from backbone.training import TrainingJob
+from engines.torch import generate_ids
+
+_REPLY_BATCH = 16
+
+
+@dataclass(frozen=True)
+class CausalSamples:
+    """Prompt ids, completion ids, the segment of every completion id and, where given, its weight in the loss."""
+
+    prompts: list[tuple[int, ...]]
+    completions: list[list[int]]
+    segments: list[list[str]]
+    weights: list[list[float]] | None = None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of prompt and completion."""
+        return [len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)]
+
+    def batch(self, rows: Sequence[int], pad_id: int) -> dict[str, Any]:
+        """A training batch of some rows."""
+        weights = [self.weights[row] for row in rows] if self.weights else None
+        return causal_batch([self.prompts[r] for r in rows], [self.completions[r] for r in rows], pad_id, weights)
+
+
+def build_model(stage: Stage) -> PeftModel:
+    """The base as a causal model with a fresh adapter."""
+    config = stage.config
+    model = Qwen2ForCausalLM.from_pretrained(stage.base_folder, **load_options(config.base, pick_device()))
+    prepare_for_training(model, config.base)
+    return get_peft_model(model, lora_config(config.lora))
+
+
+def causal_job(
+    stage: Stage,
+    model: PeftModel,
+    settings: TrainingConfig,
+    training: CausalSamples,
+    validation: CausalSamples,
+    sampling: Sequence[float] | None = None,
+) -> TrainingJob:
+    """The training of an adapter on completions; `sampling` are the odds of drawing each sample."""
+    sample = training_sample(len(training.prompts), settings.loss_sample, stage.config.seed)
+
+    def evaluate() -> dict[str, Any]:
+        held_out = _segment_losses(model, stage, settings, validation, range(len(validation.prompts)))
+        seen = _segment_losses(model, stage, settings, training, sample)
+        loss, train_loss = _mean(held_out), _mean(seen)
+        return {
+            "loss": loss,
+            "train_loss": train_loss,
+            "ratio": loss / max(train_loss, 1e-9),
+            "perplexity": math.exp(min(loss, 50.0)),
+            "segments": held_out,
+            "train_segments": seen,
+        }
+
+    return TrainingJob(
+        model=model,
+        lengths=training.lengths,
+        collate=lambda rows: training.batch(rows, stage.encoder.pad_id),
+        evaluate=evaluate,
+        config=settings,
+        compute=stage.config.base.compute,
+        seed=stage.config.seed,
+        weights=sampling,
+    )
+
+
+def write_completions(
+    model: PeftModel, stage: Stage, prompts: Sequence[Sequence[int]], decoding: DecodingConfig
+) -> list[str]:
+    """What the model really writes after some prompts."""
+    written: list[str] = []
+    model.eval()
+    for start in track(range(0, len(prompts), _REPLY_BATCH), "validation replies"):
+        with torch.inference_mode(), autocast(stage.config.base, model.device):
+            some = prompts[start : start + _REPLY_BATCH]
+            ids = generate_ids(model, some, decoding, stage.encoder.pad_id, stage.encoder.end_id)
+        written += [stage.encoder.decode(row) for row in ids]
+    return written
+
+
+def save_samples(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Write examples of what was generated, one JSON object per line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _segment_losses(
+    model: PeftModel, stage: Stage, settings: TrainingConfig, samples: CausalSamples, rows: Sequence[int]
+) -> dict[str, dict[str, float]]:
+    """By segment: `tokens`, and `loss`, the mean cross-entropy per token in nats, without weights."""
+    rows = list(rows)
+    totals: dict[str, list[float]] = {}
+    buckets = length_buckets([samples.lengths[row] for row in rows], settings.batch_tokens)
+    for bucket in track(buckets, "evaluating"):
+        chosen = [rows[i] for i in bucket]
+        batch: dict[str, Any] = causal_batch(
+            [samples.prompts[r] for r in chosen], [samples.completions[r] for r in chosen], stage.encoder.pad_id
+        )
+        batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items() if k != "labels"}
+        labels = batch.pop("shift_labels")
+        with autocast(stage.config.base, model.device):
+            logits = model(**batch, use_cache=False).logits
+        losses = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="none")
+        found = losses[labels.flatten() != IGNORE].tolist()  # row by row, in the order of the completions' ids
+        for segment, loss in zip((s for r in chosen for s in samples.segments[r]), found, strict=True):
+            total = totals.setdefault(segment, [0, 0.0])
+            total[0] += 1
+            total[1] += loss
+    return {segment: {"tokens": tokens, "loss": loss / tokens} for segment, (tokens, loss) in totals.items()}
+
+
+def _mean(segments: dict[str, dict[str, float]]) -> float:
+    """Mean loss per token over all segments."""
+    tokens = sum(found["tokens"] for found in segments.values())
+    return sum(found["tokens"] * found["loss"] for found in segments.values()) / max(tokens, 1)

@@ -1,0 +1,85 @@
+"""Train the single-prompt baseline: one adapter that writes labels, tags and reply from one prompt."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import set_seed
+
+from backbone.config import DecodingConfig, RunConfig
+from backbone.prompts import PromptEncoder
+from backbone.runs import disk_guard
+from backbone.stage import BASELINE, LABELS, SAMPLES, Stage, finish, open_stage, save_adapter
+from backbone.training import train
+from backbone.weights import class_weights, sampling_weights
+from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
+from generator.multitask import multitask_sample, task_text
+from generator.parse import parse_output
+from generator.rouge import rouge_l
+from generator.samples import with_replies
+from tickets.labels import LabelSpace
+from tickets.schema import Ticket
+
+
+def train_baseline(config: RunConfig, restart: bool = False) -> Path:
+    """Train by `config` and return the run folder, config.folder / "baseline"."""
+    stage = open_stage(BASELINE, config, restart)
+    settings = config.baseline
+    training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
+    space = LabelSpace.learn(training, config.classifier.columns, config.classifier.max_tags)
+    stage = replace(stage, encoder=baseline_encoder(stage.base_folder, space, config))
+    weights = class_weights(training, space, settings)
+    train_set = encode_outputs(stage, training, space, weights)
+    validation_set = encode_outputs(stage, validation, space)
+    sampling = sampling_weights(training, space, settings)
+    set_seed(config.seed)  # before the model is built: the adapter starts from it
+    model = build_model(stage)
+    result = train(causal_job(stage, model, settings.training, train_set, validation_set, sampling), stage.checkpoints)
+    answered = validation[: settings.rouge_sample]
+    written = write_completions(model, stage, validation_set.prompts[: len(answered)], baseline_decoding(config))
+    replies = [parse_output(text, space).reply for text in written]
+    save_adapter(stage, model)
+    with disk_guard(stage.partial):
+        space.save(stage.partial / LABELS)
+        save_samples(
+            stage.partial / SAMPLES,
+            [
+                {"id": ticket.id, "reference": ticket.reply, "generated": text}
+                for ticket, text in zip(answered, written, strict=True)
+            ],
+        )
+    score = {"rouge_l": rouge_l(replies, [ticket.reply for ticket in answered]), "replies": len(answered)}
+    return finish(stage, result, generated=score, max_length=settings.training.max_length)
+
+
+def baseline_encoder(folder: Path, space: LabelSpace, config: RunConfig) -> PromptEncoder:
+    """The prompt encoder of the single-prompt format; `folder` holds the tokenizer."""
+    return PromptEncoder(folder, config.baseline.system, task_text(space, config.baseline))
+
+
+def baseline_decoding(config: RunConfig) -> DecodingConfig:
+    """How a baseline writes: like the generator, with room for the label block."""
+    decoding = config.decoding
+    return decoding.model_copy(update={"max_new_tokens": decoding.max_new_tokens + config.baseline.block_tokens})
+
+
+def encode_outputs(
+    stage: Stage,
+    tickets: Sequence[Ticket],
+    space: LabelSpace,
+    weights: dict[str, list[float] | None] | None = None,
+) -> CausalSamples:
+    """Encode tickets; with class weights, the tokens of a label weigh as much as its class."""
+    limit = stage.config.baseline.training.max_length
+    columns = tuple(space.columns)
+    prompts, completions, segments = zip(
+        *(multitask_sample(stage.encoder, ticket, columns, limit) for ticket in tickets), strict=True
+    )
+    by_column = {column: found for column, found in (weights or {}).items() if found}
+    token_weights = None
+    if by_column:
+        token_weights = []
+        for ticket, names in zip(tickets, segments, strict=True):
+            own = {column: by_column[column][space.label_ids(ticket)[column]] for column in by_column}
+            token_weights.append([own.get(name, 1.0) for name in names])
+    return CausalSamples(list(prompts), list(completions), list(segments), token_weights)
