@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -96,6 +96,8 @@ Weights = Literal["none", "balanced", "effective"] | dict[str, Positive]
 class BalanceConfig(_Section):
     """What a stage does about uneven classes."""
 
+    section: ClassVar[str] = ""  # its key in the configuration
+
     class_weights: Weights | dict[str, Weights] = Field(
         "none", description="none, balanced, effective, or per column, e.g. {priority: {low: 2.0}}"
     )
@@ -110,6 +112,7 @@ class BalanceConfig(_Section):
 class ClassifierConfig(BalanceConfig):
     """The heads, their loss and what is fitted on validation tickets afterwards."""
 
+    section: ClassVar[str] = "classifier"
     columns: tuple[str, ...] = Field(("type", "queue", "priority"), min_length=1)
     max_tags: Annotated[int, Field(ge=0)] = Field(50, description="most frequent tags to learn; 0 for no tags head")
     tag_weight: Positive = Field(1.0, description="weight of the tags loss (BCE) beside the heads' losses")
@@ -139,6 +142,7 @@ class BaselineConfig(BalanceConfig):
     `class_weights` weigh the tokens of a label in the loss; `sampling` draws tickets, as for the classifier.
     """
 
+    section: ClassVar[str] = "baseline"
     system: str = Field("You are a helpful assistant.", description="system message; the published one by default")
     published_prompt: bool = Field(
         False, description="list the labels that the published system listed (eight queues) instead of the data's own"

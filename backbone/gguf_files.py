@@ -23,10 +23,8 @@ _ARCHITECTURE = gguf.MODEL_ARCH.QWEN2
 _UNUSED = "[PAD{}]"  # ids past the tokenizer: the embedding of real Qwen2 models is padded to a round size
 
 
-def write_base(
-    base: Path, out: Path, name: str, changes: Mapping[str, LowRank] | None = None, full_precision: bool = False
-) -> None:
-    """Write a base as one GGUF, matrices in F16 (or F32), norms and biases in F32.
+def write_base(base: Path, out: Path, name: str, changes: Mapping[str, LowRank] | None = None) -> None:
+    """Write a base as one GGUF, matrices in F16, norms and biases in F32.
 
     Args:
         base: folder with config.json, tokenizer.json and safetensors.
@@ -40,11 +38,10 @@ def write_base(
     writer = gguf.GGUFWriter(out, gguf.MODEL_ARCH_NAMES[_ARCHITECTURE])
     _add_shape(writer, base, config, name)
     _add_tokenizer(writer, base, config["vocab_size"])
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if full_precision else gguf.LlamaFileType.MOSTLY_F16)
-    matrices = torch.float32 if full_precision else torch.float16
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     tensors = _tensors(base, config)
     for gguf_name, (_, _, shape) in tensors.items():
-        kind = matrices if len(shape) > 1 else torch.float32
+        kind = torch.float16 if len(shape) > 1 else torch.float32
         size = kind.itemsize
         for length in shape:
             size *= length
@@ -58,7 +55,7 @@ def write_base(
         change = (changes or {}).get(source.removesuffix(".weight"))
         if change is not None:
             tensor = change.merged(tensor.float())  # rounded once, to the format of the file
-        writer.write_tensor_data(tensor.to(matrices if len(shape) > 1 else torch.float32).numpy())
+        writer.write_tensor_data(tensor.to(torch.float16 if len(shape) > 1 else torch.float32).numpy())
     writer.close()
 
 

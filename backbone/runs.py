@@ -18,7 +18,7 @@ from tickets.errors import InputError, WorkError
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
 CHECKPOINTS = "checkpoints"
-_PLAN = "plan.json"
+PLAN = "plan.json"
 _PACKAGES = (
     "ticket-duet",
     "torch",
@@ -72,17 +72,17 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     if restart:
         shutil.rmtree(partial, ignore_errors=True)
     # without a checkpoint nothing would be lost: a run that failed its first checks may be corrected
-    if (partial / _PLAN).is_file() and any((partial / CHECKPOINTS).glob("checkpoint-*")):
-        differing = _differences(read_json(partial / _PLAN), plan)
+    if (partial / PLAN).is_file() and any((partial / CHECKPOINTS).glob("checkpoint-*")):
+        differing = _differences(read_json(partial / PLAN), plan)
         if differing:
             raise InputError(
                 f"{partial}: an unfinished run with other {', '.join(differing[:5])}; go on with its settings "
-                f"({partial / _PLAN}), choose another output, or start over with --restart"
+                f"({partial / PLAN}), choose another output, or start over with --restart"
             )
         print(f"found an unfinished run in {partial}", file=sys.stderr)
     with disk_guard(partial):
         partial.mkdir(parents=True, exist_ok=True)
-        write_json(partial / _PLAN, plan)
+        write_json(partial / PLAN, plan)
     return partial
 
 
@@ -92,7 +92,7 @@ def publish(partial: Path, folder: Path, **facts: Any) -> None:
     Checkpoints and plan stay until then: a failure on the way loses nothing.
     """
     with disk_guard(partial):
-        sums = {name: _sha256(partial / name) for name in _files(partial)}
+        sums = {name: sha256(partial / name) for name in _files(partial)}
         write_json(partial / MANIFEST, {**facts, "files": sums})
         for name in [*sums, MANIFEST]:
             _flush(partial / name)
@@ -103,7 +103,7 @@ def publish(partial: Path, folder: Path, **facts: Any) -> None:
     partial.rename(folder)
     shutil.rmtree(replaced, ignore_errors=True)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    (folder / _PLAN).unlink(missing_ok=True)
+    (folder / PLAN).unlink(missing_ok=True)
 
 
 def verify(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -123,19 +123,25 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> None:
         path = folder / name
         if not path.is_file() or name not in sums:
             raise InputError(f"{path}: missing, here or in {MANIFEST}; restore it, or train or export again")
-        if _sha256(path) != sums[name]:
+        if sha256(path) != sums[name]:
             raise InputError(f"{path}: damaged (SHA-256 differs from {MANIFEST}); restore it, or train or export again")
 
 
 def run_record(**facts: Any) -> dict[str, Any]:
     """What a run says of itself besides its configuration: package versions, platform and the given facts."""
+    system = {"python": platform.python_version(), "platform": platform.platform()}
+    return {**facts, "versions": package_versions(), **system}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what decides a result, of those that are installed."""
     versions = {}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {**facts, "versions": versions, "python": platform.python_version(), "platform": platform.platform()}
+    return versions
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -172,10 +178,11 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
 
 def _files(folder: Path) -> list[str]:
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return sorted(str(path) for path in paths if path.parts[0] not in (MANIFEST, CHECKPOINTS, _PLAN))
+    return sorted(str(path) for path in paths if path.parts[0] not in (MANIFEST, CHECKPOINTS, PLAN))
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

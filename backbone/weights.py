@@ -35,7 +35,8 @@ def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: Balan
         column = min(space.columns, key=lambda name: min(_counts(tickets, name).values()))
     if column not in space.columns:
         raise InputError(
-            f"sampling: found {config.sampling!r}, expected none, balanced or one of {', '.join(space.columns)}"
+            f"{config.section}.sampling: found {config.sampling!r}, expected none, balanced or one of "
+            f"{', '.join(space.columns)}"
         )
     counts = _counts(tickets, column)
     return [1.0 / counts[ticket.labels[column]] for ticket in tickets]
@@ -49,7 +50,8 @@ def _scheme(config: BalanceConfig, column: str, space: LabelSpace) -> str | Mapp
     unknown = [key for key in given if key not in space.columns]
     if unknown:
         raise InputError(
-            f"class_weights: found {unknown[0]!r}, expected label columns ({', '.join(space.columns)}), for "
+            f"{config.section}.class_weights: found {unknown[0]!r}, expected label columns "
+            f"({', '.join(space.columns)}), for "
             "example {priority: {low: 2.0}}"
         )
     scheme = given.get(column, "none")
@@ -66,7 +68,9 @@ def _column_weights(
     if isinstance(scheme, Mapping):
         unknown = [label for label in scheme if label not in classes]
         if unknown:
-            raise InputError(f"class_weights.{column}: found {unknown[0]!r}, expected one of {', '.join(classes)}")
+            raise InputError(
+                f"{config.section}.class_weights.{column}: found {unknown[0]!r}, expected one of {', '.join(classes)}"
+            )
         return [float(scheme.get(label, 1.0)) for label in classes]
     if scheme == "none":
         return None

@@ -10,7 +10,6 @@ rank-32 adapters. Every row runs in a process of its own; results are kept as JS
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 
 from backbone.config import DecodingConfig
 from backbone.prompts import Prompt, PromptEncoder
+from engines.cores import usable_cores
 from tickets.cleaning import Cleaner
 from tickets.rows import Source
 from tickets.schema import Ticket
@@ -195,7 +195,7 @@ def row_default(scratch: Path, count: int, **settings: Any) -> dict[str, Any]:
 
 def row_threads(scratch: Path, count: int) -> dict[str, Any]:
     """The same with all cores for decoding and flash attention."""
-    cores = _cores()
+    cores = usable_cores()
     return row_default(scratch, count, n_threads=cores, n_threads_batch=cores, flash_attn=True)
 
 
@@ -339,10 +339,6 @@ def _common(rows: Sequence[Sequence[int]]) -> list[int]:
     while all(row[n] == rows[0][n] for row in rows):
         n += 1
     return list(rows[0][:n])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _bandwidth() -> float:

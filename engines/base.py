@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from backbone.config import DecodingConfig
 
 OnToken = Callable[[int, int], None]  # row of the prompt, id just written for it
+Allowed = Callable[[Sequence[int]], Sequence[int] | None]  # ids that may follow what was written; None: every id may
 
 
 class Encoder(Protocol):

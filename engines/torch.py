@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import GenerationConfig, Qwen2ForCausalLM
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, Qwen2ForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
 from backbone.base import load_options, pick_device
 from backbone.batching import pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
-from engines.base import OnToken
+from engines.base import Allowed, OnToken
 from engines.lora import Adapters
 
 _ENCODE_TOKENS = 8192  # padded tokens per batch
@@ -54,10 +54,14 @@ class TorchEngine:
         adapter: str,
         options: DecodingConfig,
         on_token: OnToken | None = None,
+        allowed: Allowed | None = None,
     ) -> list[list[int]]:
-        """Ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes."""
+        """Ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes.
+
+        An `adapter` that was not loaded leaves the base as it is.
+        """
         self._adapters.activate(adapter)
-        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id, on_token)
+        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id, on_token, allowed)
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._model.device) for name, tensor in pad_left(prompts, self._pad_id).items()}
@@ -84,6 +88,23 @@ class _Listener(BaseStreamer):
         """Nothing is held back."""
 
 
+class _Constraint(LogitsProcessor):
+    """Leaves only the allowed ids of every row a chance; the library's own would list the vocabulary for free rows."""
+
+    def __init__(self, allowed: Allowed, start: int) -> None:
+        self._allowed, self._start = allowed, start
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, vocabulary) after the ids so far (batch, seq)."""
+        for row, written in enumerate(input_ids[:, self._start :].tolist()):
+            ids = self._allowed(written)
+            if ids is not None:
+                kept = scores[row, ids]
+                scores[row] = -torch.inf
+                scores[row, ids] = kept
+        return scores
+
+
 def generate_ids(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -91,6 +112,7 @@ def generate_ids(
     pad_id: int,
     end_id: int,
     on_token: OnToken | None = None,
+    allowed: Allowed | None = None,
 ) -> list[list[int]]:
     """Generate with a causal model, batches of similar prompt length; the result is in prompt order."""
     torch.manual_seed(options.seed)
@@ -111,7 +133,14 @@ def generate_ids(
         batch = pad_left([prompts[row] for row in rows], pad_id)
         ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
         streamer = _Listener(rows, (end_id, pad_id), on_token) if on_token else None
-        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, streamer=streamer)
+        constraint = LogitsProcessorList([_Constraint(allowed, ids.shape[1])] if allowed else [])
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=config,
+            streamer=streamer,
+            logits_processor=constraint,
+        )
         for row, sequence in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
             ends = [i for i, token in enumerate(sequence) if token in (end_id, pad_id)]
             written[row] = sequence[: ends[0]] if ends else sequence

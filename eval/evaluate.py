@@ -11,6 +11,7 @@ import numpy as np
 from backbone.dataset import load_part, resolve_data
 from backbone.progress import track
 from classifier.metrics import micro_f1
+from eval.bootstrap import Resamples
 from eval.faithfulness import own_facts_kept
 from eval.labels import ColumnScores, score_column, true_labels
 from eval.references import majority, tfidf_regression
@@ -57,9 +58,10 @@ def evaluate(model: Path | None, data: str | None, part: str, replies: int) -> E
         ),
         OURS: [answer.prediction.labels for answer in answers],
     }
+    resamples = Resamples(len(test))
     scores = {
         column: {
-            name: score_column(true_labels(test, column), [labels[column] for labels in predicted])
+            name: score_column(true_labels(test, column), [labels[column] for labels in predicted], resamples)
             for name, predicted in systems.items()
         }
         for column in columns

@@ -1,59 +1,82 @@
-"""Label accuracy of systems on one test part, with bootstrap intervals."""
+"""Label scores of one system on one column, with bootstrap intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
 
+from eval.bootstrap import Floats, Resamples, Score
 from tickets.schema import Ticket
 
 Labels = Sequence[Mapping[str, str]]
-_RESAMPLES = 1_000
-_SEED = 0
 
 
 @dataclass(frozen=True)
-class Score:
-    """A figure with its 95 % percentile bootstrap interval (Efron and Tibshirani 1993)."""
+class ClassScores:
+    """One class of one column; `support` counts its tickets."""
 
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+    precision: Score
+    recall: Score
+    f1: Score
+    support: int
 
 
 @dataclass(frozen=True)
 class ColumnScores:
-    """Accuracy, macro-F1 and recall by class of one system on one label column."""
+    """One system on one label column.
+
+    Attributes:
+        classes: scores of every class that occurs among the true labels, sorted.
+        confusion: tickets by true class (rows) and predicted class (columns: `predicted`, then none at all).
+        missing: share of tickets for which no label of the column was given.
+    """
 
     accuracy: Score
     macro_f1: Score
-    recall: Mapping[str, Score]
+    classes: Mapping[str, ClassScores]
+    predicted: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    missing: float
+
+    @property
+    def recall(self) -> dict[str, Score]:
+        """Recall by class."""
+        return {label: scores.recall for label, scores in self.classes.items()}
 
 
-def score_column(truth: Sequence[str], predicted: Sequence[str]) -> ColumnScores:
-    """Score one column; `truth` and `predicted` are labels by ticket."""
-    classes = sorted(set(truth) | set(predicted))
-    y = np.array([classes.index(label) for label in truth])
-    p = np.array([classes.index(label) for label in predicted])
-    recall = {label: bootstrap(_recall_of(y == i, p == i), len(y)) for i, label in enumerate(classes) if np.any(y == i)}
+def score_column(truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples) -> ColumnScores:
+    """Score one column; labels by ticket, None where the system gave none that the column has."""
+    names = sorted(set(truth) | {label for label in predicted if label is not None})
+    place: dict[str | None, int] = {label: i for i, label in enumerate(names)}
+    place[None] = len(names)
+    y = np.array([place[label] for label in truth])
+    p = np.array([place[label] for label in predicted])
+    width = len(names) + 1
+
+    def matrix(times: Floats) -> NDArray[np.float64]:
+        return np.asarray(np.bincount(y * width + p, weights=times, minlength=width * width).reshape(width, width))
+
+    whole = matrix(np.ones(len(y)))
+    classes = {}
+    for i, label in enumerate(names):
+        true, given = (y == i).astype(np.float64), (p == i).astype(np.float64)
+        if true.any():
+            hits = true * given
+            classes[label] = ClassScores(
+                precision=resamples.ratio(hits, given),
+                recall=resamples.ratio(hits, true),
+                f1=resamples.ratio(2 * hits, true + given),
+                support=int(true.sum()),
+            )
     return ColumnScores(
-        accuracy=bootstrap(lambda rows: float(np.mean(y[rows] == p[rows])), len(y)),
-        macro_f1=bootstrap(lambda rows: float(f1_score(y[rows], p[rows], average="macro", zero_division=0)), len(y)),
-        recall=recall,
+        accuracy=resamples.mean((y == p).astype(np.float64)),
+        macro_f1=resamples.statistic(lambda times: _macro_f1(matrix(times))),
+        classes=classes,
+        predicted=tuple(names),
+        confusion=tuple(tuple(int(n) for n in whole[place[label]]) for label in classes),
+        missing=float(np.mean(p == width - 1)),
     )
-
-
-def bootstrap(statistic: Callable[[NDArray[np.int64]], float], count: int) -> Score:
-    """The statistic of all rows, and its 2.5 and 97.5 percentiles over resampled rows."""
-    rng = np.random.default_rng(_SEED)
-    values = [statistic(rng.integers(0, count, size=count)) for _ in range(_RESAMPLES)]
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Score(statistic(np.arange(count)), float(low), float(high))
 
 
 def true_labels(tickets: Sequence[Ticket], column: str) -> list[str]:
@@ -61,9 +84,17 @@ def true_labels(tickets: Sequence[Ticket], column: str) -> list[str]:
     return [ticket.labels[column] for ticket in tickets]
 
 
-def _recall_of(is_class: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Callable[[NDArray[np.int64]], float]:
-    def recall(rows: NDArray[np.int64]) -> float:
-        total = int(is_class[rows].sum())
-        return float((is_class[rows] & predicted[rows]).sum() / total) if total else float("nan")
+def tag_scores(tickets: Sequence[Ticket], given: Sequence[Sequence[str]], resamples: Resamples) -> Score:
+    """Micro-F1 of tags: over all (ticket, tag) pairs, those that are true and given against those that are either."""
+    pairs = [(set(ticket.tags), set(tags)) for ticket, tags in zip(tickets, given, strict=True)]
+    hits = np.array([len(true & said) for true, said in pairs], dtype=np.float64)
+    total = np.array([len(true) + len(said) for true, said in pairs], dtype=np.float64)
+    return resamples.ratio(2 * hits, total)
 
-    return recall
+
+def _macro_f1(matrix: NDArray[np.float64]) -> float:
+    """Mean F1 of the classes that occur among true or predicted labels; the last row and column mean none."""
+    hits = np.diag(matrix)[:-1]
+    total = matrix.sum(axis=1)[:-1] + matrix.sum(axis=0)[:-1]
+    occurs = total > 0
+    return float((2 * hits[occurs] / total[occurs]).mean()) if occurs.any() else float("nan")

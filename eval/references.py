@@ -1,8 +1,10 @@
-"""Reference systems that every classifier must beat: the majority class, and TF-IDF with logistic regression."""
+"""Reference systems: the majority class, TF-IDF with logistic regression, and the reply of the nearest ticket."""
 
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_union
@@ -18,12 +20,7 @@ def majority(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[
 
 def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[str]) -> list[dict[str, str]]:
     """TF-IDF of words (1-2) and characters (3-5), class-balanced logistic regression per column."""
-    vectorizer = make_union(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2),
-    )
-    features = vectorizer.fit_transform([ticket.text for ticket in train])
-    test_features = vectorizer.transform([ticket.text for ticket in test])
+    features, test_features = _tfidf(train, test)
     rows: list[dict[str, str]] = [{} for _ in test]
     for column in columns:
         model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000)
@@ -31,3 +28,22 @@ def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: S
         for row, label in zip(rows, model.predict(test_features), strict=True):
             row[column] = str(label)
     return rows
+
+
+def nearest_neighbours(train: Sequence[Ticket], test: Sequence[Ticket]) -> list[Ticket]:
+    """The most similar training ticket of every test ticket, by cosine of TF-IDF vectors."""
+    features, test_features = _tfidf(train, test)
+    found: list[int] = []
+    for start in range(0, len(test), 256):  # a block of similarities at a time
+        block = test_features[start : start + 256] @ features.T
+        found += np.asarray(block.argmax(axis=1)).ravel().tolist()
+    return [train[row] for row in found]
+
+
+def _tfidf(train: Sequence[Ticket], test: Sequence[Ticket]) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    vectorizer = make_union(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2),
+    )
+    features = vectorizer.fit_transform([ticket.text for ticket in train])
+    return features, vectorizer.transform([ticket.text for ticket in test])

@@ -1,8 +1,9 @@
 """The single-prompt format of the published system: instruction and ticket in, label block and reply out."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from backbone.config import BaselineConfig
+from backbone.config import BaselineConfig, DecodingConfig, RunConfig
 from backbone.prompts import PromptEncoder
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -39,6 +40,17 @@ def task_text(space: LabelSpace, config: BaselineConfig) -> str:
         f"1. Classify it by {listed}\n2. Generate a professional response\n\n"
         f"Available classifications:\n{lists}\n"
     )
+
+
+def baseline_encoder(folder: Path, space: LabelSpace, config: RunConfig) -> PromptEncoder:
+    """The prompt encoder of the single-prompt format; `folder` holds the tokenizer."""
+    return PromptEncoder(folder, config.baseline.system, task_text(space, config.baseline))
+
+
+def baseline_decoding(config: RunConfig) -> DecodingConfig:
+    """How a baseline writes: like the generator, with room for the label block."""
+    decoding = config.decoding
+    return decoding.model_copy(update={"max_new_tokens": decoding.max_new_tokens + config.baseline.block_tokens})
 
 
 def target_parts(ticket: Ticket, columns: Sequence[str]) -> list[tuple[str, str]]:

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from backbone.config import DecodingConfig, RunConfig
-from backbone.prompts import PromptEncoder
+from backbone.config import RunConfig
 from backbone.runs import disk_guard
 from backbone.stage import BASELINE, LABELS, SAMPLES, Stage, finish, open_stage, save_adapter
 from backbone.training import train
 from backbone.weights import class_weights, sampling_weights
 from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
-from generator.multitask import multitask_sample, task_text
+from generator.multitask import baseline_decoding, baseline_encoder, multitask_sample
 from generator.parse import parse_output
 from generator.rouge import rouge_l
 from generator.samples import with_replies
@@ -50,17 +49,6 @@ def train_baseline(config: RunConfig, restart: bool = False) -> Path:
         )
     score = {"rouge_l": rouge_l(replies, [ticket.reply for ticket in answered]), "replies": len(answered)}
     return finish(stage, result, generated=score, max_length=settings.training.max_length)
-
-
-def baseline_encoder(folder: Path, space: LabelSpace, config: RunConfig) -> PromptEncoder:
-    """The prompt encoder of the single-prompt format; `folder` holds the tokenizer."""
-    return PromptEncoder(folder, config.baseline.system, task_text(space, config.baseline))
-
-
-def baseline_decoding(config: RunConfig) -> DecodingConfig:
-    """How a baseline writes: like the generator, with room for the label block."""
-    decoding = config.decoding
-    return decoding.model_copy(update={"max_new_tokens": decoding.max_new_tokens + config.baseline.block_tokens})
 
 
 def encode_outputs(

@@ -1,7 +1,7 @@
 """Choosing what runs a model: ONNX for labels and llama.cpp for replies where a bundle has them, else torch."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,16 +88,22 @@ def _llama(model: ModelFolder, stages: Iterable[str], together: int, cells: int)
     bundle = model.bundle
     if bundle is None:
         raise InputError(f"{model.path}: has no GGUF")
+    base = bundle.checked(base_file(bundle.quant))
+    adapters = {name: bundle.checked(adapter_file(name)) for name in stages}
+    return llama_engine(model, base, adapters, together, max(cells, together * min(cells, _CELLS_PER_TICKET)))
+
+
+def llama_engine(
+    model: ModelFolder, base: Path, adapters: Mapping[str, Path | None], together: int, cells: int
+) -> Engine:
+    """llama.cpp on a GGUF with LoRA GGUFs by stage (None: merged into the base), `together` tickets at a time."""
     from engines.llama import LlamaEngine
     from engines.llama_api import LlamaOptions
 
-    base = bundle.checked(base_file(bundle.quant))
-    adapters = {name: bundle.checked(adapter_file(name)) for name in stages}
-    encoders = {name: model.stages[name].encoder() for name in stages}
-    encoder = next(iter(encoders.values()))
-    options = LlamaOptions(sequences=together, cells=max(cells, together * min(cells, _CELLS_PER_TICKET)))
+    encoders = {name: model.stages[name].encoder() for name in adapters}
     prefixes = {name: encoder.prefix for name, encoder in encoders.items()}
-    return LlamaEngine(base, adapters, prefixes, (encoder.end_id, encoder.pad_id), options)
+    encoder = next(iter(encoders.values()))
+    return LlamaEngine(base, adapters, prefixes, (encoder.end_id, encoder.pad_id), LlamaOptions(together, cells))
 
 
 def _onnx(model: ModelFolder) -> Encoder:

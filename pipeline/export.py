@@ -10,7 +10,7 @@ from typing import Any
 
 from backbone.base import read_shape
 from backbone.dataset import load_part, resolve_data
-from backbone.runs import disk_guard, partial_folder, publish, read_json, write_json
+from backbone.runs import MANIFEST, PLAN, disk_guard, package_versions, partial_folder, publish, read_json, write_json
 from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR, LABELS, RUN
 from classifier.predict import Classifier
 from pipeline.bundle import (
@@ -32,7 +32,6 @@ from pipeline.model_folder import ModelFolder, StageFolder, check_same_base, ope
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
-_PLAN = "plan.json"
 _MERGED, _MODELFILE = "generator.{}.gguf", "Modelfile"
 
 
@@ -44,7 +43,7 @@ class ExportOptions:
         model: run or model folder with a classifier; None for the shipped mini model.
         generator: run folder to take the generator from where it is not beside the classifier.
         out: folder to write.
-        quant: one of QUANTS, any case.
+        quant: one of QUANTS.
         onnx: also write the classifier as ONNX, fp32 and int8.
         merged: also write a self-contained generator and an Ollama Modelfile.
         data: prepared folder to check on; what the classifier was trained on when None.
@@ -106,10 +105,8 @@ def export(options: ExportOptions) -> str:
         write_json(partial / CHECK, {"check": [result.to_dict() for result in results]})
         (partial / CARD).write_text(model_card(model, options.quant, results), encoding="utf-8")
     runs = {name: {"path": str(stage.path), **_run_facts(stage)} for name, stage in model.stages.items()}
-    base_facts = vars(model.any_stage.base)
-    publish(
-        partial, options.out.resolve(), **bundle_facts(options.quant, runs=runs, base=base_facts, versions=_versions())
-    )
+    facts = {"runs": runs, "base": vars(model.any_stage.base), "versions": package_versions()}
+    publish(partial, options.out.resolve(), **bundle_facts(options.quant, **facts))
     return "\n".join(str(result) for result in results)
 
 
@@ -135,8 +132,8 @@ def _check_labels(stages: dict[str, StageFolder]) -> None:
         return
     classifier, generator = (read_json(stages[name].path / LABELS) for name in (CLASSIFIER, GENERATOR))
     if classifier["columns"] != generator["columns"]:
-        differing = [c for c in {**classifier["columns"], **generator["columns"]} if
-                     classifier["columns"].get(c) != generator["columns"].get(c)]  # fmt: skip
+        columns = {**classifier["columns"], **generator["columns"]}
+        differing = [c for c in columns if classifier["columns"].get(c) != generator["columns"].get(c)]
         raise InputError(
             f"{stages[GENERATOR].path}: was trained with other labels than {stages[CLASSIFIER].path} in "
             f"{', '.join(differing)}; train one of them again on the other's data"
@@ -174,15 +171,15 @@ def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
     partial = partial_folder(options.out.resolve())
     plan = {
         "stages": {name: str(stage.path.resolve()) for name, stage in model.stages.items()},
-        "manifests": {name: (stage.path / "manifest.json").read_text() for name, stage in model.stages.items()},
+        "manifests": {name: (stage.path / MANIFEST).read_text() for name, stage in model.stages.items()},
         "quant": options.quant,
     }
-    if partial.exists() and (not (partial / _PLAN).is_file() or read_json(partial / _PLAN) != plan):
+    if partial.exists() and (not (partial / PLAN).is_file() or read_json(partial / PLAN) != plan):
         shutil.rmtree(partial)
     with disk_guard(partial):
         try:
             partial.mkdir(parents=True, exist_ok=True)
-            write_json(partial / _PLAN, plan)
+            write_json(partial / PLAN, plan)
         except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
             raise InputError(f"{options.out}: cannot be written ({error.strerror}); choose another --out") from None
     return partial
@@ -190,7 +187,7 @@ def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
 
 def _drop_others(partial: Path, options: ExportOptions, model: ModelFolder) -> None:
     """Remove what an earlier attempt with other options left, so that nothing is published unchecked."""
-    wanted = {_PLAN, *model.stages}
+    wanted = {PLAN, *model.stages}
     wanted |= {"base"} if (model.path / "base").is_dir() else set()
     if options.quant != NO_GGUF:
         wanted |= {base_file(options.quant), *(adapter_file(stage) for stage in model.stages)}
@@ -262,10 +259,3 @@ def _write_onnx(model: ModelFolder, base: Path, partial: Path) -> None:
 def _run_facts(stage: StageFolder) -> dict[str, Any]:
     record = read_json(stage.path / RUN)
     return {key: record[key] for key in ("stage", "seed", "data", "train_tickets", "versions") if key in record}
-
-
-def _versions() -> dict[str, str]:
-    from backbone.runs import run_record
-
-    versions: dict[str, str] = run_record()["versions"]
-    return versions

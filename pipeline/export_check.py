@@ -1,14 +1,14 @@
 """The check at the end of an export: every exported engine beside the torch run, and what would be too far off."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backbone.stage import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.base import Encoder, Engine, Writer
+from engines.base import Encoder, Writer
 from generator.reply import Generator
 from pipeline.bundle import NO_GGUF, ONNX_FP32, ONNX_INT8, adapter_file, base_file
-from pipeline.engines import torch_engine
+from pipeline.engines import llama_engine, torch_engine
 from pipeline.model_folder import ModelFolder
 from pipeline.parity import Parity, compare, reference
 from tickets.errors import InputError, WorkError
@@ -80,26 +80,17 @@ def _exported(
     if quant != NO_GGUF:
         adapters = {name: folder / adapter_file(name) for name in model.stages}
         cells = _TOGETHER * max(classifier.max_length, generator.context if generator else 0)
-        engine = _llama(model, folder / base_file(quant), adapters, cells)
+        engine = llama_engine(model, folder / base_file(quant), adapters, _TOGETHER, cells)
         yield f"GGUF {quant}", quant == "f16", engine, engine if generator else None
         del engine
         if merged:
-            yield f"merged generator {quant}", False, None, _llama(model, folder / merged, {GENERATOR: None}, cells)
+            alone = llama_engine(model, folder / merged, {GENERATOR: None}, _TOGETHER, cells)
+            yield f"merged generator {quant}", False, None, alone
     if onnx:
         from engines.onnx import OnnxEngine
 
         yield "ONNX fp32", True, OnnxEngine(folder / ONNX_FP32), None
         yield "ONNX int8", False, OnnxEngine(folder / ONNX_INT8), None
-
-
-def _llama(model: ModelFolder, base: Path, adapters: Mapping[str, Path | None], cells: int) -> Engine:
-    from engines.llama import LlamaEngine
-    from engines.llama_api import LlamaOptions
-
-    encoders = {name: model.stages[name].encoder() for name in adapters}
-    prompts = next(iter(encoders.values()))
-    prefixes = {name: encoder.prefix for name, encoder in encoders.items()}
-    return LlamaEngine(base, adapters, prefixes, (prompts.end_id, prompts.pad_id), LlamaOptions(_TOGETHER, cells))
 
 
 def _judge(result: Parity, exact: bool) -> None:

@@ -26,6 +26,20 @@ class StageFolder:
         """The prompt encoder it was trained with; runs keep their tokenizer."""
         return PromptEncoder(self.path, self.config.prompt.instruction)
 
+    def base_folder(self, inside: Path | None = None) -> Path:
+        """The weights it was trained on: in the folder `inside`, or where the run names them.
+
+        Raises:
+            InputError: not to be had, or changed since.
+        """
+        base = find_base(str(inside)) if inside else find_base(self.base.name, self.base.revision)
+        if identify(base, self.base.name).fingerprint != self.base.fingerprint:
+            raise InputError(
+                f"{self.path}: was trained on another base than {base} ({self.base.name} by name, but the weights "
+                "or tokenizer differ); point --model at the base it was trained on, or train again"
+            )
+        return base
+
 
 @dataclass(frozen=True)
 class ModelFolder:
@@ -46,17 +60,12 @@ class ModelFolder:
         Raises:
             InputError: not to be had, or changed since.
         """
-        stage = self.any_stage
         inside = self.path / "base"
-        if self.bundle and inside.is_dir():
+        if not inside.is_dir():
+            return self.any_stage.base_folder()
+        if self.bundle:
             self.bundle.verify_folders(inside.name)
-        base = find_base(str(inside)) if inside.is_dir() else find_base(stage.base.name, stage.base.revision)
-        if identify(base, stage.base.name).fingerprint != stage.base.fingerprint:
-            raise InputError(
-                f"{stage.path}: was trained on another base than {base} ({stage.base.name} by name, but the weights "
-                "or tokenizer differ); point --model at the base it was trained on, or train again"
-            )
-        return base
+        return self.any_stage.base_folder(inside)
 
 
 def open_model(path: Path | None) -> ModelFolder:
@@ -67,7 +76,7 @@ def open_model(path: Path | None) -> ModelFolder:
         InputError: nothing trained there, a damaged file, or stages of different bases.
     """
     root = path if path is not None else mini_folder()
-    stages = {name: _open_stage(folder) for name, folder in _stage_folders(root).items()}
+    stages = {name: open_stage_folder(folder) for name, folder in _stage_folders(root).items()}
     if not stages:
         raise InputError(_not_a_model(root))
     check_same_base(stages)
@@ -103,7 +112,12 @@ def _stage_folders(root: Path) -> dict[str, Path]:
     return found
 
 
-def _open_stage(folder: Path) -> StageFolder:
+def open_stage_folder(folder: Path) -> StageFolder:
+    """A finished run of one stage.
+
+    Raises:
+        InputError: unfinished, or a file is damaged.
+    """
     verify(folder)
     return StageFolder(folder, load_config(folder / "config.yaml"), BaseIdentity.load(folder / BASE))
 

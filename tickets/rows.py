@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
@@ -46,7 +47,7 @@ class Source:
         peek = list(islice(rows, _PEEK))
         return cls(name, chain(peek, rows), _find_columns(name, peek, preset, maps, keep))
 
-    @property
+    @cached_property
     def part_columns(self) -> dict[str, str]:
         """Source column by part, for those the source has."""
         columns = self.columns

@@ -1,0 +1,52 @@
+"""BERTScore (Zhang et al. 2020) of replies with an encoder from a local folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.bootstrap import Floats
+from tickets.errors import InputError
+
+
+@dataclass(frozen=True)
+class BertScore:
+    """F1 per ticket (tickets,), and what it was computed with."""
+
+    f1: Floats
+    model: str
+    layer: int
+
+
+def bert_score(replies: Sequence[str], references: Sequence[str], model: Path, layer: int | None = None) -> BertScore:
+    """BERTScore F1 without baseline rescaling; an empty reply or reference scores 0.
+
+    Args:
+        model: folder of a BERT-like encoder with its tokenizer.
+        layer: which layer's states are compared; the one two thirds up without it.
+
+    Raises:
+        InputError: no such encoder there, or it has fewer layers.
+    """
+    from bert_score import BERTScorer
+    from transformers import AutoConfig
+
+    try:
+        depth = int(AutoConfig.from_pretrained(model).num_hidden_layers)
+        chosen = max(1, round(depth * 2 / 3)) if layer is None else layer
+        if not 1 <= chosen <= depth:
+            raise InputError(f"--bertscore-layer {layer}: {model} has {depth} layers, expected one of them")
+        scorer = BERTScorer(model_type=str(model), num_layers=chosen, idf=False)
+    except (OSError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--bertscore-model {model}: not an encoder ({reason}); expected a downloaded folder"
+        ) from None
+    # the library crashes on an empty text
+    rows = [i for i, (a, b) in enumerate(zip(replies, references, strict=True)) if a.strip() and b.strip()]
+    f1 = np.zeros(len(replies))
+    if rows:
+        _, _, found = scorer.score([replies[i] for i in rows], [references[i] for i in rows])
+        f1[rows] = found.double().cpu().numpy()
+    return BertScore(f1, str(model), chosen)

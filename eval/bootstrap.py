@@ -1,0 +1,95 @@
+"""Doubt: percentile bootstrap intervals, paired differences, and McNemar's test."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+Floats = NDArray[np.float64]
+RESAMPLES = 1_000
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure with its 95 % percentile bootstrap interval (Efron and Tibshirani 1993)."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second of two systems on the same tickets, with its interval and a two-sided p-value."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """The same 1,000 draws of `count` tickets for every figure, so that differences between systems are paired."""
+
+    count: int
+
+    @cached_property
+    def times(self) -> Floats:
+        """How often every ticket is drawn, (RESAMPLES, count)."""
+        rng = np.random.default_rng(_SEED)
+        drawn = rng.multinomial(self.count, np.full(self.count, 1 / self.count), size=RESAMPLES)
+        return drawn.astype(np.float64)
+
+    def mean(self, values: Floats) -> Score:
+        """Mean over tickets; those with NaN have no value and are left out."""
+        return self.ratio(np.nan_to_num(values), (~np.isnan(values)).astype(np.float64))
+
+    def ratio(self, top: Floats, bottom: Floats) -> Score:
+        """Sum of `top` over sum of `bottom`, both per ticket (count,); NaN where nothing was counted."""
+        return Score(_divide(top.sum(), bottom.sum()), *self._limits(self._ratios(top, bottom)))
+
+    def statistic(self, of_times: Callable[[Floats], float]) -> Score:
+        """A figure computed from how often every ticket counts, (count,)."""
+        values = np.array([of_times(times) for times in self.times])
+        return Score(of_times(np.ones(self.count)), *self._limits(values))
+
+    def difference(self, first: Floats, second: Floats) -> Difference:
+        """Paired bootstrap (Koehn 2004) of the mean difference over tickets that have both values."""
+        both = ~(np.isnan(first) | np.isnan(second))
+        gap = np.where(both, np.nan_to_num(first) - np.nan_to_num(second), 0.0)
+        weight = both.astype(np.float64)
+        values = self._ratios(gap, weight)
+        beyond = min((values <= 0).mean(), (values >= 0).mean())
+        return Difference(_divide(gap.sum(), weight.sum()), *self._limits(values), min(1.0, 2 * float(beyond)))
+
+    def _ratios(self, top: Floats, bottom: Floats) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((self.times @ top) / (self.times @ bottom))
+
+    @staticmethod
+    def _limits(values: Floats) -> tuple[float, float]:
+        known = values[~np.isnan(values)]
+        if not len(known):
+            return float("nan"), float("nan")
+        low, high = np.percentile(known, [2.5, 97.5])
+        return float(low), float(high)
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Two-sided exact p-value that two systems, right or wrong on the same tickets, differ (McNemar 1947)."""
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def _divide(top: float, bottom: float) -> float:
+    return float(top / bottom) if bottom else float("nan")

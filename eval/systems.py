@@ -1,0 +1,305 @@
+"""The systems that a comparison holds, behind one verb: tickets in, outputs out."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from backbone.config import RunConfig
+from backbone.runs import MANIFEST, sha256
+from backbone.stage import CLASSIFIER, GENERATOR, LABELS
+from eval.references import majority, nearest_neighbours, tfidf_regression
+from pipeline.model_folder import ModelFolder, StageFolder, open_model
+from pipeline.single_prompt import SinglePrompt, load_single_prompt, load_zero_shot, open_baseline
+from pipeline.two_stage import TwoStage, load_two_stage
+from tickets.errors import InputError
+from tickets.labels import LabelSpace
+from tickets.schema import Ticket
+
+TWO_STAGE, SINGLE, CONSTRAINED = "two-stage", "single-prompt", "single-prompt, constrained"
+ZERO_SHOT, TFIDF, MAJORITY = "zero-shot base", "TF-IDF + logistic regression", "majority class"
+NEAREST = "nearest neighbour"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one system said to one ticket.
+
+    Attributes:
+        labels: labels of the label space, by column.
+        foreign: what a single-prompt model wrote in a column's place that is no label of it.
+        reply: None where the system writes none.
+        probabilities: calibrated, by column and class; empty where the system has none.
+        text: what the model wrote as it came, where labels had to be read from text.
+        tokens: written by the model for this ticket.
+        seconds: of the batch it was in, divided by the tickets in it.
+    """
+
+    id: str
+    labels: Mapping[str, str]
+    reply: str | None = None
+    tags: tuple[str, ...] = ()
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    review: bool = False
+    text: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one ticket by itself: until all labels and tags are known, and until the reply ends."""
+
+    labels: float
+    answer: float
+
+
+class System(Protocol):
+    """One column of the comparison."""
+
+    name: str
+
+    @property
+    def kind(self) -> str:
+        """Systems of one kind differ in their training alone."""
+
+    @property
+    def key(self) -> str:
+        """What its outputs depend on besides the tickets."""
+
+    def load(self) -> None:
+        """Make it ready; the time and memory of this are not the tickets'."""
+
+    def unload(self) -> None:
+        """Give its memory back."""
+
+    def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
+        """Outputs in order."""
+
+    def latency(self, ticket: Ticket) -> Latency | None:
+        """Time one ticket by itself; None where that says nothing."""
+
+
+@dataclass
+class TwoStageSystem:
+    """A classifier and, where there is one, a generator."""
+
+    name: str
+    model: ModelFolder
+    kind: str = TWO_STAGE
+
+    @property
+    def key(self) -> str:
+        """Sums of both runs."""
+        return " ".join(sha256(stage.path / MANIFEST) for stage in self.model.stages.values())
+
+    def load(self) -> None:
+        """Read the weights."""
+        self.system  # noqa: B018
+
+    def unload(self) -> None:
+        """Drop them."""
+        self.__dict__.pop("system", None)
+
+    @cached_property
+    def system(self) -> TwoStage:
+        """Both stages, loaded."""
+        return load_two_stage(self.model.path)
+
+    def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
+        """Labels, then replies."""
+        start = time.perf_counter()
+        answers = self.system.answer(tickets)
+        seconds = (time.perf_counter() - start) / len(tickets)
+        return [
+            Output(
+                answer.ticket_id,
+                answer.prediction.labels,
+                answer.reply,
+                tuple(answer.prediction.tags),
+                probabilities=answer.prediction.probabilities,
+                review=answer.needs_review,
+                tokens=len(self.system.classifier.encoder.encode_text(answer.reply or "")),
+                seconds=seconds,
+            )
+            for answer in answers
+        ]
+
+    def latency(self, ticket: Ticket) -> Latency | None:
+        """Labels are known before the reply begins."""
+        answer = self.system.answer([ticket])[0]
+        return Latency(answer.timings["labels"], sum(answer.timings.values()))
+
+
+@dataclass
+class SinglePromptSystem:
+    """A baseline run, or the base alone."""
+
+    name: str
+    kind: str
+    stage: StageFolder
+    space: LabelSpace
+
+    @property
+    def key(self) -> str:
+        """Sum of the run, and the way of decoding."""
+        return f"{sha256(self.stage.path / MANIFEST)} {self.kind}"
+
+    def load(self) -> None:
+        """Read the weights."""
+        self.system  # noqa: B018
+
+    def unload(self) -> None:
+        """Drop them."""
+        self.__dict__.pop("system", None)
+
+    @cached_property
+    def system(self) -> SinglePrompt:
+        """The model, loaded."""
+        if self.kind == ZERO_SHOT:
+            return load_zero_shot(self.stage, self.space)
+        return load_single_prompt(self.stage, constrained=self.kind == CONSTRAINED)
+
+    def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
+        """Everything from one text."""
+        start = time.perf_counter()
+        written = self.system.write(tickets)
+        seconds = (time.perf_counter() - start) / len(tickets)
+        return [
+            Output(
+                ticket.id,
+                one.parsed.labels,
+                one.parsed.reply,
+                one.parsed.tags,
+                one.parsed.foreign,
+                review=len(one.parsed.labels) < len(self.space.columns),
+                text=one.text,
+                tokens=one.tokens,
+                seconds=seconds,
+            )
+            for ticket, one in zip(tickets, written, strict=True)
+        ]
+
+    def latency(self, ticket: Ticket) -> Latency | None:
+        """Labels are known when the line of tags ends; without such a line, at the end."""
+        start = time.perf_counter()
+        ids: list[int] = []
+        known: list[float] = []
+
+        def heard(row: int, token: int) -> None:
+            ids.append(token)
+            if not known and _block_is_over(self.system.encoder.decode(ids)):
+                known.append(time.perf_counter() - start)
+
+        self.system.write([ticket], heard)
+        total = time.perf_counter() - start
+        return Latency(known[0] if known else total, total)
+
+
+@dataclass
+class ReferenceSystem:
+    """A system without a language model, fitted on the training tickets."""
+
+    name: str
+    train: Sequence[Ticket]
+    columns: Sequence[str]
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        return self.name
+
+    @property
+    def key(self) -> str:
+        """Nothing but the data."""
+        return self.name
+
+    def load(self) -> None:
+        """Nothing to load: fitting takes place in `answer`."""
+
+    def unload(self) -> None:
+        """Nothing is kept."""
+
+    def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
+        """All tickets at once."""
+        start = time.perf_counter()
+        if self.name == NEAREST:
+            found = nearest_neighbours(self.train, tickets)
+            rows: list[dict[str, Any]] = [{"labels": t.labels, "tags": t.tags, "reply": t.reply} for t in found]
+        else:
+            fit = {TFIDF: tfidf_regression, MAJORITY: majority}[self.name]
+            rows = [{"labels": labels} for labels in fit(self.train, tickets, self.columns)]
+        seconds = (time.perf_counter() - start) / len(tickets)
+        return [Output(ticket.id, **row, seconds=seconds) for ticket, row in zip(tickets, rows, strict=True)]
+
+    def latency(self, ticket: Ticket) -> Latency | None:
+        """Fitting hides it."""
+        return None
+
+
+def open_runs(runs: Sequence[Path]) -> list[System]:
+    """The trained systems in some run folders: two-stage, single-prompt free and constrained.
+
+    Raises:
+        InputError: a folder holds neither, or a file is damaged.
+    """
+    found: list[System] = []
+    for run in runs:
+        baseline = open_baseline(run)
+        if baseline is None or (run / CLASSIFIER).is_dir():
+            model = open_model(run)
+            if CLASSIFIER not in model.stages:
+                raise InputError(f"{run}: has a generator but no classifier; `duet train-cls` adds one")
+            found.append(TwoStageSystem(TWO_STAGE, model))
+        if baseline is not None:
+            space = LabelSpace.load(baseline.path / LABELS)
+            found += [SinglePromptSystem(kind, kind, baseline, space) for kind in (SINGLE, CONSTRAINED)]
+    return _distinct(found)
+
+
+def zero_shot(systems: Sequence[System]) -> System:
+    """The base of the first system that has one, prompted but not trained."""
+    for system in systems:
+        if isinstance(system, SinglePromptSystem):
+            return SinglePromptSystem(ZERO_SHOT, ZERO_SHOT, system.stage, system.space)
+    two_stage = next(system for system in systems if isinstance(system, TwoStageSystem))
+    stage = two_stage.model.stages[CLASSIFIER]
+    return SinglePromptSystem(ZERO_SHOT, ZERO_SHOT, stage, LabelSpace.load(stage.path / LABELS))
+
+
+def stages_of(system: System) -> list[StageFolder]:
+    """The runs that a system was trained in; none for references and the base itself."""
+    if isinstance(system, TwoStageSystem):
+        return [system.model.stages[name] for name in (CLASSIFIER, GENERATOR) if name in system.model.stages]
+    return [system.stage] if isinstance(system, SinglePromptSystem) and system.kind != ZERO_SHOT else []
+
+
+def config_of(system: System) -> RunConfig | None:
+    """The configuration a system was trained by."""
+    return next((stage.config for stage in stages_of(system)), None)
+
+
+def references(train: Sequence[Ticket], columns: Sequence[str]) -> list[System]:
+    """The systems without a language model."""
+    return [ReferenceSystem(name, train, columns) for name in (NEAREST, TFIDF, MAJORITY)]
+
+
+def _distinct(systems: list[System]) -> list[System]:
+    """Systems of one kind are told apart by their run's name."""
+    kinds = [system.kind for system in systems]
+    for system in systems:
+        if kinds.count(system.kind) > 1:
+            system.name = f"{system.kind} ({stages_of(system)[0].config.folder.name})"
+    names = [system.name for system in systems]
+    for i, system in enumerate(systems):
+        if names.count(names[i]) > 1:
+            system.name = f"{names[i]} {names[: i + 1].count(names[i])}"
+    return systems
+
+
+def _block_is_over(text: str) -> bool:
+    _, tags, rest = text.lower().partition("tags:")
+    return bool(tags) and "\n" in rest
