@@ -77,6 +77,11 @@ def bucket_counts(rouge: Floats) -> dict[str, int]:
     return {name: counts[name] for name in BUCKETS}
 
 
+def stemmed_rouge_l(reply: str, reference: str) -> float:
+    """ROUGE-L F1 as published."""
+    return float(_STEMMED.score(reference, reply)[ROUGE_L].fmeasure)
+
+
 def _ticket_scores(ticket: Ticket, reply: str, training: TrainingReplies) -> dict[str, float]:
     return {
         **_rouge(ticket.reply, reply),

@@ -1,0 +1,136 @@
+"""Sections on what the systems cost and how sure the differences are: loss, cost, doubt."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eval.replies import ROUGE_L
+from eval.report import charts
+from eval.report.blocks import Block, Chart, Section, Table
+from eval.report.text import NOTHING, SIGNIFICANT, p_value, seconds
+from eval.report.verdicts import rank_series, ratio_verdict
+from eval.systems import TWO_STAGE
+
+Record = Mapping[str, Any]
+
+
+def losses(record: Record) -> Section:
+    """Loss by run, by epoch and by segment."""
+    runs = _runs(record)
+    if not runs:
+        return Section("Loss")
+    rows = [
+        [
+            name,
+            f"{facts['training_loss']:.3f}",
+            f"{facts['validation_loss']:.3f}",
+            ratio_verdict(facts),
+            _loss(facts["reply"], "training"),
+            _loss(facts["reply"], "validation"),
+        ]
+        for name, facts in runs.items()
+    ]
+    head = ["run", "training", "validation", "validation / training", "reply: training", "reply: validation"]
+    note = (
+        "At the kept checkpoint, evaluation mode, without class weights, nats: per token for writers, summed over "
+        "heads for classifiers. Between systems only the reply's columns can be compared."
+    )
+    blocks: list[Block] = [Table(head, rows, note), Chart(charts.loss_chart(runs), "Loss by epoch")]
+    for name, facts in runs.items():
+        if len(facts["segments"]) > 1:
+            parts = [
+                [segment, f"{s['tokens']:.1%}", f"{s['loss']:.1%}", f"{s['training']:.3f}", f"{s['validation']:.3f}"]
+                for segment, s in facts["segments"].items()
+            ]
+            blocks.append(
+                Table(
+                    [f"{name}: segment", "share of tokens", "share of loss", "training", "validation"],
+                    parts,
+                    "The published report estimates template 10 %, labels 30 %, reply 60 % of the loss.",
+                )
+            )
+    figures = rank_series(record["systems"], record["columns"])
+    blocks += [Chart(charts.rank_chart(figures), "Figures against the rank of the adapter")] if figures else []
+    return Section("Loss", blocks)
+
+
+def cost(record: Record) -> Section:
+    """Time, memory and compute."""
+    rows = []
+    for system in record["systems"]:
+        cost, training = system["cost"], system["training"]
+        rows.append(
+            [
+                system["name"],
+                seconds(cost["labels_s"]),
+                seconds(cost["answer_s"]),
+                f"{cost['per_hour']:,.0f}",
+                f"{cost['tokens']:.0f}" if cost["tokens"] else NOTHING,
+                NOTHING if cost["memory_mib"] is None else f"{cost['memory_mib']:,.0f} MiB",
+                f"{sum(f['trained_parameters'] for f in training):,}" if training else NOTHING,
+                f"{sum(f['seconds'] for f in training) / 60:.1f} min" if training else NOTHING,
+                f"{sum(f['flops'] or 0 for f in training):.2e}" if training else NOTHING,
+            ]
+        )
+    times = ["labels after", "answer after", "tickets / hour", "tokens / ticket", "peak memory"]
+    head = ["system", *times, "trained parameters", "training time", "training FLOP"]
+    note = (
+        "Labels after, answer after: median of one ticket by itself, no prefix cached. Tickets per hour: in "
+        "batches, replies included where the system writes them. Peak memory: added by the system (CUDA: allocated). "
+        "Training FLOP: 4 per frozen weight and token, padding counted. Training time is of the machine that trained."
+    )
+    return Section("Cost", [Table(head, rows, note)])
+
+
+def doubt(record: Record) -> Section:
+    """Differences between systems, and figures of subsets."""
+    rows = []
+    for pair in record["pairs"]:
+        cells = [f"{d['value']:+.3f} ({p_value(pair['mcnemar'][name])})" for name, d in pair["labels"].items()]
+        replies = pair["replies"].get(ROUGE_L)
+        rouge = f"{replies['value']:+.3f} ({p_value(replies['p'])})" if replies else NOTHING
+        rows.append([f"{pair['first']} - {pair['second']}", *cells, rouge])
+    names = list(record["pairs"][0]["labels"]) if record["pairs"] else []
+    head = ["first - second", *(f"{name} accuracy" if name in record["columns"] else name for name in names), "ROUGE-L"]
+    note = (
+        "Differences, in brackets p: exact McNemar test for labels, paired bootstrap (1,000 resamples) for replies; "
+        f"* marks p < {SIGNIFICANT}. With so many pairs, one in twenty is marked by chance."
+    )
+    blocks: list[Block] = [Table(head, rows, note)]
+    trained = [system["name"] for system in record["systems"] if system["training"]]
+    for group in dict.fromkeys(part["group"] for part in record["slices"]):
+        parts = [part for part in record["slices"] if part["group"] == group]
+        blocks.append(
+            Table(
+                [f"by {group}", "tickets", *trained],
+                [
+                    [
+                        part["name"],
+                        str(part["tickets"]),
+                        *(_slice_cell(part["systems"][name], record["columns"]) for name in trained),
+                    ]
+                    for part in parts
+                ],
+                f"Accuracy of {', '.join(record['columns'])}, then ROUGE-L; intervals in report.json.",
+            )
+        )
+    return Section("Doubt", blocks)
+
+
+def _runs(record: Record) -> dict[str, Record]:
+    """Training facts by run; a constrained system shares the free one's."""
+    found: dict[str, Record] = {}
+    for system in record["systems"]:
+        for facts in system["training"]:
+            name = f"{system['name']}, {facts['stage']}" if system["kind"] == TWO_STAGE else system["name"]
+            if facts not in found.values():
+                found[name] = facts
+    return found
+
+
+def _slice_cell(figures: Record, columns: Sequence[str]) -> str:
+    values = [figures[column]["value"] for column in columns] + [figures[ROUGE_L]["value"]] * (ROUGE_L in figures)
+    return " / ".join(NOTHING if value is None else f"{value:.2f}" for value in values)
+
+
+def _loss(segment: Record | None, key: str) -> str:
+    return f"{segment[key]:.3f}" if segment else NOTHING

@@ -1,0 +1,67 @@
+"""The comparison report: sections of text, tables and charts, built from report.json alone, as HTML and Markdown."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from backbone.runs import disk_guard, read_json
+from eval.report.blocks import Chart, Section, Table
+from eval.report.sections import sections
+
+Record = Mapping[str, Any]
+REPORT, HTML, MARKDOWN = "report.json", "report.html", "report.md"
+
+
+def write_report(record: Record, folder: Path) -> Path:
+    """Write report.json, report.html and report.md; returns the path of the HTML."""
+    title, parts = sections(record)
+    with disk_guard(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / REPORT).write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        (folder / HTML).write_text(_html(title, parts), encoding="utf-8")
+        (folder / MARKDOWN).write_text(_markdown(title, parts), encoding="utf-8")
+    return folder / HTML
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """What `write_report` was given.
+
+    Raises:
+        InputError: no report there.
+    """
+    return read_json(folder / REPORT)
+
+
+def _html(title: str, parts: list[Section]) -> str:
+    template = (resources.files("eval.report") / "report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.tests |= {"table": lambda b: isinstance(b, Table), "chart": lambda b: isinstance(b, Chart)}
+    return environment.from_string(template).render(title=title, sections=parts)
+
+
+def _markdown(title: str, parts: list[Section]) -> str:
+    lines = [f"# {title}"]
+    for number, section in enumerate(parts):
+        lines.append(f"## {number}. {section.title}" if number else f"## {section.title}")
+        for block in section.blocks:
+            if isinstance(block, Table):
+                lines.append(_markdown_table(block))
+            elif isinstance(block, Chart):
+                lines.append(f"*{block.caption}: see {HTML}.*")
+            else:
+                lines.append(block)
+    return "\n\n".join(lines) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    rows = [table.head, ["---"] * len(table.head), *table.rows]
+    text = "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)
+    return f"{text}\n\n{table.note}" if table.note else text
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,180 @@
+"""Sections on what the systems say: labels, confidence, replies, examples, human ratings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from eval.replies import BUCKETS, ROUGE_L, bucket_of
+from eval.report import charts
+from eval.report.blocks import Block, Chart, Section, Table
+from eval.report.text import NOTHING, full
+from eval.report.verdicts import published
+
+Record = Mapping[str, Any]
+_REPLY_METRICS = {
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    ROUGE_L: "ROUGE-L",
+    "rouge1_unicode": "ROUGE-1, Unicode words",
+    "rouge2_unicode": "ROUGE-2, Unicode words",
+    "rougeL_unicode": "ROUGE-L, Unicode words",
+    "bleu": "BLEU as published",
+    "bertscore": "BERTScore F1",
+    "length_ratio": "words, reply / true reply",
+    "copied": "8-word runs copied from training",
+    "placeholders_kept": "placeholders kept",
+    "placeholders_invented": "placeholders invented, per reply",
+    "own_names": "the ticket's own names kept",
+    "own_numbers": "its own numbers kept",
+    "own_dates": "its own dates kept",
+    "empty": "empty replies",
+}
+_CORPUS = {
+    "sacrebleu": "sacreBLEU (corpus)",
+    "distinct_1": "distinct-1",
+    "distinct_2": "distinct-2",
+    "mean_words": "words",
+}
+
+
+def labels(record: Record) -> Section:
+    """Accuracy, F1, classes and confusions."""
+    columns, systems = record["columns"], record["systems"]
+    blocks: list[Block] = [
+        Chart(charts.accuracy_chart(systems, columns), "Accuracy with 95 % bootstrap intervals"),
+        Table(
+            ["system", *(f"{c}: macro-F1" for c in columns), "all labels right", "tags micro-F1", "missing", "foreign"],
+            [
+                [
+                    system["name"],
+                    *(full(system["columns"][column]["macro_f1"]) for column in columns),
+                    full(system["exact_match"]),
+                    full(system["tags"]),
+                    f"{system['unparsable']:.1%}",
+                    f"{system['foreign']:.1%}",
+                ]
+                for system in systems
+            ],
+            "Tags: over all tags of the test tickets. Missing: tickets with a label missing or unreadable; foreign: "
+            "with a label that is not in the list. The nearest label of the list is never accepted in its place.",
+        ),
+    ]
+    for column in columns:
+        rows = [
+            [
+                f"{system['name']}: {label}",
+                *(full(scores[key]) for key in ("precision", "recall", "f1")),
+                str(scores["support"]),
+            ]
+            for system in systems
+            if system["training"]
+            for label, scores in system["columns"][column]["classes"].items()
+        ]
+        blocks.append(Table([f"{column}, by class", "precision", "recall", "F1", "tickets"], rows))
+    blocks += [
+        Chart(charts.confusion_chart(system["columns"]), f"{system['name']}: share of every true class")
+        for system in systems
+        if system["training"]
+    ]
+    return Section("Labels", blocks)
+
+
+def confidence(record: Record) -> Section:
+    """How far the confidence of the labels can be trusted."""
+    blocks: list[Block] = []
+    for system in record["systems"]:
+        found = system["confidence"]
+        if not found:
+            continue
+        rows = [
+            [
+                column,
+                f"{report['error_before']:.3f}",
+                f"{report['error_after']:.3f}",
+                f"{report['threshold']:.2f}" if report["threshold"] <= 1 else "never sure enough",
+                f"{report['above']:.0%}",
+                NOTHING if report["accuracy_above"] is None else f"{report['accuracy_above']:.3f}",
+            ]
+            for column, report in found.items()
+        ]
+        head = [system["name"], "ECE before", "ECE after", "review threshold", "tickets above", "accuracy above"]
+        blocks += [
+            Table(head, rows, "ECE: expected calibration error, 15 bins; before and after the fitted temperature."),
+            Chart(charts.reliability_chart(found), "Reliability after calibration; dots grow with their tickets"),
+            Chart(charts.coverage_chart(found), "Accuracy of the tickets the system is surest of"),
+        ]
+    return Section("Confidence", blocks)
+
+
+def replies(record: Record) -> Section:
+    """Overlap, faithfulness, copying, variety."""
+    writing = [system for system in record["systems"] if system["replies"]]
+    if not writing:
+        return Section("Replies")
+    rows = [
+        [name, *(full(system["replies"].get(key)) for system in writing)]
+        for key, name in _REPLY_METRICS.items()
+        if key != "bertscore" or any(key in system["replies"] for system in writing)
+    ]
+    if not any("bertscore" in system["replies"] for system in writing):
+        rows.append(["BERTScore F1", *("not computed" for _ in writing)])
+    rows += [[name, *(f"{system['reply_corpus'][key]:.3f}" for system in writing)] for key, name in _CORPUS.items()]
+    signature = next(system["bleu_signature"] for system in writing)
+    note = (
+        "ROUGE: F1, Porter-stemmed a-z words as published, and words of every alphabet. BLEU as published: mean "
+        f"sentence BLEU, smoothing method 1. sacreBLEU: {signature}. BERTScore: {record['bertscore']}. "
+        "Own names, numbers and dates: of those that ticket and true reply share."
+    )
+    buckets = []
+    for system in writing:
+        names = [bucket_of(value) for value in system["rouge"]]
+        counts = [names.count(name) for name in BUCKETS]
+        buckets.append([system["name"], *(f"{n:,} ({n / max(len(names), 1):.1%})" for n in counts)])
+    total = sum(published()["buckets"].values())
+    reference = [f"{n:,} ({n / total:.1%})" for n in published()["buckets"].values()]
+    buckets.append(["published 7B single prompt, rank 128 (elsewhere)", *reference])
+    return Section(
+        "Replies",
+        [
+            Table(["metric", *(system["name"] for system in writing)], rows, note),
+            Chart(charts.rouge_chart(writing), "Distribution of ROUGE-L; dashed lines part the published buckets"),
+            Table(["ROUGE-L", *BUCKETS], buckets),
+        ],
+    )
+
+
+def examples(record: Record) -> Section:
+    """One ticket of every bucket with what each system wrote."""
+    blocks: list[Block] = []
+    for example in record["examples"]:
+        ticket = example["ticket"]
+        truth = ", ".join(f"{column}: {label}" for column, label in ticket["labels"].items())
+        blocks.append(f"ROUGE-L {example['bucket']}. Ticket {ticket['id']}: {ticket['subject']}\n{ticket['body']}")
+        rows = [["true", truth, ticket["reply"], NOTHING]]
+        for one in example["systems"]:
+            labels = ", ".join(f"{column}: {label}" for column, label in one["labels"].items())
+            rouge = NOTHING if one["rouge"] is None else f"{one['rouge']:.2f}"
+            rows.append([one["name"], labels, one["reply"] or "", rouge])
+        blocks.append(Table(["", "labels", "reply", "ROUGE-L"], rows))
+    return Section("Worked examples", blocks)
+
+
+def human(human: Record) -> Section:
+    """What people said, where they were asked."""
+    rows = [
+        [name, *(full(scores[dimension]) for dimension in human["dimensions"])]
+        for name, scores in human["systems"].items()
+    ]
+    wins = [
+        [f"{w['first']} against {w['second']}", f"{w['wins']:.0%}", f"{w['ties']:.0%}", f"{w['losses']:.0%}"]
+        for w in human["wins"]
+    ]
+    agreement = [[name, NOTHING if a is None else f"{a:.2f}"] for name, a in human["agreement"].items()]
+    return Section(
+        "Human ratings",
+        [
+            f"{human['raters']} raters, {human['tickets']} tickets, scores 1-5.",
+            Table(["system", *human["dimensions"]], rows, "Means with 95 % bootstrap intervals over tickets."),
+            Table(["overall", "wins", "ties", "losses"], wins),
+            Table(["dimension", "Krippendorff's alpha (ordinal)"], agreement),
+        ],
+    )

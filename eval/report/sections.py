@@ -1,0 +1,97 @@
+"""What the report says, section by section, from the plain record of a comparison."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from eval.replies import ROUGE_L
+from eval.report.blocks import Section, Table
+from eval.report.effort import cost, doubt, losses
+from eval.report.quality import confidence, examples, human, labels, replies
+from eval.report.text import NOTHING, full, seconds, short
+from eval.report.verdicts import duel, low_recall, published, targets
+
+Record = Mapping[str, Any]
+
+
+def sections(record: Record) -> tuple[str, list[Section]]:
+    """Title and sections; the first is the summary."""
+    parts = [
+        _summary(record),
+        labels(record),
+        confidence(record),
+        replies(record),
+        losses(record),
+        cost(record),
+        doubt(record),
+        _targets(record),
+        examples(record),
+    ]
+    parts += [human(record["human"])] if record.get("human") else []
+    parts += [_beside(record, record["beside"])] if record.get("beside") else []
+    return "Two stages or one prompt: the comparison", [*(part for part in parts if part.blocks), _about(record)]
+
+
+def _summary(record: Record) -> Section:
+    columns = record["columns"]
+    head = ["system", *columns, "recall of low", "all right", "unparsable", "ROUGE-L", "labels after", "answer after"]
+    rows = []
+    for system in record["systems"]:
+        cost, replies = system["cost"], system["replies"]
+        rows.append(
+            [
+                system["name"],
+                *(short(system["columns"][column]["accuracy"]) for column in columns),
+                short(low_recall(system)),
+                short(system["exact_match"]),
+                f"{system['unparsable']:.1%}",
+                short(replies[ROUGE_L]) if replies else NOTHING,
+                seconds(cost["labels_s"]),
+                seconds(cost["answer_s"]),
+            ]
+        )
+    note = (
+        f"Accuracy by label on {record['tickets']:,} tickets ({record['part']} part of {record['data']}); 'all right': "
+        "every label of the ticket; 'unparsable': at least one label missing or not of the list. Times: median of one "
+        "ticket by itself on this machine. Intervals are in the sections below."
+    )
+    warnings = [f"Mind: {warning}." for warning in record["warnings"]]
+    return Section("Summary", [duel(record), *warnings, Table(head, rows, note)])
+
+
+def _targets(record: Record) -> Section:
+    trained = [system["name"] for system in record["systems"] if system["training"]]
+    rows = targets(record)
+    for name, figures in published()["systems"].items():
+        rows.append([name, "published", *[NOTHING] * len(trained), _published_cell(figures)])
+    head = ["target of the published plan", "wanted", *trained, "published"]
+    width = len(head)
+    note = (
+        "Published rows were measured elsewhere, on other tickets with other models: they are for orientation, not for "
+        "comparison. Losses are of the run that writes the reply, over all it writes."
+    )
+    return Section("Targets", [Table(head, [row + [NOTHING] * (width - len(row)) for row in rows], note)])
+
+
+def _beside(record: Record, other: Record) -> Section:
+    head = ["system and split", *record["columns"], "ROUGE-L"]
+    rows = []
+    for source in (record, other):
+        for system in source["systems"]:
+            cells = [full(system["columns"].get(column, {}).get("accuracy")) for column in record["columns"]]
+            rouge = full(system["replies"][ROUGE_L]) if system["replies"] else NOTHING
+            rows.append([f"{system['name']}, {source['data']} ({source['tickets']:,})", *cells, rouge])
+    return Section("Beside another split", [Table(head, rows)])
+
+
+def _about(record: Record) -> Section:
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    text = (
+        f"{record['tickets']:,} tickets of the {record['part']} part of {record['data']}. "
+        f"Machine: {record['machine']}. {versions}. "
+        "Every system's answers are in answers.jsonl, every figure in report.json."
+    )
+    return Section("About this report", [text])
+
+
+def _published_cell(figures: Record) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())

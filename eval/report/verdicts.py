@@ -1,0 +1,133 @@
+"""What the figures mean: who is ahead, which targets are reached, and what was published."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from eval.replies import ROUGE_L
+from eval.report.text import SIGNIFICANT
+from eval.systems import SINGLE, TWO_STAGE
+
+Record = Mapping[str, Any]
+PUBLISHED_RATIO = 1.5
+
+
+@cache
+def published() -> dict[str, Any]:
+    """The published system's figures and the targets of its plan."""
+    text = (resources.files("eval") / "published.yaml").read_text(encoding="utf-8")
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def of_kind(record: Record, kind: str) -> Record | None:
+    """The first system of a kind."""
+    return next((system for system in record["systems"] if system["kind"] == kind), None)
+
+
+def low_recall(system: Record) -> Record | None:
+    """Recall of low-priority tickets, where there are such."""
+    classes = system["columns"].get("priority", {}).get("classes", {})
+    found: Record | None = next((scores["recall"] for label, scores in classes.items() if label.lower() == "low"), None)
+    return found
+
+
+def reply_loss(system: Record) -> Record | None:
+    """Losses of the reply segment, in the run that writes replies."""
+    return next((facts["reply"] for facts in system["training"] if facts["reply"]), None)
+
+
+def duel(record: Record) -> str:
+    """One paragraph: two-stage against single-prompt, every figure said to be ahead, behind or level."""
+    ours, theirs = of_kind(record, TWO_STAGE), of_kind(record, SINGLE)
+    if ours is None or theirs is None:
+        return "A verdict needs a two-stage system and a single-prompt one; this report holds one of them."
+    pair = next(p for p in record["pairs"] if {p["first"], p["second"]} == {ours["name"], theirs["name"]})
+    sign = 1 if pair["first"] == ours["name"] else -1
+    named = {"ahead": [], "behind": [], "level": []}  # type: dict[str, list[str]]
+    for name, difference in pair["labels"].items():
+        p = pair["mcnemar"][name]
+        named[_side(sign * difference["value"], p)].append(_said(name, sign * difference["value"], p))
+    for name, difference in pair["replies"].items():
+        if name == ROUGE_L:
+            value = sign * difference["value"]
+            named[_side(value, difference["p"])].append(_said("ROUGE-L", value, difference["p"]))
+    parts = [f"{side} on {'; '.join(found)}" for side, found in named.items() if found]
+    unparsable = f"Format failures: {ours['unparsable']:.1%} against {theirs['unparsable']:.1%}."
+    return f"Two-stage against single-prompt, on {record['tickets']:,} tickets: {', and '.join(parts)}. {unparsable}"
+
+
+def targets(record: Record) -> list[list[str]]:
+    """Rows of the published plan's targets, as reached or missed by every trained system."""
+    goals = published()["targets"]
+    trained = [system for system in record["systems"] if system["training"]]
+    rows = []
+    for name, key, at_least in (
+        ("validation loss", "validation_loss", False),
+        ("validation / training loss", "loss_ratio", False),
+        ("Priority accuracy", "priority", True),
+        ("recall of low priority", "low_recall", True),
+        ("ROUGE-L", "rougeL", True),
+    ):
+        bound = f"{'at least' if at_least else 'below'} {goals[key]:.2f}"
+        rows.append([name, bound, *(_judged(_figure(system, key), goals[key], at_least) for system in trained)])
+    return rows
+
+
+def ratio_verdict(facts: Record) -> str:
+    """A run's loss ratio against 1.5."""
+    return f"{facts['ratio']:.2f} ({'under' if facts['ratio'] < PUBLISHED_RATIO else 'OVER'} {PUBLISHED_RATIO})"
+
+
+def _figure(system: Record, key: str) -> float | None:
+    if key == "priority":
+        return _value(system["columns"].get("priority", {}).get("accuracy"))
+    if key == "low_recall":
+        return _value(low_recall(system))
+    if key == "rougeL":
+        return _value(system["replies"][ROUGE_L]) if system["replies"] else None
+    writer = next((facts for facts in system["training"] if facts["reply"]), None)
+    if writer is None:
+        return None
+    found: float = writer["validation_loss"] if key == "validation_loss" else writer["ratio"]
+    return found
+
+
+def _judged(value: float | None, goal: float, at_least: bool) -> str:
+    if value is None:
+        return "-"
+    reached = value >= goal if at_least else value < goal
+    return f"{value:.3f} {'reached' if reached else 'missed'}"
+
+
+def _value(score: Record | None) -> float | None:
+    return None if score is None else score["value"]
+
+
+def _side(value: float, p: float) -> str:
+    return "level" if p >= SIGNIFICANT or value == 0 else "ahead" if value > 0 else "behind"
+
+
+def _said(name: str, value: float, p: float) -> str:
+    return f"{name} ({value:+.3f}, p {p:.3f})"
+
+
+def rank_series(systems: Sequence[Record], columns: Sequence[str]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """(rank, value) points by figure and kind of system; empty unless one kind comes in several ranks."""
+    figures: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for system in systems:
+        if not system["training"]:
+            continue
+        facts = system["training"][-1]
+        values = {f"{c} accuracy": system["columns"][c]["accuracy"]["value"] for c in columns}
+        values |= {"ROUGE-L": system["replies"][ROUGE_L]["value"]} if system["replies"] else {}
+        values |= {"training loss": facts["training_loss"], "validation loss": facts["validation_loss"]}
+        for name, value in values.items():
+            figures.setdefault(name, {}).setdefault(system["kind"], []).append((facts["rank"], value))
+    several = {kind for series in figures.values() for kind, pts in series.items() if len({r for r, _ in pts}) > 1}
+    return (
+        {name: {k: p for k, p in series.items() if k in several} for name, series in figures.items()} if several else {}
+    )

@@ -1,0 +1,212 @@
+"""From what the systems said to figures: one system, two systems side by side, subsets, examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from backbone.stage import CALIBRATION
+from classifier.calibration import Calibration
+from eval.answers import Answered, Cost
+from eval.bertscore import BertScore
+from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
+from eval.confidence import ConfidenceReport, confidence_report
+from eval.labels import ColumnScores, score_column, tag_scores, true_labels
+from eval.replies import ROUGE_L, ReplyScores, TrainingReplies, score_replies
+from eval.slices import slices_of
+from eval.systems import TwoStageSystem, stages_of
+from eval.training_facts import TrainingFacts, training_facts
+from tickets.schema import Ticket
+
+EXACT = "exact match"
+_PAIRED_REPLIES = (ROUGE_L, "rougeL_unicode", "bleu")
+
+
+@dataclass(frozen=True)
+class SystemReport:
+    """One system's figures; what it does not have is None."""
+
+    name: str
+    kind: str
+    columns: Mapping[str, ColumnScores]
+    exact_match: Score
+    tags: Score | None
+    unparsable: float
+    foreign: float
+    review: float
+    confidence: Mapping[str, ConfidenceReport]
+    replies: Mapping[str, Score] | None
+    reply_corpus: Mapping[str, float]
+    bleu_signature: str
+    rouge: Sequence[float]
+    cost: Cost
+    training: Sequence[TrainingFacts]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two systems on the same tickets: by label column (and exact match) and reply metric, first minus second."""
+
+    first: str
+    second: str
+    labels: Mapping[str, Difference]
+    mcnemar: Mapping[str, float]
+    replies: Mapping[str, Difference]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A subset of the tickets: accuracy by column and ROUGE-L, by system."""
+
+    group: str
+    name: str
+    tickets: int
+    systems: Mapping[str, Mapping[str, Score]]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The tickets and what is computed of them once."""
+
+    tickets: Sequence[Ticket]
+    train: Sequence[Ticket]
+    columns: Sequence[str]
+    resamples: Resamples
+
+
+def reply_scores(answered: Answered, test: TestSet, training: TrainingReplies) -> ReplyScores | None:
+    """Scores over all tickets; those without a true reply count nothing."""
+    replies = [output.reply for output in answered.outputs]
+    rows = [i for i, ticket in enumerate(test.tickets) if ticket.reply]
+    if all(reply is None for reply in replies) or not rows:
+        return None
+    found = score_replies([test.tickets[i] for i in rows], [replies[i] or "" for i in rows], training)
+    return ReplyScores(
+        {name: _spread(values, rows, len(replies)) for name, values in found.values.items()},
+        found.corpus,
+        found.bleu_signature,
+    )
+
+
+def _spread(values: Floats, rows: Sequence[int], count: int) -> Floats:
+    whole = np.full(count, np.nan)
+    whole[list(rows)] = values
+    return whole
+
+
+def system_report(
+    answered: Answered, test: TestSet, replies: ReplyScores | None, bert: BertScore | None
+) -> SystemReport:
+    """All figures of one system."""
+    outputs, system = answered.outputs, answered.system
+    scores: dict[str, Score] | None = None
+    if replies is not None:
+        scores = {name: test.resamples.mean(values) for name, values in replies.values.items()}
+        scores |= {"bertscore": test.resamples.mean(bert.f1)} if bert else {}
+    with_tags = any(output.tags for output in outputs)
+    return SystemReport(
+        name=system.name,
+        kind=system.kind,
+        columns={
+            c: score_column(true_labels(test.tickets, c), _given(answered, c), test.resamples) for c in test.columns
+        },
+        exact_match=test.resamples.mean(_exact(answered, test).astype(np.float64)),
+        tags=tag_scores(test.tickets, [output.tags for output in outputs], test.resamples) if with_tags else None,
+        unparsable=float(np.mean([any(c not in output.labels for c in test.columns) for output in outputs])),
+        foreign=float(np.mean([bool(output.foreign) for output in outputs])),
+        review=float(np.mean([output.review for output in outputs])),
+        confidence=_confidence(answered, test),
+        replies=scores,
+        reply_corpus=replies.corpus if replies else {},
+        bleu_signature=replies.bleu_signature if replies else "",
+        rouge=[] if replies is None else [round(float(v), 4) for v in replies.values[ROUGE_L] if not np.isnan(v)],
+        cost=answered.cost,
+        training=[training_facts(stage) for stage in stages_of(system)],
+    )
+
+
+def _given(answered: Answered, column: str) -> list[str | None]:
+    return [output.labels.get(column) for output in answered.outputs]
+
+
+def _right(answered: Answered, test: TestSet, column: str) -> Any:
+    pairs = zip(_given(answered, column), true_labels(test.tickets, column), strict=True)
+    return np.array([given == true for given, true in pairs])
+
+
+def _exact(answered: Answered, test: TestSet) -> Any:
+    return np.all([_right(answered, test, column) for column in test.columns], axis=0)
+
+
+def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport]:
+    if not isinstance(answered.system, TwoStageSystem):
+        return {}
+    heads = Calibration.load(stages_of(answered.system)[0].path / CALIBRATION).heads
+    return {
+        column: confidence_report(
+            [output.probabilities[column] for output in answered.outputs],
+            true_labels(test.tickets, column),
+            heads[column],
+        )
+        for column in test.columns
+    }
+
+
+def compare_pair(a: Answered, b: Answered, test: TestSet, scores: Mapping[str, ReplyScores | None]) -> Pair:
+    """Two systems on the same tickets."""
+    right = {column: (_right(a, test, column), _right(b, test, column)) for column in test.columns}
+    right[EXACT] = (_exact(a, test), _exact(b, test))
+    ours, theirs = scores[a.system.name], scores[b.system.name]
+    metrics = _PAIRED_REPLIES if ours and theirs else ()
+    return Pair(
+        a.system.name,
+        b.system.name,
+        {
+            name: test.resamples.difference(first.astype(np.float64), second.astype(np.float64))
+            for name, (first, second) in right.items()
+        },
+        {name: mcnemar(*both) for name, both in right.items()},
+        {m: test.resamples.difference(ours.values[m], theirs.values[m]) for m in metrics if ours and theirs},
+    )
+
+
+def score_slices(answered: Sequence[Answered], test: TestSet, scores: Mapping[str, ReplyScores | None]) -> list[Slice]:
+    """Every system on every subset."""
+    found = []
+    for group, name, rows in slices_of(test.tickets, test.train, test.columns):
+        resamples = Resamples(len(rows))
+        systems = {}
+        for one in answered:
+            figures = {c: resamples.mean(_right(one, test, c)[rows].astype(np.float64)) for c in test.columns}
+            replies = scores[one.system.name]
+            figures |= {ROUGE_L: resamples.mean(replies.values[ROUGE_L][rows])} if replies else {}
+            systems[one.system.name] = figures
+        found.append(Slice(group, name, len(rows), systems))
+    return found
+
+
+def pick_examples(
+    answered: Sequence[Answered], test: TestSet, scores: Mapping[str, ReplyScores | None]
+) -> list[dict[str, Any]]:
+    """One ticket per ROUGE-L bucket of the first system that replies: the one nearest the bucket's middle."""
+    writing = [one for one in answered if scores[one.system.name] is not None]
+    leader = scores[writing[0].system.name] if writing else None
+    if leader is None:
+        return []
+    rouge = leader.values[ROUGE_L]
+    found = []
+    for name, middle in (("> 0.5", 0.65), ("0.3-0.5", 0.4), ("< 0.3", 0.2)):
+        row = int(np.nanargmin(np.abs(rouge - middle)))
+        ticket = test.tickets[row]
+        systems = [
+            {
+                "name": one.system.name,
+                "labels": dict(one.outputs[row].labels),
+                "reply": one.outputs[row].reply,
+                "rouge": None if (s := scores[one.system.name]) is None else float(s.values[ROUGE_L][row]),
+            }
+            for one in writing
+        ]
+        found.append({"bucket": name, "ticket": asdict(ticket), "systems": systems})
+    return found
