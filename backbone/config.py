@@ -186,11 +186,13 @@ class RunConfig(_Section):
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file (the built-in mini configuration without one) and apply `key.path=value` overrides.
 
+    A file that `extends` another one, named relative to itself, holds only what differs.
+
     Raises:
         InputError: one line that names the key, what was found, what was expected and the nearest valid key.
     """
     where = str(path) if path else "built-in configuration"
-    record = read_yaml(path) if path else yaml.safe_load(builtin_config_text(MINI))
+    record = _extended(path) if path else _unshared(yaml.safe_load(builtin_config_text(MINI)))
     for override in overrides:
         apply_override(record, override)
     try:
@@ -220,7 +222,37 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not YAML ({reason}); expected keys such as those of configs/mini.yaml") from None
     if record is not None and not isinstance(record, dict):
         raise InputError(f"{path}: found {type(record).__name__}, expected keys such as those of configs/mini.yaml")
-    return record or {}
+    found: dict[str, Any] = _unshared(record or {})
+    return found
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which what a YAML anchor names is there once per mention: overriding one must not change the others."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
+
+
+def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of a file over those of the file it extends."""
+    record = read_yaml(path)
+    parent = record.pop("extends", None)
+    if parent is None:
+        return record
+    if path.resolve() in seen or not isinstance(parent, str):
+        raise InputError(f"{path}: extends {parent!r}, expected the name of another file; correct it")
+    return _merged(_extended(path.parent / parent, (*seen, path.resolve())), record)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(below[key], above[key]) for key in below.keys() & above.keys() if _are_sections(below, above, key)
+    }
+    return below | above | both
+
+
+def _are_sections(below: dict[str, Any], above: dict[str, Any], key: str) -> bool:
+    return isinstance(below[key], dict) and isinstance(above[key], dict) and key != "class_weights"
 
 
 def apply_override(record: dict[str, Any], override: str) -> None:

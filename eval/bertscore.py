@@ -33,11 +33,14 @@ def bert_score(replies: Sequence[str], references: Sequence[str], model: Path, l
     from transformers import AutoConfig
 
     try:
-        depth = int(AutoConfig.from_pretrained(model).num_hidden_layers)
+        config = AutoConfig.from_pretrained(model)
+        depth = int(config.num_hidden_layers)
         chosen = max(1, round(depth * 2 / 3)) if layer is None else layer
         if not 1 <= chosen <= depth:
             raise InputError(f"--bertscore-layer {layer}: {model} has {depth} layers, expected one of them")
         scorer = BERTScorer(model_type=str(model), num_layers=chosen, idf=False)
+        # a tokenizer without a length limit of its own says 1e30, which the library passes on until it overflows
+        scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, config.max_position_embeddings)
     except (OSError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

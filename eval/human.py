@@ -64,8 +64,10 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
     chosen = list(systems or writing)
     rng = np.random.default_rng(seed)
     rows, key = [], {}
-    for record in _stratified(records, chosen[0], tickets, rng):
-        for place, name in enumerate(rng.permutation(chosen).tolist()):
+    picked = _stratified(records, chosen[0], tickets, rng)
+    first = rng.permutation(len(picked)) % len(chosen)  # every system comes first equally often
+    for record, turn in zip(picked, first.tolist(), strict=True):
+        for place, name in enumerate([*chosen[turn:], *chosen[:turn]]):
             row = f"{record['id']}-{chr(ord('A') + place)}"
             key[row] = {"ticket": record["id"], "system": name}
             text = f"{record['subject']}\n\n{record['body']}".strip()

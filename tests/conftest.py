@@ -88,9 +88,10 @@ def small_data(tmp_path_factory: pytest.TempPathFactory, tickets: list[Ticket]) 
 
 @pytest.fixture(scope="session")
 def trained_run(tiny_base: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """A finished classifier and generator on the tiny base, with adapters strong enough to be seen."""
+    """A finished classifier, generator and baseline on the tiny base, with adapters strong enough to be seen."""
     from classifier.train import train_classifier
     from generator.train import train_generator
+    from generator.train_baseline import train_baseline
 
     overrides = [
         f"base.path={tiny_base}",
@@ -98,12 +99,15 @@ def trained_run(tiny_base: Path, small_data: Path, tmp_path_factory: pytest.Temp
         f"output={tmp_path_factory.mktemp('run') / 'run'}",
     ]
     overrides += ["base.compute=fp32", "lora.rank=4", "decoding.max_new_tokens=12", "generator.rouge_sample=2"]
-    for stage in ("classifier", "generator"):
+    overrides += ["baseline.rouge_sample=2", "baseline.block_tokens=40"]
+    for stage in ("classifier", "generator", "baseline"):
         overrides += [f"{stage}.training.max_steps=8", f"{stage}.training.learning_rate=0.02"]
         overrides += [f"{stage}.training.max_length=256", f"{stage}.training.evaluations_per_epoch=1"]
+    overrides.append("baseline.training.max_length=512")  # its prompt carries the label lists
     config = load_config(None, overrides)
     train_classifier(config)
     train_generator(config)
+    train_baseline(config)
     return config
 
 
@@ -124,8 +128,10 @@ def make_config(tiny_base: Path, small_data: Path, tmp_path: Path) -> MakeConfig
             "lora__dropout": 0.1,
             "decoding__max_new_tokens": 8,
             "generator__rouge_sample": 2,
+            "baseline__rouge_sample": 2,
+            "baseline__block_tokens": 8,
         }
-        for stage in ("classifier", "generator"):
+        for stage in ("classifier", "generator", "baseline"):
             values |= {
                 f"{stage}__training__max_steps": 6,
                 f"{stage}__training__evaluations_per_epoch": 2,

@@ -10,15 +10,19 @@ from backbone.config import load_config
 from backbone.stage import open_stage
 from classifier.train import build_model, train_classifier
 from generator.train import train_generator
+from generator.train_baseline import train_baseline
 from pipeline.check import check
+from pipeline.single_prompt import load_single_prompt, open_baseline
 from pipeline.two_stage import load_two_stage
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("qwen2-*.yaml"))
+FOLDER = Path(__file__).parent.parent / "configs"
+CONFIGS = sorted(FOLDER.glob("qwen2-*.yaml"))
+PUBLISHED = sorted(FOLDER.glob("published*.yaml"))
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+@pytest.fixture(params=[*CONFIGS, *PUBLISHED], ids=lambda path: path.stem)
 def overrides(request: pytest.FixtureRequest) -> Iterator[tuple[Path, list[str]]]:
     base = request.getfixturevalue("real_tokenizer_base")
     data, out = request.getfixturevalue("small_data"), request.getfixturevalue("tmp_path") / "run"
@@ -30,13 +34,16 @@ def overrides(request: pytest.FixtureRequest) -> Iterator[tuple[Path, list[str]]
             f"output={out}",
             "classifier.training.max_steps=1",
             "generator.training.max_steps=1",
+            "baseline.training.max_steps=1",
+            "baseline.rouge_sample=1",
+            "baseline.block_tokens=4",
             "generator.rouge_sample=1",
             "decoding.max_new_tokens=4",
         ],
     )
 
 
-def test_it_trains_both_adapters_and_answers(overrides: tuple[Path, list[str]], tickets: list[Ticket]) -> None:
+def test_it_trains_both_systems_and_answers(overrides: tuple[Path, list[str]], tickets: list[Ticket]) -> None:
     config = load_config(*overrides)
     assert "tokens with loss" in check(config)
     train_classifier(config)
@@ -44,6 +51,27 @@ def test_it_trains_both_adapters_and_answers(overrides: tuple[Path, list[str]], 
     answers = load_two_stage(config.folder).answer(tickets[:2])
     assert all(set(answer.prediction.labels) == {"type", "queue", "priority"} for answer in answers)
     assert all(answer.reply is not None for answer in answers)
+    train_baseline(config)
+    stage = open_baseline(config.folder)
+    assert stage is not None
+    assert len(load_single_prompt(stage).answer(tickets[:2])) == 2
+
+
+def test_the_published_settings() -> None:
+    for path in PUBLISHED:
+        config = load_config(path)
+        assert config.lora.scale == 2 * config.lora.rank
+        for training in (config.classifier.training, config.generator.training, config.baseline.training):
+            assert training.batch_tickets * training.accumulation == 32
+            assert (training.max_length, training.warmup) == (2048, 0.1)
+    ranks = [load_config(FOLDER / f"published-rank{rank}.yaml").lora.rank for rank in (32, 64, 128)]
+    assert ranks == [32, 64, 128]
+    first, second, third, fourth = (load_config(FOLDER / f"published-exp{n}.yaml") for n in (1, 2, 3, 4))
+    training = first.baseline.training
+    assert (training.learning_rate, training.weight_decay, training.epochs, first.lora.dropout) == (5e-5, 0.05, 2, 0.15)
+    assert second.baseline.class_weights == {"priority": {"low": 2.0}}
+    assert (third.baseline.sampling, third.baseline.training.patience) == ("priority", 3)
+    assert fourth.base.precision == "nf4"
 
 
 def test_weights_are_in_the_wanted_format(overrides: tuple[Path, list[str]]) -> None:

@@ -1,0 +1,390 @@
+"""Comparing systems: metrics against known answers, the report, resumption, doubt, confidence and human ratings."""
+
+import csv
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import BertConfig, BertModel
+
+from backbone.config import RunConfig, load_config
+from backbone.prompts import PromptEncoder
+from classifier.calibration import HeadCalibration
+from classifier.metrics import softmax
+from eval.bertscore import bert_score
+from eval.bootstrap import Resamples, mcnemar
+from eval.compare import CompareOptions, compare
+from eval.confidence import confidence_report
+from eval.human import make_sheet, score_sheets
+from eval.labels import score_column, tag_scores
+from eval.references import nearest_neighbours
+from eval.replies import TrainingReplies, bucket_counts, score_replies
+from eval.report.page import read_report
+from eval.report.verdicts import published
+from eval.slices import slices_of
+from generator.train_baseline import train_baseline
+from tickets.errors import InputError
+from tickets.schema import Ticket
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def comparison(trained_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    compare(CompareOptions([trained_run.folder], out, timed=1))
+    return out
+
+
+def test_the_report_holds_every_system_and_section(comparison: Path) -> None:
+    record = read_report(comparison)
+    assert [system["name"] for system in record["systems"]] == [
+        "two-stage",
+        "single-prompt",
+        "single-prompt, constrained",
+        "zero-shot base",
+        "nearest neighbour",
+        "TF-IDF + logistic regression",
+        "majority class",
+    ]
+    assert len(record["pairs"]) == 7 * 6 / 2
+    by_name = {system["name"]: system for system in record["systems"]}
+    assert by_name["single-prompt, constrained"]["unparsable"] == 0
+    assert by_name["two-stage"]["unparsable"] == 0
+    assert by_name["zero-shot base"]["unparsable"] == 1
+    assert set(by_name["two-stage"]["confidence"]) == {"type", "queue", "priority"}
+    text = (comparison / "report.md").read_text(encoding="utf-8")
+    for title in ("Summary", "Labels", "Confidence", "Replies", "Loss", "Cost", "Doubt", "Targets", "Worked examples"):
+        assert re.search(rf"^## (\d+\. )?{title}$", text, re.M), title
+    assert "not computed" in text
+    lines = (comparison / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == record["tickets"] == 16
+    assert set(json.loads(lines[0])["systems"]) == set(by_name)
+    json.loads((comparison / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)  # no NaN
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.outside: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href") and value and not value.startswith("#"):
+                self.outside.append(value)
+            if name == "id" and value:
+                self.ids.append(value)
+
+
+def test_the_page_needs_nothing_but_itself(comparison: Path) -> None:
+    page = _Page()
+    text = (comparison / "report.html").read_text(encoding="utf-8")
+    page.feed(text)
+    assert page.outside == []
+    assert "script" not in page.tags
+    assert page.tags.count("svg") >= 8
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    assert not re.search(r"#0[0-9a-f]030[13]|#020202|#010101", text)  # every drawn colour follows the style sheet
+
+
+def test_text_of_tickets_stays_text(trained_run: RunConfig, comparison: Path) -> None:
+    record = read_report(comparison)
+    record["examples"][0]["ticket"]["body"] = "<script>alert(1)</script> | a"
+    from eval.report.page import write_report
+
+    page = write_report(record, comparison.parent / "hostile")
+    assert "<script>" not in page.read_text(encoding="utf-8")
+
+
+def test_answers_are_kept_and_gone_on_from(
+    trained_run: RunConfig, comparison: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_report(comparison)
+    path = next((comparison / "answers").glob("two-stage-*.jsonl"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:5]) + lines[5][:20])  # killed in the middle of a line
+    compare(CompareOptions([trained_run.folder], comparison, timed=1))
+    assert "5 of 16 tickets were answered before" in capsys.readouterr().err
+    assert [json.loads(line)["id"] for line in path.read_bytes().splitlines()] == [json.loads(x)["id"] for x in lines]
+    after = read_report(comparison)
+    for ours, theirs in zip(before["systems"], after["systems"], strict=True):
+        assert {**ours, "cost": None} == {**theirs, "cost": None}
+
+
+def test_runs_of_several_ranks_get_a_chart(trained_run: RunConfig, tmp_path: Path) -> None:
+    wide = trained_run.model_copy(
+        update={"output": str(tmp_path / "wide"), "lora": trained_run.lora.model_copy(update={"rank": 8})}
+    )
+    train_baseline(wide)
+    out = tmp_path / "out"
+    compare(CompareOptions([trained_run.folder, wide.folder], out, limit=4, timed=0, with_zero_shot=False))
+    names = [system["name"] for system in read_report(out)["systems"]]
+    assert names[:3] == ["two-stage", "single-prompt (run)", "single-prompt, constrained (run)"]
+    assert "single-prompt (wide)" in names
+    assert "against the rank" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_compared_is_one_line(trained_run: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        compare(CompareOptions([tmp_path / "nothing"], tmp_path / "out"))
+    with pytest.raises(InputError, match=r"report\.json: not readable"):
+        compare(CompareOptions([trained_run.folder], tmp_path / "out", beside=tmp_path))
+
+
+def test_label_scores_of_a_known_table() -> None:
+    truth = ["a", "a", "a", "b", "b", "c"]
+    given = ["a", "a", "b", "b", None, "d"]
+    scores = score_column(truth, given, Resamples(6))
+    assert scores.accuracy.value == pytest.approx(3 / 6)
+    assert scores.classes["a"].precision.value == 1.0
+    assert scores.classes["a"].recall.value == pytest.approx(2 / 3)
+    assert scores.classes["b"].f1.value == pytest.approx(0.5)
+    assert scores.macro_f1.value == pytest.approx((0.8 + 0.5 + 0 + 0) / 4)
+    assert scores.predicted == ("a", "b", "c", "d")
+    assert scores.confusion == ((2, 1, 0, 0, 0), (0, 1, 0, 0, 1), (0, 0, 0, 1, 0))
+    assert scores.missing == pytest.approx(1 / 6)
+    assert scores.accuracy.low <= scores.accuracy.value <= scores.accuracy.high
+
+
+def test_macro_f1_is_scikit_learns() -> None:
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    truth, given = (rng.choice(list("abcd"), 300).tolist() for _ in range(2))
+    wanted = f1_score(truth, given, average="macro")
+    assert score_column(truth, given, Resamples(300)).macro_f1.value == pytest.approx(wanted)
+
+
+def test_tags_count_every_tag() -> None:
+    tickets = [Ticket("1", "", "b", tags=("x", "y")), Ticket("2", "", "b", tags=("z",))]
+    assert tag_scores(tickets, [("x",), ("q",)], Resamples(2)).value == pytest.approx(2 * 1 / 5)
+
+
+def test_intervals_hold_what_they_promise() -> None:
+    rng = np.random.default_rng(1)
+    inside = 0
+    for _ in range(200):
+        score = Resamples(150).mean(rng.binomial(1, 0.7, 150).astype(float))
+        inside += score.low <= 0.7 <= score.high
+    assert 180 <= inside <= 198  # 95 % of 200 is 190; five standard deviations of chance would be 15
+
+
+def test_differences_are_paired() -> None:
+    rng = np.random.default_rng(2)
+    hard = rng.normal(0, 5, 400)
+    better = Resamples(400).difference(hard + 0.2 + rng.normal(0, 0.1, 400), hard)
+    assert better.p < 0.01  # the tickets' own spread is fifty times the difference, and cancels
+    assert Resamples(400).difference(hard, hard).p == 1.0
+    gone = Resamples(3).difference(np.array([1.0, np.nan, 2.0]), np.array([0.0, 5.0, 0.0]))
+    assert gone.value == pytest.approx(1.5)
+
+
+def test_mcnemar_counts_what_only_one_has_right() -> None:
+    first = np.array([True] * 12 + [False] * 2 + [True] * 50)
+    second = np.array([False] * 12 + [True] * 2 + [True] * 50)
+    assert mcnemar(first, second) == pytest.approx(0.012939453125)  # binomial(14, 1/2), 2 or fewer, both sides
+    assert mcnemar(first, first) == 1.0
+
+
+def test_reply_metrics_of_known_replies() -> None:
+    reference = "Dear <name>, please call <tel_num> about the broken Falcon 9 printer before 12 May."
+    tickets = [Ticket("1", "", "The Falcon 9 printer fails since 12 May, please help.", reply=reference)] * 3
+    replies = [reference, "", "Größere Störungen: <email>"]
+    training = TrainingReplies(["We ask you to " + reference])
+    scores = score_replies(tickets, replies, training)
+    assert scores.values["rougeL"].tolist() == pytest.approx([1.0, 0.0, 0.0])
+    assert scores.values["bleu"][0] == pytest.approx(1.0)
+    assert scores.values["bleu"][1] == 0.0
+    assert scores.values["copied"][0] == 1.0
+    assert np.isnan(scores.values["copied"][1])
+    assert scores.values["placeholders_kept"].tolist() == [1.0, 0.0, 0.0]
+    assert scores.values["placeholders_invented"].tolist() == [0.0, 0.0, 1.0]
+    assert scores.values["own_names"].tolist() == [1.0, 0.0, 0.0]
+    assert scores.values["own_dates"].tolist() == [1.0, 0.0, 0.0]
+    assert scores.values["empty"].tolist() == [0.0, 1.0, 0.0]
+    assert scores.bleu_signature.startswith("nrefs:1")
+    assert bucket_counts(np.array([0.6, 0.5, 0.3, 0.1])) == {"> 0.5": 1, "0.3-0.5": 2, "< 0.3": 1}
+
+
+def test_unicode_rouge_sees_umlauts_that_the_published_one_splits() -> None:
+    ticket = Ticket("1", "", "b", reply="Müller")
+    scores = score_replies([ticket], ["Möller"], TrainingReplies([]))
+    assert scores.values["rouge1"][0] > 0  # "m" and "ller"
+    assert scores.values["rouge1_unicode"][0] == 0
+
+
+def test_published_scores_are_those_of_the_reference() -> None:
+    path = SHARED / "reference" / "published_results.json"
+    if not path.is_file():
+        pytest.skip("the published results are not here")
+    reference = json.loads(path.read_text(encoding="utf-8"))
+    best, ours = reference["systems"]["lora-rank128"], published()["systems"]["7B single prompt, rank 128"]
+    assert ours["priority"] == pytest.approx(best["priority_accuracy"], abs=5e-4)
+    assert ours["queue"] == pytest.approx(best["queue_accuracy"], abs=5e-4)
+    assert ours["rougeL"] == pytest.approx(best["rougeL"], abs=6e-4)
+    assert ours["low_recall"] == best["priority_confusion_row_normalised"]["low"]["low"]
+    assert list(published()["buckets"].values()) == list(best["rougeL_buckets"].values())
+    targets = reference["targets"]
+    assert published()["targets"]["priority"] == targets["priority_accuracy"]
+    assert published()["targets"]["loss_ratio"] == targets["val_train_loss_ratio"]
+
+
+def test_published_metrics_are_computed_as_published() -> None:
+    """Rank 64's first hundred outputs, cut at 500 characters like their references, must land near its scores."""
+    path = SHARED / "reference" / "published_outputs.csv"
+    if not path.is_file():
+        pytest.skip("the published outputs are not here")
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["system"] == "lora-rank64"]
+    parts = [[row[name].partition("Response:\n")[2] for row in rows] for name in ("reference", "prediction")]
+    tickets = [Ticket(str(i), "", "b", reply=text) for i, text in enumerate(parts[0])]
+    scores = score_replies(tickets, parts[1], TrainingReplies([]))
+    assert np.mean(scores.values["rougeL"]) == pytest.approx(0.397, abs=0.06)
+    assert np.mean(scores.values["rouge1"]) == pytest.approx(0.514, abs=0.06)
+
+
+def test_calibration_error_before_and_after() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 1, (4000, 3))
+    targets = [int(rng.choice(3, p=row)) for row in softmax(logits)]
+    head = HeadCalibration((0.0, 0.0, 0.0), 4.0, 0.6)  # the model was four times too sure; the temperature mends it
+    rows = head.probabilities(logits * 4.0)
+    report = confidence_report([dict(zip("abc", row, strict=True)) for row in rows], ["abc"[t] for t in targets], head)
+    assert report.error_after < 0.03 < 0.2 < report.error_before
+    assert report.coverage[-1][0] == 1.0
+    assert report.accuracy_above > report.coverage[-1][1]
+    assert sum(b.tickets for b in report.reliability) == 4000
+
+
+def test_slices_tell_near_duplicates_apart(tickets: list[Ticket]) -> None:
+    test, train = tickets[:40], tickets[60:]
+    copies = [replace(ticket, id=f"copy-{ticket.id}") for ticket in test[:15]]
+    found = {(group, name): rows for group, name, rows in slices_of(test, [*train, *copies], ["priority"])}
+    assert set(found[("near-duplicate in training", "yes")]) >= set(range(15))
+    assert ("length", "short third") in found
+    assert {group for group, _ in found} >= {"language", "priority", "length"}
+
+
+def test_the_nearest_neighbour_is_the_ticket_itself(tickets: list[Ticket]) -> None:
+    assert [t.id for t in nearest_neighbours(tickets, tickets[10:20])] == [t.id for t in tickets[10:20]]
+
+
+def test_bertscore_on_a_tiny_encoder(tmp_path: Path, tiny_base: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world", "dear"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', encoding="utf-8")
+    config = BertConfig(vocab_size=8, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16)
+    BertModel(config).save_pretrained(tmp_path)
+    found = bert_score(["hello world", "", "dear"], ["hello world", "hello", "world"], tmp_path)
+    assert found.layer == 2
+    assert found.f1[0] == pytest.approx(1.0, abs=1e-5)
+    assert found.f1[1] == 0.0
+    assert found.f1[2] < 1.0
+    with pytest.raises(InputError, match="has 3 layers"):
+        bert_score(["a"], ["b"], tmp_path, layer=4)
+    with pytest.raises(InputError, match="not an encoder"):
+        bert_score(["a"], ["b"], tmp_path / "nothing")
+
+
+Fill = Callable[[str, int], list[str]]
+
+
+def _filled(sheet: Path, out: Path, fill: Fill) -> Path:
+    with sheet.open(encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.reader(lines))
+    for i, row in enumerate(rows[1:]):
+        row[3:8] = fill(row[0], i)
+    with out.open("w", encoding="utf-8-sig", newline="") as lines:
+        csv.writer(lines).writerows(rows)
+    return out
+
+
+def test_human_ratings_from_sheet_to_report(comparison: Path, tmp_path: Path) -> None:
+    sheet = make_sheet(comparison, tickets=8, systems=["two-stage", "single-prompt"])
+    assert sheet.read_bytes().startswith(b"\xef\xbb\xbf")
+    key = json.loads((comparison / "human_eval.key.json").read_text(encoding="utf-8"))
+    assert len(key) == 16
+    assert {entry["system"] for entry in key.values()} == {"two-stage", "single-prompt"}
+    text = sheet.read_text(encoding="utf-8-sig")
+    assert "two-stage" not in text  # blinded
+    first = {entry["system"] for row, entry in key.items() if row.endswith("-A")}
+    assert len(first) == 2  # shuffled: either system comes first somewhere
+
+    def ours_better(row: str, _: int) -> list[str]:
+        return ["4" if key[row]["system"] == "two-stage" else "2"] * 5
+
+    raters = [_filled(sheet, tmp_path / f"{name}.csv", ours_better) for name in ("a", "b")]
+    scores = score_sheets(raters, comparison)
+    assert (scores.raters, scores.tickets) == (2, 8)
+    assert scores.systems["two-stage"]["overall"]["value"] == 4
+    assert scores.agreement["tone"] == pytest.approx(1.0)
+    assert scores.wins == [{"first": "single-prompt", "second": "two-stage", "wins": 0, "ties": 0, "losses": 1}]
+    assert "Human ratings" in (comparison / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("fill", "message"),
+    [
+        (lambda row, i: ["6"] * 5, "found '6', expected a whole number from 1 to 5"),
+        (lambda row, i: ["good"] * 5, "found 'good'"),
+        (lambda row, i: [""] * 5, "holds no score"),
+    ],
+)
+def test_wrong_ratings_are_named(comparison: Path, tmp_path: Path, fill: Fill, message: str) -> None:
+    sheet = make_sheet(comparison, tickets=4)
+    with pytest.raises(InputError, match=message):
+        score_sheets([_filled(sheet, tmp_path / "a.csv", fill)], comparison)
+
+
+def test_formulas_in_a_sheet_are_text(comparison: Path, tmp_path: Path) -> None:
+    lines = (comparison / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    record = json.loads(lines[0])
+    record["systems"]["two-stage"]["reply"] = '=HYPERLINK("http://example.org")'
+    (tmp_path / "answers.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    with make_sheet(tmp_path).open(encoding="utf-8-sig", newline="") as rows:
+        cells = [cell for row in csv.reader(rows) for cell in row]
+    assert '\'=HYPERLINK("http://example.org")' in cells
+    with pytest.raises(InputError, match="expected systems of"):
+        make_sheet(tmp_path, systems=["mine"])
+
+
+def test_make_published_runs_its_file_end_to_end(tiny_base: Path, tickets: list[Ticket], tmp_path: Path) -> None:
+    """The published configuration as it stands, but for base, data and steps, by the very make target."""
+    source = tmp_path / "tickets.csv"
+    queues = ("Technical Support", "Billing and Payments")
+    with source.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["subject", "body", "answer", "type", "queue", "priority", "language", "tag_1"])
+        for i, ticket in enumerate(tickets[:120]):
+            labels = ("Incident" if i % 3 else "Request", queues[i % 2], ("low", "medium", "high")[i % 3])
+            writer.writerow([ticket.subject, ticket.body, ticket.reply, *labels, "en", "Tag"])
+    overrides = [f"base.path={tiny_base}", "decoding.max_new_tokens=8", "baseline.block_tokens=8", "lora.rank=4"]
+    for stage in ("classifier", "generator", "baseline"):
+        overrides += [f"{stage}.training.max_steps=2", f"{stage}.training.accumulation=1"]
+    overrides += ["generator.rouge_sample=1", "baseline.rouge_sample=1"]
+    variables = {
+        "INSTALLED": "",
+        "PUBLISHED_SOURCE": str(source),
+        "PUBLISHED": str(tmp_path / "run"),
+        "PUBLISHED_SET": " ".join(f"--set {override}" for override in overrides),
+    }
+    command = ["make", "published", *(f"{name}={value}" for name, value in variables.items())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = read_report(tmp_path / "run" / "comparison")
+    assert record["tickets"] == 18
+    config = load_config(tmp_path / "run" / "classifier" / "config.yaml")
+    assert PromptEncoder(tmp_path / "run" / "baseline", config.prompt.instruction).vocabulary_size > 0
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert "answered before" in again.stderr
