@@ -1,23 +1,29 @@
-"""Make the shipped model folder backbone/mini: base, classifier and generator, on the built-in tickets alone.
+"""Make the shipped bundle backbone/mini: base, classifier and generator, on the built-in tickets alone.
 
-Keeps what is already there of runs/mini-base and runs/shipped, so that it can be interrupted and run again.
+Its labels also come as an int8 ONNX graph, which answers without torch; GGUF files and the fp32 graph would take the
+folder past 30 MB. Keeps what is already there of runs/mini-base and runs/shipped, so that it can be interrupted and run
+again.
 """
 
+import json
 import shutil
 from pathlib import Path
 
 from backbone.base import mini_folder
 from backbone.config import RunConfig, load_config
 from backbone.pretrain import load_pretrain_config, pretrain
+from backbone.runs import MANIFEST, write_json
 from classifier.train import train_classifier
 from generator.train import train_generator
+from pipeline.bundle import BUNDLE, CARD, CHECK, NO_GGUF, ONNX_FP32, ONNX_INT8
+from pipeline.export import ExportOptions, export
 
-RUN = Path("runs/shipped")
+RUN, GRAPHS = Path("runs/shipped"), Path("runs/shipped-bundle")
 _BASE_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "recipe.yaml")
 
 
 def main() -> None:
-    """Pretrain, install the base, train both adapters on it, install them."""
+    """Pretrain, install the base, train both adapters on it, install them and the graph of the labels."""
     recipe = load_pretrain_config(None, [])
     base = Path(recipe.output) if Path(recipe.output).is_dir() else pretrain(recipe)
     install_base(base)
@@ -26,6 +32,25 @@ def main() -> None:
         folder = config.folder / name if (config.folder / name).is_dir() else train(config)
         shutil.rmtree(mini_folder() / name, ignore_errors=True)
         shutil.copytree(folder, mini_folder() / name)
+    install_graph()
+
+
+def install_graph() -> None:
+    """Export the folder as it stands, checked like every export, and take over all but the fp32 graph."""
+    target = mini_folder()
+    (target / MANIFEST).unlink(missing_ok=True)  # of the bundle that is replaced
+    shutil.rmtree(GRAPHS, ignore_errors=True)
+    print(export(ExportOptions(None, GRAPHS, quant=NO_GGUF, onnx=True)))
+    left_out = Path(ONNX_FP32).parts[0]
+    manifest = json.loads((GRAPHS / MANIFEST).read_text(encoding="utf-8"))
+    manifest["files"] = {name: total for name, total in manifest["files"].items() if Path(name).parts[0] != left_out}
+    for name, run in manifest[BUNDLE]["runs"].items():
+        run["path"] = name
+    write_json(GRAPHS / MANIFEST, manifest)
+    shutil.rmtree(target / Path(ONNX_INT8).parts[0], ignore_errors=True)
+    for name in (Path(ONNX_INT8).parts[0], CHECK, CARD, MANIFEST):
+        copy = shutil.copytree if (GRAPHS / name).is_dir() else shutil.copyfile
+        copy(GRAPHS / name, target / name)
 
 
 def install_base(source: Path) -> None:
