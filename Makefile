@@ -20,9 +20,11 @@ demo: $(INSTALLED) $(LLAMA)
 	@echo "== The shipped mini model answers three tickets"
 	$(BIN)/duet predict $(EXAMPLES)
 	@echo; echo "== Training a classifier and a generator of your own on the built-in tickets (some minutes)"
-	rm -rf runs/demo runs/demo-bundle
+	rm -rf runs/demo runs/demo-bundle runs/demo-comparison
 	$(BIN)/duet train-cls --config configs/demo.yaml
 	$(BIN)/duet train-gen --config configs/demo.yaml
+	@echo; echo "== The single-prompt system to compare with, on the same tickets"
+	$(BIN)/duet train-baseline --config configs/demo.yaml
 	@echo; echo "== The same tickets, answered by them"
 	$(BIN)/duet predict $(EXAMPLES) --model runs/demo
 	@echo; echo "== Exported for the CPU and answered from there"
@@ -30,8 +32,8 @@ demo: $(INSTALLED) $(LLAMA)
 	  $(BIN)/duet export --model runs/demo --out runs/demo-bundle --quant f16 --check 128; \
 	  $(BIN)/duet predict $(EXAMPLES) --model runs/demo-bundle; \
 	else echo "left out: llama-cpp-python is not installed, see make llama"; fi
-	@echo; echo "== How good that is, on built-in tickets that neither has seen"
-	$(BIN)/duet evaluate --model runs/demo --replies 32
+	@echo; echo "== How good that is, on built-in tickets that none has seen; open the report in a browser"
+	$(BIN)/duet compare runs/demo --out runs/demo-comparison --limit 96 --timed 4 --no-zero-shot
 
 test: $(INSTALLED) $(LLAMA) lint
 	$(BIN)/pytest

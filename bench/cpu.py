@@ -22,10 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from backbone.config import DecodingConfig
+from backbone.config import DecodingConfig, load_config
 from backbone.prompts import Prompt, PromptEncoder
 from engines.cores import usable_cores
+from generator.multitask import REPLY, TAGS, baseline_encoder, multitask_sample
 from tickets.cleaning import Cleaner
+from tickets.labels import LabelSpace
 from tickets.rows import Source
 from tickets.schema import Ticket
 
@@ -54,38 +56,28 @@ def load_work(scratch: Path, count: int) -> tuple[PromptEncoder, list[Work]]:
     source, cleaner = Source.open(str(TICKETS)), Cleaner()
     tickets = [source.ticket(source.cells(row), i, cleaner) for i, row in enumerate(source.rows, start=1)]
     tickets = [ticket for ticket in tickets if ticket.language == "en" and ticket.reply]
-    classes = {column: sorted({ticket.labels[column] for ticket in tickets}) for column in COLUMNS}
-    short = PromptEncoder(scratch / "base", "You handle support tickets.")
-    long = PromptEncoder(scratch / "base", _instruction(classes))
-    work = [_work(ticket, short, long) for ticket in tickets]
+    config = load_config(None)
+    two_stage = PromptEncoder(scratch / "base", config.prompt.instruction)
+    single = baseline_encoder(scratch / "base", LabelSpace.learn(tickets, COLUMNS), config)
+    work = [_work(ticket, two_stage, single) for ticket in tickets]
     work.sort(key=lambda one: len(one.classifier.ids) + one.reply)
     middle = len(work) // 2
-    return short, work[middle - count // 2 : middle - count // 2 + count]
+    return two_stage, work[middle - count // 2 : middle - count // 2 + count]
 
 
-def _work(ticket: Ticket, short: PromptEncoder, long: PromptEncoder) -> Work:
+def _work(ticket: Ticket, two_stage: PromptEncoder, single: PromptEncoder) -> Work:
     labels = {column: ticket.labels[column] for column in COLUMNS}
-    lines = [f"- {column.capitalize()}: {label}" for column, label in labels.items()]
-    block = "Classification:\n" + "\n".join(lines)
-    tags = f"{block}\n- Tags: {', '.join(ticket.tags)}"
+    prompt, written, segments = multitask_sample(single, ticket, COLUMNS, 2048)
+    tags, reply = segments.index(TAGS), segments.index(REPLY)
+    tags_end = len(segments) - segments[::-1].index(TAGS)
     return Work(
-        short.classifier_prompt(ticket, 1024),
-        short.generator_prompt(ticket, labels, 1024),
-        long.classifier_prompt(ticket, 1024),
-        len(short.encode_text(block)),
-        len(short.encode_text(tags)),
-        len(short.encode_text("\n\nResponse:\n")),
-        len(short.reply_ids(ticket.reply)),
-    )
-
-
-def _instruction(classes: dict[str, list[str]]) -> str:
-    """The published instruction, with the label lists of the data."""
-    lists = "\n".join(f"{column.capitalize()}: {', '.join(names)}" for column, names in classes.items())
-    return (
-        "You are a customer support assistant. Classify the ticket and write a professional response.\n"
-        f"Choose from these labels:\n{lists}\nTags: up to eight keywords.\n"
-        "Answer in this format:\nClassification:\n- Type:\n- Queue:\n- Priority:\n- Tags:\n\nResponse:"
+        two_stage.classifier_prompt(ticket, 1024),
+        two_stage.generator_prompt(ticket, labels, 1024),
+        Prompt(prompt, False),
+        labels=tags - len(two_stage.encode_text("\n- Tags:")),
+        labels_and_tags=tags_end,
+        heading=reply - tags_end,
+        reply=len(written) - reply,
     )
 
 

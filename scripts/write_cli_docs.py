@@ -11,10 +11,14 @@ COMMANDS = (
     "pretrain",
     "train-cls",
     "train-gen",
+    "train-baseline",
     "export",
     "predict",
     "predict-batch",
     "evaluate",
+    "compare",
+    "human-eval make",
+    "human-eval score",
     "check",
 )
 
@@ -22,13 +26,11 @@ COMMANDS = (
 def page() -> str:
     """The whole page."""
     parts = ["# Commands\n\nMade by `make docs` from `duet COMMAND --help`; `duet` and `python cli.py` are the same.\n"]
-    parts += [
-        f"## {' '.join(['duet', *command])}\n\n```text\n{help_of(command)}```\n" for command in [(), *zip(COMMANDS)]
-    ]
+    parts += [f"## duet {name}".rstrip() + f"\n\n```text\n{help_of(name.split())}```\n" for name in ["", *COMMANDS]]
     return "\n".join(parts)
 
 
-def help_of(command: tuple[str, ...]) -> str:
+def help_of(command: list[str]) -> str:
     """Help text at 80 columns, as `duet` prints it."""
     code = "import sys; sys.argv[0] = 'duet'; import cli; cli.main()"
     environment = {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "PATH": "", "PYTHONPATH": str(ROOT)}

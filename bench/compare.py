@@ -1,0 +1,73 @@
+"""How long scoring and reporting take at the published size: 4,240 test tickets, replies of real length.
+
+    python bench/compare.py --source ../shared/data/tickets.csv
+
+Real tickets, repeated to 4,240; as replies, the true replies of other tickets. Prints seconds of the reply metrics, of
+all scores of one system, and of building the report for seven systems.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from backbone.base import mini_folder
+from backbone.dataset import load_part
+from eval.answers import Answered, Cost
+from eval.bootstrap import Resamples
+from eval.compare import Comparison
+from eval.replies import TrainingReplies
+from eval.report.page import write_report
+from eval.scoring import TestSet, compare_pair, pick_examples, reply_scores, score_slices, system_report
+from eval.systems import NEAREST, TFIDF, Output, ReferenceSystem
+from tickets.prepare import PrepareOptions, prepare
+from tickets.schema import Ticket
+
+_TICKETS, _SYSTEMS = 4_240, 7
+_COLUMNS = ("type", "queue", "priority")
+
+
+def main() -> None:
+    """Time each step once."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", default="../shared/data/tickets.csv")
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = mini_folder() / "base" / "tokenizer.json"
+        prepare(PrepareOptions(parser.parse_args().source, Path(folder) / "data", tokenizer=tokenizer))
+        tickets = load_part(Path(folder) / "data", "train")
+    test = (tickets * (_TICKETS // len(tickets) + 1))[:_TICKETS]
+    data = TestSet(test, tickets, _COLUMNS, Resamples(len(test)))
+    answered = [_answered(i, test) for i in range(_SYSTEMS)]
+    training = TrainingReplies([ticket.reply for ticket in tickets])
+    start = time.perf_counter()
+    replies = reply_scores(answered[0], data, training)
+    print(f"reply metrics of {len(test):,} pairs   {time.perf_counter() - start:6.1f} s")
+    scores = {one.system.name: replies for one in answered}
+    start = time.perf_counter()
+    reports = [system_report(one, data, replies, None) for one in answered]
+    print(f"scores of {_SYSTEMS} systems              {time.perf_counter() - start:6.1f} s")
+    start = time.perf_counter()
+    pairs = [compare_pair(a, b, data, scores) for i, a in enumerate(answered) for b in answered[i + 1 :]]
+    print(f"{len(pairs)} pairs                         {time.perf_counter() - start:6.1f} s")
+    start = time.perf_counter()
+    slices = score_slices(answered, data, scores)
+    print(f"{len(slices)} slices                        {time.perf_counter() - start:6.1f} s")
+    start = time.perf_counter()
+    examples = pick_examples(answered, data, scores)
+    record = Comparison("bench", "test", len(test), _COLUMNS, reports, pairs, slices, examples, "", [], "", {})
+    with tempfile.TemporaryDirectory() as folder:
+        size = write_report(record.to_dict(), Path(folder)).stat().st_size
+    print(f"report ({size / 1e6:.1f} MB)               {time.perf_counter() - start:6.1f} s")
+
+
+def _answered(shift: int, tickets: list[Ticket]) -> Answered:
+    """A system that gives every ticket what another one has."""
+    others = tickets[shift + 1 :] + tickets[: shift + 1]
+    system = ReferenceSystem(NEAREST if shift % 2 else TFIDF, tickets, _COLUMNS)
+    system.name = f"system {shift}"
+    outputs = [Output(t.id, o.labels, o.reply, o.tags) for t, o in zip(tickets, others, strict=True)]
+    return Answered(system, outputs, Cost(None, None, 1.0, None, 0.0))
+
+
+if __name__ == "__main__":
+    main()

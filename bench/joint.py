@@ -1,0 +1,163 @@
+"""The evidence for "two stages or one prompt" at mini scale: both systems, same budget, several seeds, and the levers.
+
+    python bench/joint.py                                # everything; hours on two cores
+    python bench/joint.py --split grouped --seed 42      # one cell of the table
+    python bench/joint.py --levers                       # the levers of the published plan, one at a time
+
+Real English tickets with the bases of bench/results.py; the built-in ones with the shipped base. Every adapter is trained
+for two epochs with the built-in configuration. What is done is kept under runs/joint, so it can be interrupted and run
+again; tables are Markdown on stdout. OMP_NUM_THREADS=1 and two processes use two cores better than one process does.
+"""
+
+import argparse
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from backbone.config import RunConfig, load_config
+from backbone.stage import BASELINE, CLASSIFIER, GENERATOR
+from classifier.train import train_classifier
+from eval.compare import CompareOptions, compare
+from eval.replies import ROUGE_L
+from eval.report.page import read_report
+from eval.report.verdicts import low_recall
+from generator.train import train_generator
+from generator.train_baseline import train_baseline
+
+OUT, RESULTS = Path("runs/joint"), Path("runs/results")
+SEEDS = {"grouped": (42, 43, 44), "published": (42,), "sample": (42,)}
+EPOCHS = [f"{stage}.training.epochs=2" for stage in (CLASSIFIER, GENERATOR, BASELINE)]
+UNWEIGHTED = ["classifier.class_weights=none"]
+WIDER = {  # the baseline at twice the parameters and at twice the compute
+    "2rank": ["lora.rank=64"],
+    "2epochs": ["baseline.training.epochs=4"],
+}
+LEVERS = {
+    "unweighted": UNWEIGHTED,
+    "weighted": [],
+    "resampled": [*UNWEIGHTED, "classifier.sampling=priority"],
+    "regularised": [
+        *UNWEIGHTED,
+        "classifier.training.learning_rate=2.5e-4",
+        "classifier.training.head_learning_rate=7.5e-4",
+        "lora.dropout=0.15",
+        "classifier.training.weight_decay=0.05",
+    ],
+    "rank8": [*UNWEIGHTED, "lora.rank=8"],
+    "early": [*UNWEIGHTED, "classifier.training.epochs=5", "classifier.training.patience=1"],
+}
+COLUMNS = ("type", "queue", "priority")
+
+
+def main() -> None:
+    """Train what is missing, compare, print tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", action="append", choices=list(SEEDS))
+    parser.add_argument("--seed", action="append", type=int)
+    parser.add_argument("--levers", action="store_true")
+    arguments = parser.parse_args()
+    for split in arguments.split or list(SEEDS):
+        seeds = [seed for seed in SEEDS[split] if not arguments.seed or seed in arguments.seed]
+        if arguments.levers:
+            if split == "grouped":
+                _levers(split, seeds)
+        else:
+            _systems(split, seeds)
+
+
+def _systems(split: str, seeds: Sequence[int]) -> None:
+    reports = []
+    for seed in seeds:
+        main_run = _config(split, f"seed{seed}", seed, [])
+        for stage, train in ((CLASSIFIER, train_classifier), (GENERATOR, train_generator), (BASELINE, train_baseline)):
+            if not (main_run.folder / stage).is_dir():
+                train(main_run)
+        plain = _config(split, f"seed{seed}-unweighted", seed, UNWEIGHTED)
+        if not (plain.folder / CLASSIFIER).is_dir():
+            train_classifier(plain)
+        if not (plain.folder / GENERATOR).is_dir():  # one generator serves both classifiers
+            shutil.copytree(main_run.folder / GENERATOR, plain.folder / GENERATOR)
+        runs = [main_run.folder, plain.folder]
+        if split == "grouped" and seed == SEEDS["grouped"][0]:
+            for name, overrides in WIDER.items():
+                wide = _config(split, f"seed{seed}-{name}", seed, overrides)
+                if not (wide.folder / BASELINE).is_dir():
+                    train_baseline(wide)
+                runs.append(wide.folder)
+        out = OUT / split / f"seed{seed}-comparison"
+        compare(CompareOptions(runs, out, with_zero_shot=seed == SEEDS[split][0]))
+        reports.append(read_report(out))
+    print(f"\n### {split}\n\n{_table(reports, seeds)}\n")
+
+
+def _levers(split: str, seeds: Sequence[int]) -> None:
+    figures: dict[str, list[Mapping[str, Any]]] = {}
+    for seed in seeds:
+        runs = {}
+        for name, overrides in LEVERS.items():
+            config = _config(split, f"seed{seed}-{name}" if name != "weighted" else f"seed{seed}", seed, overrides)
+            if not (config.folder / CLASSIFIER).is_dir():
+                train_classifier(config)
+            runs[name] = config.folder / CLASSIFIER
+        out = OUT / split / f"seed{seed}-levers"
+        compare(CompareOptions(list(runs.values()), out, timed=0, with_zero_shot=False))
+        systems = read_report(out)["systems"]
+        for name, system in zip(runs, systems, strict=False):
+            figures.setdefault(name, []).append(system)
+    print(f"\n### levers, {split}, seeds {', '.join(map(str, seeds))}\n")
+    print("| classifier | Priority accuracy | Priority macro-F1 | recall of low | Queue accuracy | loss ratio |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, systems in figures.items():
+        rows = [
+            [s["columns"]["priority"]["accuracy"]["value"] for s in systems],
+            [s["columns"]["priority"]["macro_f1"]["value"] for s in systems],
+            [(low_recall(s) or {"value": 0.0})["value"] for s in systems],
+            [s["columns"]["queue"]["accuracy"]["value"] for s in systems],
+            [s["training"][0]["ratio"] for s in systems],
+        ]
+        print(f"| {name} | " + " | ".join(map(_spread, rows)) + " |")
+
+
+def _config(split: str, name: str, seed: int, overrides: Sequence[str]) -> RunConfig:
+    where = ["data.path=sample"]
+    if split != "sample":
+        where = [f"data.path={RESULTS / split / 'data'}", f"base.path={RESULTS / split / 'base'}"]
+    return load_config(None, [*where, f"output={OUT / split / name}", f"seed={seed}", *EPOCHS, *overrides])
+
+
+def _table(reports: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:
+    """Means over seeds with their range; one seed's runs are matched with another's by name without the seed."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for seed, report in zip(seeds, reports, strict=True):
+        for system in report["systems"]:
+            by_name.setdefault(system["name"].replace(f"(seed{seed})", "").replace(f"seed{seed}-", ""), []).append(
+                system
+            )
+    head = ["system", *(f"{c}: accuracy" for c in COLUMNS), *(f"{c}: macro-F1" for c in COLUMNS)]
+    head += ["recall of low", "all right", "tags", "unparsable", "ROUGE-L", "labels after, s", "answer after, s"]
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    for name, systems in by_name.items():
+        cells = [_spread([s["columns"][c]["accuracy"]["value"] for s in systems]) for c in COLUMNS]
+        cells += [_spread([s["columns"][c]["macro_f1"]["value"] for s in systems]) for c in COLUMNS]
+        cells.append(_spread([(low_recall(s) or {"value": 0.0})["value"] for s in systems]))
+        cells.append(_spread([s["exact_match"]["value"] for s in systems]))
+        cells.append(_spread([s["tags"]["value"] for s in systems if s["tags"]]))
+        cells.append(_spread([s["unparsable"] for s in systems]))
+        cells.append(_spread([s["replies"][ROUGE_L]["value"] for s in systems if s["replies"]]))
+        for figure in ("labels_s", "answer_s"):
+            cells.append(_spread([s["cost"][figure] for s in systems if s["cost"][figure]], 2))
+        lines.append(f"| {name.strip()} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float], digits: int = 3) -> str:
+    if not values:
+        return "-"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+if __name__ == "__main__":
+    main()
