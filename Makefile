@@ -14,7 +14,7 @@ LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
 DEMO := --set output=runs/demo
 
-.PHONY: demo test gpu llama lint format docs sample-corpus mini bench-prepare bench-cpu results published clean
+.PHONY: demo test test-faults gpu llama lint format docs sample-corpus mini bench-prepare bench-cpu results published clean
 
 demo: $(INSTALLED) $(LLAMA)
 	@echo "== The shipped mini model answers three tickets"
@@ -37,6 +37,10 @@ demo: $(INSTALLED) $(LLAMA)
 
 test: $(INSTALLED) $(LLAMA) lint
 	$(BIN)/pytest
+
+# Kills, full disks and damaged files by the dozen: about a quarter of an hour
+test-faults: $(INSTALLED)
+	DUET_FAULTS=1 $(BIN)/pytest tests/test_faults.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

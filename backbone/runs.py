@@ -1,6 +1,7 @@
 """Run folders: written to a sibling and renamed into place, with a manifest of SHA-256 sums."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tickets.errors import InputError, WorkError
 
@@ -31,6 +32,49 @@ _PACKAGES = (
     "llama-cpp-python",
     "onnxruntime",
 )
+
+
+_held: dict[Path, IO[str]] = {}  # lock files of this process
+
+
+def is_alone(file: IO[Any], path: Path) -> bool:
+    """Lock an open file for this process, which is how long the lock lasts; whether that succeeded."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino  # not one that was just removed
+    except OSError:
+        return False
+
+
+def _hold(folder: Path) -> None:
+    """Keep other processes from writing `folder` until it is published or this process ends, however it ends.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    path = folder.with_name(f"{folder.name}.lock").resolve()
+    if path in _held:
+        return
+    file = path.open("a+", encoding="utf-8")
+    if not is_alone(file, path):
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise InputError(
+            f"{folder}: process {holder} is writing it; wait for it to end, stop it, or choose another output"
+        )
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    _held[path] = file
+
+
+def _release(folder: Path) -> None:
+    path = folder.with_name(f"{folder.name}.lock").resolve()
+    file = _held.pop(path, None)
+    if file:
+        path.unlink(missing_ok=True)
+        file.close()
 
 
 def partial_folder(folder: Path) -> Path:
@@ -66,11 +110,15 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     """The unfinished sibling of `folder`, new or to be continued; `plan` (plain JSON values) is what it will do.
 
     Raises:
-        InputError: an unfinished run of another plan is there.
+        InputError: an unfinished run of another plan is there, or another process is at it.
     """
     partial = partial_folder(folder)
+    with disk_guard(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    _hold(folder)
     if restart:
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
     # without a checkpoint nothing would be lost: a run that failed its first checks may be corrected
     if (partial / PLAN).is_file() and any((partial / CHECKPOINTS).glob("checkpoint-*")):
         differing = _differences(read_json(partial / PLAN), plan)
@@ -81,7 +129,6 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
             )
         print(f"found an unfinished run in {partial}", file=sys.stderr)
     with disk_guard(partial):
-        partial.mkdir(parents=True, exist_ok=True)
         write_json(partial / PLAN, plan)
     return partial
 
@@ -95,15 +142,17 @@ def publish(partial: Path, folder: Path, **facts: Any) -> None:
         sums = {name: sha256(partial / name) for name in _files(partial)}
         write_json(partial / MANIFEST, {**facts, "files": sums})
         for name in [*sums, MANIFEST]:
-            _flush(partial / name)
+            flush(partial / name)
     replaced = folder.with_name(folder.name + ".replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
         folder.rename(replaced)
     partial.rename(folder)
+    flush(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     (folder / PLAN).unlink(missing_ok=True)
+    _release(folder)
 
 
 def verify(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -145,8 +194,11 @@ def package_versions() -> dict[str, str]:
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write indented JSON."""
-    path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    """Write indented JSON; a reader finds the old content or the new, never half."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    flush(part)
+    part.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -187,7 +239,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Make sure that a file, or what was created or renamed in a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,5 @@
 """The one training module: `transformers.Trainer` with token-budget batches, our evaluation and safe resumption."""
 
-import json
 import math
 import signal
 import sys
@@ -16,15 +15,14 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import is_torch_tf32_available
 
 from backbone.batching import IGNORE, TokenBudgetSampler
+from backbone.checkpoints import STATE, drop_old, fault, newest_intact, seal
 from backbone.config import TrainingConfig
 from backbone.runs import disk_guard
 from tickets.errors import InputError, WorkError
-
-_STATE = "trainer_state.json"
-_CHECKPOINT_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", _STATE)
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class TrainingResult:
 def train(job: TrainingJob, folder: Path) -> TrainingResult:
     """Train `job.model` in place, checkpointing under `folder`, and leave the best weights in it.
 
-    Continues from the newest complete checkpoint in `folder` when there is one. SIGINT and SIGTERM save a checkpoint
+    Continues from the newest intact checkpoint in `folder` when there is one. SIGINT and SIGTERM save a checkpoint
     and stop.
 
     Raises:
@@ -71,8 +69,8 @@ def train(job: TrainingJob, folder: Path) -> TrainingResult:
     interrupt = _Interrupt()
     for callback in (_EarlyStopping(job.config.patience), _FinalEvaluation(), _Progress(), interrupt):
         trainer.add_callback(callback)
-    checkpoint = newest_checkpoint(folder)
-    state = TrainerState.load_from_json(str(checkpoint / _STATE)) if checkpoint else None
+    checkpoint = newest_intact(folder)
+    state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
     if checkpoint:
         print(f"resuming from {checkpoint}", file=sys.stderr)
     if state is not None and _is_over(state, job.config.patience):
@@ -123,20 +121,6 @@ def evaluations_since_best(history: Sequence[dict[str, Any]]) -> int:
     return len(losses) - 1 - best
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The latest checkpoint under `folder` that was written to its end."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    return next((path for path in found if _complete(path)), None)
-
-
-def _complete(checkpoint: Path) -> bool:
-    try:
-        json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))  # written last
-    except (OSError, ValueError):
-        return False
-    return all((checkpoint / name).is_file() for name in _CHECKPOINT_FILES)
-
-
 def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArguments:
     config = job.config
     steps = max(1, batches // config.accumulation)
@@ -166,7 +150,6 @@ def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArgument
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -203,6 +186,17 @@ class _StageTrainer(Trainer):
         """Batches of the token-budget sampler; the Trainer reaches it for `set_epoch`."""
         rows = list(range(len(self._job.lengths)))
         return DataLoader(rows, batch_sampler=self._sampler, collate_fn=self._job.collate)  # type: ignore[arg-type]
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save, seal, verify; only then earlier checkpoints go."""
+        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir)
+        checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        seal(checkpoint)
+        wrong = fault(checkpoint)
+        if wrong:
+            raise WorkError(f"{checkpoint}: {wrong} right after it was written; the disk cannot be trusted")
+        drop_old(folder, [self.state.best_model_checkpoint])
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -6,7 +6,8 @@
 
 Real English tickets with the bases of bench/results.py; the built-in ones with the shipped base. Every adapter is
 trained for two epochs with the built-in configuration. What is done is kept under runs/joint, so it can be interrupted
-and run again; tables are Markdown on stdout. OMP_NUM_THREADS=1 and two processes use two cores better than one process does.
+and run again; tables are Markdown on stdout. OMP_NUM_THREADS=1 and two processes use two cores better than one
+process does.
 """
 
 import argparse

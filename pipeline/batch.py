@@ -5,7 +5,6 @@ are a prefix of the source, so going on means comparing ids row by row. Of every
 tell repeated ones.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from backbone.runs import MANIFEST, disk_guard, partial_folder, read_json, write_json
+from backbone.runs import MANIFEST, disk_guard, is_alone, partial_folder, read_json, write_json
 from pipeline.engines import EngineChoice
 from pipeline.model_folder import open_model
 from pipeline.predict import answer_to_dict
@@ -103,12 +102,7 @@ def _locked(partial: Path) -> Iterator[BinaryIO]:
     except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{partial}: cannot be written ({error.strerror}); choose another --out") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = partial.stat().st_ino == os.fstat(file.fileno()).st_ino  # not one that was just finished
-        except OSError:
-            alone = False
-        if not alone:
+        if not is_alone(file, partial):
             raise InputError(f"{partial}: another process is writing it; wait for it, or choose another --out")
         yield file
 

@@ -1,0 +1,72 @@
+"""Checkpoints that can be trusted: sealed by a manifest when they are whole, verified before they are used."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from backbone.runs import MANIFEST, flush, sha256, write_json
+
+STATE = "trainer_state.json"
+_NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", STATE)
+_KEPT = 2
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints under `folder`, whole or not, the newest first."""
+    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+
+
+def seal(checkpoint: Path) -> None:
+    """Flush a checkpoint and write its manifest of SHA-256 sums; without one it counts as unfinished."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST)
+    for path in files:
+        flush(path)
+    write_json(checkpoint / MANIFEST, {"files": {str(path.relative_to(checkpoint)): sha256(path) for path in files}})
+    flush(checkpoint)
+    flush(checkpoint.parent)
+
+
+def fault(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in words; None when it is whole."""
+    try:
+        sums = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "was not written to its end"
+    missing = [name for name in (*_NEEDED, *sums) if name not in sums or not (checkpoint / name).is_file()]
+    if missing:
+        return f"lacks {missing[0]}"
+    damaged = next((name for name, wanted in sums.items() if sha256(checkpoint / name) != wanted), None)
+    return f"has a damaged {damaged}" if damaged else None
+
+
+def newest_intact(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole, and whose best checkpoint is; says which newer ones were dropped and why.
+
+    What is newer than the one returned is removed: training writes those again.
+    """
+    for checkpoint in checkpoints(folder):
+        wrong = fault(checkpoint) or _fault_of_best(checkpoint)
+        if wrong is None:
+            return checkpoint
+        print(f"{checkpoint}: {wrong}; going back to an earlier one, or to the start", file=sys.stderr)
+        shutil.rmtree(checkpoint)
+    return None
+
+
+def drop_old(folder: Path, wanted: Iterable[str | None]) -> None:
+    """Remove all but the newest two checkpoints and those named; call it when the newest is sealed and verified."""
+    names = {Path(name).name for name in wanted if name}
+    for old in checkpoints(folder)[_KEPT:]:
+        if old.name not in names:
+            shutil.rmtree(old)
+
+
+def _fault_of_best(checkpoint: Path) -> str | None:
+    """The best weights so far stand in a checkpoint of their own; without them the run cannot end as it should."""
+    best = json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get("best_model_checkpoint")
+    if not best or Path(best).name == checkpoint.name:
+        return None
+    wrong = fault(checkpoint.parent / Path(best).name)
+    return f"refers to {Path(best).name} as the best, which {wrong}" if wrong else None
