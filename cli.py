@@ -371,8 +371,9 @@ def human_eval_score(
     from dataclasses import asdict
 
     from eval.human import score_sheets
+    from eval.report.page import plain
 
-    print(json.dumps(asdict(score_sheets(sheets, comparison)), indent=2))
+    print(json.dumps(plain(asdict(score_sheets(sheets, comparison))), indent=2))
 
 
 @app.command()

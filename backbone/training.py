@@ -3,6 +3,7 @@
 import math
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ from transformers.utils import is_torch_tf32_available
 from backbone.batching import IGNORE, TokenBudgetSampler
 from backbone.checkpoints import STATE, drop_old, fault, newest_intact, seal
 from backbone.config import TrainingConfig
-from backbone.runs import disk_guard
+from backbone.runs import disk_guard, read_json, write_json
 from tickets.errors import InputError, WorkError
+
+_CLOCK = "clock.json"  # in every checkpoint: seconds of training so far
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,10 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The best evaluation (whose weights the model now holds) and every logged record in order."""
+    """The best evaluation (whose weights the model now holds), every logged record in order, and how long it took.
+
+    `seconds` counts all sessions of an interrupted run up to their last checkpoints.
+    """
 
     best: dict[str, Any]
     history: list[dict[str, Any]]
@@ -65,19 +71,20 @@ def train(job: TrainingJob, folder: Path) -> TrainingResult:
     sampler = TokenBudgetSampler(
         job.lengths, job.config.batch_tokens, job.config.batch_tickets, job.seed, weights=job.weights
     )
-    trainer = _StageTrainer(job, sampler, _arguments(job, len(sampler), folder))
+    checkpoint = newest_intact(folder)
+    state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
+    seconds_before = float(read_json(checkpoint / _CLOCK)["seconds"]) if checkpoint else 0.0
+    if checkpoint:
+        print(f"resuming from {checkpoint}", file=sys.stderr)
+    trainer = _StageTrainer(job, sampler, _arguments(job, len(sampler), folder), seconds_before)
     interrupt = _Interrupt()
     for callback in (_EarlyStopping(job.config.patience), _FinalEvaluation(), _Progress(), interrupt):
         trainer.add_callback(callback)
-    checkpoint = newest_intact(folder)
-    state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
-    if checkpoint:
-        print(f"resuming from {checkpoint}", file=sys.stderr)
     if state is not None and _is_over(state, job.config.patience):
         # what came after the last step failed; another step would not be the run that was asked for
         trainer.state = state
         trainer._load_best_model()
-        return _result(state, seconds=0.0)
+        return _result(state, seconds_before)
     with disk_guard(folder), interrupt, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*", category=UserWarning)
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -86,7 +93,7 @@ def train(job: TrainingJob, folder: Path) -> TrainingResult:
             f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; saved in {folder}; run the "
             "same command again to go on"
         )
-    return _result(trainer.state, float(output.metrics["train_runtime"]))
+    return _result(trainer.state, seconds_before + float(output.metrics["train_runtime"]))
 
 
 def _result(state: TrainerState, seconds: float) -> TrainingResult:
@@ -169,8 +176,11 @@ class _StageTrainer(Trainer):
 
     control: TrainerControl
 
-    def __init__(self, job: TrainingJob, sampler: TokenBudgetSampler, arguments: TrainingArguments) -> None:
+    def __init__(
+        self, job: TrainingJob, sampler: TokenBudgetSampler, arguments: TrainingArguments, seconds_before: float
+    ) -> None:
         self._job = job
+        self._seconds_before, self._started = seconds_before, time.perf_counter()
         self._sampler = sampler
         super().__init__(
             model=job.model,
@@ -192,6 +202,7 @@ class _StageTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        write_json(checkpoint / _CLOCK, {"seconds": self._seconds_before + time.perf_counter() - self._started})
         seal(checkpoint)
         wrong = fault(checkpoint)
         if wrong:
@@ -212,6 +223,8 @@ class _StageTrainer(Trainer):
         )
         tokens = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
         loss = (losses * weights.flatten()).sum() / tokens
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # as the Trainer does: gradients are averaged over processes
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

@@ -18,7 +18,7 @@ from eval.bootstrap import Resamples
 from eval.compare import Comparison
 from eval.replies import TrainingReplies
 from eval.report.page import write_report
-from eval.scoring import TestSet, compare_pair, pick_examples, reply_scores, score_slices, system_report
+from eval.scoring import TestSet, compare_pair, f1_replicates, pick_examples, reply_scores, score_slices, system_report
 from eval.systems import NEAREST, TFIDF, Output, ReferenceSystem
 from tickets.prepare import PrepareOptions, prepare
 from tickets.schema import Ticket
@@ -47,7 +47,8 @@ def main() -> None:
     reports = [system_report(one, data, replies, None) for one in answered]
     print(f"scores of {_SYSTEMS} systems              {time.perf_counter() - start:6.1f} s")
     start = time.perf_counter()
-    pairs = [compare_pair(a, b, data, scores) for i, a in enumerate(answered) for b in answered[i + 1 :]]
+    f1 = {one.system.name: f1_replicates(one, data) for one in answered}
+    pairs = [compare_pair(a, b, data, scores, f1) for i, a in enumerate(answered) for b in answered[i + 1 :]]
     print(f"{len(pairs)} pairs                         {time.perf_counter() - start:6.1f} s")
     start = time.perf_counter()
     slices = score_slices(answered, data, scores)

@@ -1,19 +1,17 @@
 """Running the systems over the test tickets: what each said is kept as it comes, so that a comparison can go on."""
 
-import gc
 import hashlib
 import json
 import re
+import resource
 import statistics
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from backbone.progress import track
 from backbone.runs import disk_guard, read_json, write_json
@@ -30,16 +28,19 @@ class Cost:
 
     Attributes:
         labels_s, answer_s: median seconds of one ticket by itself; None where it was not timed.
-        per_hour: tickets in batches, replies included where the system writes them.
-        memory_mib: peak that the system added: allocated on the CUDA device, or resident on the CPU.
-        tokens: written per ticket, mean.
+        per_hour: tickets in batches by the median batch, replies included where the system writes them.
+        memory_mib: peak of a process of its own that answers one batch: allocated on CUDA, or resident on the CPU.
+        read, tokens: read and written per ticket, mean.
+        truncated: share of tickets that were cut to fit.
     """
 
     labels_s: float | None
     answer_s: float | None
     per_hour: float
     memory_mib: float | None
+    read: float
     tokens: float
+    truncated: float
 
 
 @dataclass(frozen=True)
@@ -62,23 +63,50 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
     with disk_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
         outputs = _kept(path, tickets)
-        if len(outputs) < len(tickets) or not costs.is_file():
-            with _peak_memory() as peak:
-                system.load()
-                outputs += _answer_rest(system, tickets[len(outputs) :], path)
-                latencies = [system.latency(ticket) for ticket in tickets[:timed]]
-            system.unload()
-            found = [latency for latency in latencies if latency]
-            record = {
-                "labels_s": statistics.median(latency.labels for latency in found) if found else None,
-                "answer_s": statistics.median(latency.answer for latency in found) if found else None,
-                "memory_mib": None if isinstance(system, ReferenceSystem) else peak[0] / _MIB,
-            }
-            write_json(costs, record)
-    seconds = sum(output.seconds for output in outputs)
-    tokens = sum(output.tokens for output in outputs) / len(outputs)
-    cost = Cost(per_hour=3600 * len(outputs) / max(seconds, 1e-9), tokens=tokens, **read_json(costs))
+        if len(outputs) < len(tickets):
+            system.load()
+            outputs += _answer_rest(system, tickets[len(outputs) :], path)
+        if not costs.is_file() or read_json(costs)["timed"] != timed:
+            write_json(costs, {"timed": timed, **_measure(system, tickets, timed)})
+        system.unload()
+    outputs = [system.reread(output) for output in outputs]
+    measured = read_json(costs)
+    del measured["timed"]
+    cost = Cost(
+        per_hour=3600 / max(statistics.median(output.seconds for output in outputs), 1e-9),
+        read=statistics.mean(output.read for output in outputs),
+        tokens=statistics.mean(output.tokens for output in outputs),
+        truncated=statistics.mean(output.truncated for output in outputs),
+        **measured,
+    )
     return Answered(system, outputs, cost)
+
+
+def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str, float | None]:
+    """Latencies of the first tickets, and memory."""
+    if isinstance(system, ReferenceSystem):
+        return {"labels_s": None, "answer_s": None, "memory_mib": None}
+    system.load()
+    found = [latency for ticket in tickets[:timed] if (latency := system.latency(ticket))]
+    system.unload()
+    labels = [latency.labels for latency in found if latency.labels is not None]
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        memory = process.submit(_peak_memory, system, tickets[:_TOGETHER]).result() if timed else None
+    return {
+        "labels_s": statistics.median(labels) if labels else None,
+        "answer_s": statistics.median(latency.answer for latency in found) if found else None,
+        "memory_mib": memory,
+    }
+
+
+def _peak_memory(system: System, tickets: Sequence[Ticket]) -> float:
+    """Peak MiB of this process after answering some tickets."""
+    import torch
+
+    system.answer(tickets)
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / _MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
 
 
 def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[Output]:
@@ -133,30 +161,3 @@ def _digest(system: System, tickets: Sequence[Ticket]) -> str:
         for ticket in system.train:
             digest.update(ticket_to_json(ticket).encode())
     return digest.hexdigest()[:12]
-
-
-@contextmanager
-def _peak_memory() -> Iterator[list[float]]:
-    """Bytes that the block added at its peak, in a list of one: of the CUDA device, else of the process."""
-    import torch  # before anything is measured: its libraries are not a system's
-
-    gc.collect()
-    on_cuda = torch.cuda.is_available()
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats()
-    process = psutil.Process()
-    before, over, peak = process.memory_info().rss, threading.Event(), [0.0]
-
-    def watch() -> None:
-        while not over.wait(0.05):
-            peak[0] = max(peak[0], process.memory_info().rss - before)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        over.set()
-        watcher.join()
-        if on_cuda:
-            peak[0] = float(torch.cuda.max_memory_allocated())

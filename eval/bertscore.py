@@ -30,22 +30,14 @@ def bert_score(replies: Sequence[str], references: Sequence[str], model: Path, l
         InputError: no such encoder there, or it has fewer layers.
     """
     from bert_score import BERTScorer
-    from transformers import AutoConfig
 
+    chosen, longest = check_encoder(model, layer)
     try:
-        config = AutoConfig.from_pretrained(model)
-        depth = int(config.num_hidden_layers)
-        chosen = max(1, round(depth * 2 / 3)) if layer is None else layer
-        if not 1 <= chosen <= depth:
-            raise InputError(f"--bertscore-layer {layer}: {model} has {depth} layers, expected one of them")
         scorer = BERTScorer(model_type=str(model), num_layers=chosen, idf=False)
-        # a tokenizer without a length limit of its own says 1e30, which the library passes on until it overflows
-        scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, config.max_position_embeddings)
     except (OSError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"--bertscore-model {model}: not an encoder ({reason}); expected a downloaded folder"
-        ) from None
+        raise _not_an_encoder(model, error) from None
+    # a tokenizer without a length limit of its own says 1e30, which the library passes on until it overflows
+    scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, longest)
     # the library crashes on an empty text
     rows = [i for i, (a, b) in enumerate(zip(replies, references, strict=True)) if a.strip() and b.strip()]
     f1 = np.zeros(len(replies))
@@ -53,3 +45,27 @@ def bert_score(replies: Sequence[str], references: Sequence[str], model: Path, l
         _, _, found = scorer.score([replies[i] for i in rows], [references[i] for i in rows])
         f1[rows] = found.double().cpu().numpy()
     return BertScore(f1, str(model), chosen)
+
+
+def check_encoder(model: Path, layer: int | None) -> tuple[int, int]:
+    """The layer to compare, and the longest text in tokens.
+
+    Raises:
+        InputError: no such encoder there, or it has fewer layers.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+        depth, longest = int(config.num_hidden_layers), int(config.max_position_embeddings)
+    except (OSError, ValueError, AttributeError) as error:
+        raise _not_an_encoder(model, error) from None
+    chosen = max(1, round(depth * 2 / 3)) if layer is None else layer
+    if not 1 <= chosen <= depth:
+        raise InputError(f"--bertscore-layer {layer}: {model} has {depth} layers, expected one of them")
+    return chosen, longest
+
+
+def _not_an_encoder(model: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0]
+    return InputError(f"--bertscore-model {model}: not an encoder ({reason}); expected the folder of a downloaded one")

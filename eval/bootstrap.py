@@ -56,19 +56,27 @@ class Resamples:
         """Sum of `top` over sum of `bottom`, both per ticket (count,); NaN where nothing was counted."""
         return Score(_divide(top.sum(), bottom.sum()), *self._limits(self._ratios(top, bottom)))
 
+    def replicates(self, of_times: Callable[[Floats], float]) -> Floats:
+        """A figure computed from how often every ticket counts, (count,): of every draw, and last of all tickets."""
+        return np.array([of_times(times) for times in [*self.times, np.ones(self.count)]])
+
     def statistic(self, of_times: Callable[[Floats], float]) -> Score:
-        """A figure computed from how often every ticket counts, (count,)."""
-        values = np.array([of_times(times) for times in self.times])
-        return Score(of_times(np.ones(self.count)), *self._limits(values))
+        """That figure with its interval."""
+        *values, whole = self.replicates(of_times)
+        return Score(float(whole), *self._limits(np.array(values)))
+
+    def gap(self, first: Floats, second: Floats) -> Difference:
+        """Paired bootstrap (Koehn 2004) of the difference of two figures, from their replicates."""
+        *values, whole = first - second
+        return Difference(float(whole), *self._limits(np.array(values)), _two_sided(np.array(values)))
 
     def difference(self, first: Floats, second: Floats) -> Difference:
-        """Paired bootstrap (Koehn 2004) of the mean difference over tickets that have both values."""
+        """Paired bootstrap of the mean difference over tickets that have both values."""
         both = ~(np.isnan(first) | np.isnan(second))
         gap = np.where(both, np.nan_to_num(first) - np.nan_to_num(second), 0.0)
         weight = both.astype(np.float64)
         values = self._ratios(gap, weight)
-        beyond = min((values <= 0).mean(), (values >= 0).mean())
-        return Difference(_divide(gap.sum(), weight.sum()), *self._limits(values), min(1.0, 2 * float(beyond)))
+        return Difference(_divide(gap.sum(), weight.sum()), *self._limits(values), _two_sided(values))
 
     def _ratios(self, top: Floats, bottom: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -89,6 +97,12 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     if only_first + only_second == 0:
         return 1.0
     return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def _two_sided(values: Floats) -> float:
+    """Twice the share of draws on the other side of zero; one draw is counted on top, so that it is never 0."""
+    beyond = min((values <= 0).sum(), (values >= 0).sum())
+    return min(1.0, 2 * float(beyond + 1) / (len(values) + 1))
 
 
 def _divide(top: float, bottom: float) -> float:

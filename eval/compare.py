@@ -4,7 +4,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,21 @@ from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs import disk_guard, package_versions, read_json
 from backbone.stage import LABELS, RUN
 from eval.answers import Answered, run_system
-from eval.bertscore import BertScore, bert_score
+from eval.bertscore import BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
 from eval.replies import TrainingReplies
-from eval.report.page import read_report, write_report
+from eval.report.page import REPORT, read_report, write_report
 from eval.scoring import (
     Pair,
     Slice,
     SystemReport,
     TestSet,
     compare_pair,
+    f1_replicates,
     pick_examples,
     reply_scores,
     score_slices,
+    spread,
     system_report,
 )
 from eval.systems import SINGLE, System, open_runs, references, stages_of, zero_shot
@@ -79,10 +81,6 @@ class Comparison:
     machine: str
     versions: Mapping[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        return dict(_plain(asdict(self)))
-
 
 def compare(options: CompareOptions) -> Path:
     """Compare and write the report; returns its path.
@@ -91,8 +89,10 @@ def compare(options: CompareOptions) -> Path:
         InputError: as `measure`, or `beside` holds no report.
     """
     beside = read_report(options.beside) if options.beside else None
-    record = measure(options).to_dict()
-    return write_report({**record, "beside": beside} if beside else record, options.out)
+    record = asdict(measure(options))
+    if (options.out / REPORT).is_file():
+        record["human"] = read_report(options.out).get("human")  # ratings stay with their comparison
+    return write_report({**record, "beside": beside}, options.out)
 
 
 def measure(options: CompareOptions) -> Comparison:
@@ -101,14 +101,17 @@ def measure(options: CompareOptions) -> Comparison:
     Raises:
         InputError: a run is no system, the systems' label columns differ, or no test ticket has them.
     """
+    if options.bertscore_model is not None:
+        check_encoder(options.bertscore_model, options.bertscore_layer)  # before hours of answering
     trained = open_runs(options.runs)
     systems = trained + ([zero_shot(trained)] if options.with_zero_shot else [])
     columns = _columns(trained)
-    data = options.data if options.data is not None else stages_of(trained[0])[0].config.data.path
+    config = stages_of(trained[0])[0].config.data
+    data = options.data if options.data is not None else config.path
     folder = resolve_data(data)
-    train = [ticket for ticket in load_part(folder, "train") if all(c in ticket.labels for c in columns)]
+    train = _usable(load_part(folder, "train", config.max_train), columns, "training")  # what the systems saw
     test = TestSet(
-        tickets := _usable(load_part(folder, options.part), columns)[: options.limit],
+        tickets := _usable(load_part(folder, options.part), columns, options.part)[: options.limit],
         train,
         columns,
         Resamples(len(tickets)),
@@ -117,6 +120,7 @@ def measure(options: CompareOptions) -> Comparison:
     answered = [run_system(system, tickets, options.out / ANSWERS, options.timed) for system in systems]
     training = TrainingReplies([ticket.reply for ticket in train])
     scores = {a.system.name: reply_scores(a, test, training) for a in answered}
+    f1 = {a.system.name: f1_replicates(a, test) for a in answered}
     bert = {a.system.name: _bert(a, test, options) for a in answered}
     _write_answers(options.out / f"{ANSWERS}.jsonl", test, answered)
     return Comparison(
@@ -125,7 +129,7 @@ def measure(options: CompareOptions) -> Comparison:
         tickets=len(tickets),
         columns=columns,
         systems=[system_report(a, test, scores[a.system.name], bert[a.system.name]) for a in answered],
-        pairs=[compare_pair(a, b, test, scores) for a, b in combinations(answered, 2)],
+        pairs=[compare_pair(a, b, test, scores, f1) for a, b in combinations(answered, 2)],
         slices=score_slices(answered, test, scores),
         examples=pick_examples(answered, test, scores),
         bertscore=_bertscore_note(options, bert),
@@ -149,11 +153,11 @@ def _space_columns(system: System) -> Sequence[str]:
     return tuple(LabelSpace.load(stages_of(system)[0].path / LABELS).columns)
 
 
-def _usable(tickets: Sequence[Ticket], columns: Sequence[str]) -> list[Ticket]:
+def _usable(tickets: Sequence[Ticket], columns: Sequence[str], part: str) -> list[Ticket]:
     found = [ticket for ticket in tickets if all(column in ticket.labels for column in columns)]
     if not found:
         raise InputError(
-            f"no test ticket has the labels {', '.join(columns)} of these runs; expected tickets with them"
+            f"no {part} ticket has the labels {', '.join(columns)} of these runs; expected tickets with them"
         )
     return found
 
@@ -197,18 +201,11 @@ def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> N
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
-
-
 def _bert(answered: Answered, test: TestSet, options: CompareOptions) -> BertScore | None:
     if options.bertscore_model is None or all(output.reply is None for output in answered.outputs):
         return None
     print(f"BERTScore: {answered.system.name}", file=sys.stderr)
-    replies = [output.reply or "" for output in answered.outputs]
-    references_ = [ticket.reply for ticket in test.tickets]
-    return bert_score(replies, references_, options.bertscore_model, options.bertscore_layer)
+    rows = [i for i, ticket in enumerate(test.tickets) if ticket.reply]
+    replies = [answered.outputs[i].reply or "" for i in rows]
+    found = bert_score(replies, [test.tickets[i].reply for i in rows], options.bertscore_model, options.bertscore_layer)
+    return replace(found, f1=spread(found.f1, rows, len(test.tickets)))

@@ -5,24 +5,40 @@ from collections.abc import Sequence
 
 from tickets.schema import Ticket
 
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Mär|Mai|Okt|Dez)[a-z]*"
+_MONTHS = (
+    "January|February|March|April|May|June|July|August|September|October|November|December|"
+    "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec|"
+    "Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember"
+)
 _PATTERNS = {
     # capitalised words inside a sentence that stand in the ticket and in its true reply: product names, mostly
     "names": re.compile(r"(?<![.!?:\n] )(?<!\n)(?<!^)\b[A-Z][\w-]*[A-Za-z0-9](?: (?:[A-Z][\w-]*|\d+))*"),
     "numbers": re.compile(r"\b(?:[A-Z]{1,4}-)?\d[\d.:,]*\d\b|\b\d\b"),
     "dates": re.compile(
-        rf"\b(?:\d{{4}}-\d\d-\d\d|\d{{1,2}}[./]\d{{1,2}}[./]\d{{2,4}}|\d{{1,2}}\.? {_MONTH}|{_MONTH} \d{{1,2}})\b"
+        rf"\b(?:\d{{4}}-\d\d-\d\d|\d{{1,2}}[./]\d{{1,2}}[./]\d{{2,4}}|\d{{1,2}}(?:st|nd|rd|th|\.)? (?:{_MONTHS})\b|"
+        rf"(?:{_MONTHS}) \d{{1,2}}\b)"
     ),
 }
 
 
 def shared_facts(ticket: Ticket, reply: str) -> dict[str, float]:
-    """By kind: of the facts that a ticket and its true reply share, the share that `reply` has; NaN without any."""
+    """By kind: of the facts that a ticket and its true reply share, the share that `reply` has; NaN without any.
+
+    In German every noun is capitalised, so names are not counted there.
+    """
     shares = {}
     for kind in _PATTERNS:
         kept, total = _kept(kind, ticket, reply)
-        shares[kind] = kept / total if total else float("nan")
+        known = total and not (kind == "names" and ticket.language.lower().startswith("de"))
+        shares[kind] = kept / total if known else float("nan")
     return shares
+
+
+def names_own_fact(ticket: Ticket, reply: str) -> float:
+    """1 where the reply repeats any name, number or date of its ticket, 0 where none; NaN where the ticket has none."""
+    kinds = [kind for kind in _PATTERNS if kind != "names" or not ticket.language.lower().startswith("de")]
+    own = {(kind, fact) for kind in kinds for fact in _PATTERNS[kind].findall(ticket.text)}
+    return float(any(_stands_in(kind, fact, reply) for kind, fact in own)) if own else float("nan")
 
 
 def own_facts_kept(tickets: Sequence[Ticket], replies: Sequence[str]) -> dict[str, float]:
@@ -48,5 +64,10 @@ def names_product(tickets: Sequence[Ticket], replies: Sequence[str], products: S
 
 
 def _kept(kind: str, ticket: Ticket, reply: str) -> tuple[int, int]:
-    own = {fact for fact in _PATTERNS[kind].findall(ticket.reply) if fact in ticket.text}
-    return sum(fact in reply for fact in own), len(own)
+    own = {fact for fact in _PATTERNS[kind].findall(ticket.reply) if _stands_in(kind, fact, ticket.text)}
+    return sum(_stands_in(kind, fact, reply) for fact in own), len(own)
+
+
+def _stands_in(kind: str, fact: str, text: str) -> bool:
+    """Names may stand inside a longer one; the 5 of 2025 is not a 5."""
+    return fact in text if kind == "names" else fact in _PATTERNS[kind].findall(text)

@@ -1,6 +1,7 @@
 """Human evaluation: a blinded rating sheet from a comparison, and what the raters' copies of it say."""
 
 import csv
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,7 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
     Tickets are drawn evenly over the ROUGE-L buckets of the first system and the queues (or first label column).
 
     Raises:
-        InputError: no comparison there, or an unknown system.
+        InputError: no comparison there, an unknown system, or a sheet that is there already.
     """
     records = _read_answers(comparison / f"{ANSWERS}.jsonl")
     writing = [name for name, said in records[0]["systems"].items() if said["reply"] is not None]
@@ -63,12 +64,18 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
         )
     chosen = list(systems or writing)
     rng = np.random.default_rng(seed)
+    if (comparison / KEY).exists():
+        raise InputError(
+            f"{comparison / KEY}: exists, and filled sheets may go with it; move it and {SHEET} away to make new ones"
+        )
     rows, key = [], {}
     picked = _stratified(records, chosen[0], tickets, rng)
     first = rng.permutation(len(picked)) % len(chosen)  # every system comes first equally often
-    for record, turn in zip(picked, first.tolist(), strict=True):
-        for place, name in enumerate([*chosen[turn:], *chosen[:turn]]):
-            row = f"{record['id']}-{chr(ord('A') + place)}"
+    mark = hashlib.sha256(f"{seed} {chosen} {[record['id'] for record in picked]}".encode()).hexdigest()[:6]
+    for number, (record, turn) in enumerate(zip(picked, first.tolist(), strict=True), start=1):
+        others = [name for i, name in enumerate(chosen) if i != turn]
+        for place, name in enumerate([chosen[turn], *rng.permutation(others).tolist()]):
+            row = f"{mark}-{number:03d}-{chr(ord('A') + place)}"
             key[row] = {"ticket": record["id"], "system": name}
             text = f"{record['subject']}\n\n{record['body']}".strip()
             rows.append([row, text, record["systems"][name]["reply"], *[""] * len(DIMENSIONS), ""])
@@ -201,8 +208,9 @@ def _by_ticket(
 def _wins(first: str, second: str, a: Floats, b: Floats) -> dict[str, Any]:
     both = ~(np.isnan(a) | np.isnan(b))
     counts = Counter(np.sign(a[both] - b[both]).tolist())
-    total = max(int(both.sum()), 1)
-    shares = {name: counts[sign] / total for name, sign in (("wins", 1.0), ("ties", 0.0), ("losses", -1.0))}
+    total = int(both.sum())
+    signs = {"wins": 1.0, "ties": 0.0, "losses": -1.0}
+    shares = {name: counts[sign] / total if total else None for name, sign in signs.items()}
     return {"first": first, "second": second, **shares}
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from eval.bootstrap import Floats, Resamples, Score
 from tickets.schema import Ticket
 
-Labels = Sequence[Mapping[str, str]]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,9 @@ class ColumnScores:
 
 def score_column(truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples) -> ColumnScores:
     """Score one column; labels by ticket, None where the system gave none that the column has."""
-    names = sorted(set(truth) | {label for label in predicted if label is not None})
-    place: dict[str | None, int] = {label: i for i, label in enumerate(names)}
-    place[None] = len(names)
-    y = np.array([place[label] for label in truth])
-    p = np.array([place[label] for label in predicted])
+    names, y, p = _places(truth, predicted)
     width = len(names) + 1
-
-    def matrix(times: Floats) -> NDArray[np.float64]:
-        return np.asarray(np.bincount(y * width + p, weights=times, minlength=width * width).reshape(width, width))
-
-    whole = matrix(np.ones(len(y)))
+    whole = _confusion(y, p, width, np.ones(len(y)))
     classes = {}
     for i, label in enumerate(names):
         true, given = (y == i).astype(np.float64), (p == i).astype(np.float64)
@@ -71,12 +63,18 @@ def score_column(truth: Sequence[str], predicted: Sequence[str | None], resample
             )
     return ColumnScores(
         accuracy=resamples.mean((y == p).astype(np.float64)),
-        macro_f1=resamples.statistic(lambda times: _macro_f1(matrix(times))),
+        macro_f1=resamples.statistic(lambda times: _macro_f1(_confusion(y, p, width, times))),
         classes=classes,
         predicted=tuple(names),
-        confusion=tuple(tuple(int(n) for n in whole[place[label]]) for label in classes),
+        confusion=tuple(tuple(int(n) for n in whole[names.index(label)]) for label in classes),
         missing=float(np.mean(p == width - 1)),
     )
+
+
+def macro_f1_replicates(truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples) -> Floats:
+    """Macro-F1 of every draw of tickets, and last of all, for paired differences."""
+    names, y, p = _places(truth, predicted)
+    return resamples.replicates(lambda times: _macro_f1(_confusion(y, p, len(names) + 1, times)))
 
 
 def true_labels(tickets: Sequence[Ticket], column: str) -> list[str]:
@@ -92,9 +90,22 @@ def tag_scores(tickets: Sequence[Ticket], given: Sequence[Sequence[str]], resamp
     return resamples.ratio(2 * hits, total)
 
 
+def _places(truth: Sequence[str], predicted: Sequence[str | None]) -> tuple[list[str], Ints, Ints]:
+    """All labels, sorted, and the place of every true and predicted one; no label comes last."""
+    names = sorted(set(truth) | {label for label in predicted if label is not None})
+    place: dict[str | None, int] = {label: i for i, label in enumerate(names)}
+    place[None] = len(names)
+    return names, np.array([place[label] for label in truth]), np.array([place[label] for label in predicted])
+
+
+def _confusion(y: Ints, p: Ints, width: int, times: Floats) -> Floats:
+    """Tickets by true (rows) and predicted place, each counted `times`, (width, width)."""
+    return np.asarray(np.bincount(y * width + p, weights=times, minlength=width * width).reshape(width, width))
+
+
 def _macro_f1(matrix: NDArray[np.float64]) -> float:
-    """Mean F1 of the classes that occur among true or predicted labels; the last row and column mean none."""
+    """Mean F1 of the classes that occur among the true labels, the same for every system; the last place means none."""
     hits = np.diag(matrix)[:-1]
     total = matrix.sum(axis=1)[:-1] + matrix.sum(axis=0)[:-1]
-    occurs = total > 0
+    occurs = matrix.sum(axis=1)[:-1] > 0
     return float((2 * hits[occurs] / total[occurs]).mean()) if occurs.any() else float("nan")

@@ -14,13 +14,13 @@ from sacrebleu.metrics.bleu import BLEU
 
 from backbone.progress import track
 from eval.bootstrap import Floats
-from eval.faithfulness import shared_facts
+from eval.faithfulness import names_own_fact, shared_facts
 from generator.rouge import UnicodeTokenizer
 from tickets.schema import Ticket
 
 ROUGE_L = "rougeL"  # stemmed, as published; the figure of the buckets
 _KINDS = ("rouge1", "rouge2", ROUGE_L)
-_PLACEHOLDER = re.compile(r"<[a-z][a-z_ ]*>", re.I)
+_PLACEHOLDER = re.compile(r"[<\[{]([a-z][a-z_' ]*)[>\]}]", re.I)  # <name> in the data; models also write [Name]
 _WORD = re.compile(r"\w+")
 _COPY_WORDS = 8  # a run of so many words that stands in a training reply counts as copied
 BUCKETS = ("> 0.5", "0.3-0.5", "< 0.3")  # of ROUGE-L; published as excellent, good, fair
@@ -89,7 +89,7 @@ def _ticket_scores(ticket: Ticket, reply: str, training: TrainingReplies) -> dic
         **{f"own_{kind}": share for kind, share in shared_facts(ticket, reply).items()},
         "copied": _copied(reply, training),
         **_placeholders(ticket.reply, reply),
-        "length_ratio": len(reply.split()) / max(len(ticket.reply.split()), 1),
+        "names_own": names_own_fact(ticket, reply),
         "empty": float(not reply.strip()),
     }
 
@@ -128,13 +128,17 @@ def _word_runs(text: str) -> list[tuple[str, ...]]:
 
 
 def _placeholders(reference: str, reply: str) -> dict[str, float]:
-    """Of the true reply's placeholders such as <name> the share kept; and how many the reply invented."""
-    wanted = set(_PLACEHOLDER.findall(reference.lower()))
-    given = set(_PLACEHOLDER.findall(reply.lower()))
+    """Of the true reply's placeholders such as <name> the share kept and lost; and how many the reply invented."""
+    wanted, given = (_placeholder_names(text) for text in (reference, reply))
     return {
         "placeholders_kept": len(wanted & given) / len(wanted) if wanted else float("nan"),
+        "placeholders_lost": len(wanted - given) / len(wanted) if wanted else float("nan"),
         "placeholders_invented": float(len(given - wanted)),
     }
+
+
+def _placeholder_names(text: str) -> set[str]:
+    return {" ".join(name.lower().replace("_", " ").split()) for name in _PLACEHOLDER.findall(text)}
 
 
 def _variety(replies: Sequence[str]) -> dict[str, float]:

@@ -12,8 +12,8 @@ from eval.answers import Answered, Cost
 from eval.bertscore import BertScore
 from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
 from eval.confidence import ConfidenceReport, confidence_report
-from eval.labels import ColumnScores, score_column, tag_scores, true_labels
-from eval.replies import ROUGE_L, ReplyScores, TrainingReplies, score_replies
+from eval.labels import ColumnScores, macro_f1_replicates, score_column, tag_scores, true_labels
+from eval.replies import ROUGE_L, ReplyScores, TrainingReplies, bucket_of, score_replies
 from eval.slices import slices_of
 from eval.systems import TwoStageSystem, stages_of
 from eval.training_facts import TrainingFacts, training_facts
@@ -25,7 +25,12 @@ _PAIRED_REPLIES = (ROUGE_L, "rougeL_unicode", "bleu")
 
 @dataclass(frozen=True)
 class SystemReport:
-    """One system's figures; what it does not have is None."""
+    """One system's figures; what it does not have is None.
+
+    Attributes:
+        unparsable: share of tickets with a label missing or not of the list; `foreign`: with one not of the list;
+            `nearly`: with one not of the list that a label of it is near to. None of these counts as right.
+    """
 
     name: str
     kind: str
@@ -34,6 +39,7 @@ class SystemReport:
     tags: Score | None
     unparsable: float
     foreign: float
+    nearly: float
     review: float
     confidence: Mapping[str, ConfidenceReport]
     replies: Mapping[str, Score] | None
@@ -46,12 +52,18 @@ class SystemReport:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two systems on the same tickets: by label column (and exact match) and reply metric, first minus second."""
+    """Two systems on the same tickets: by label column (and exact match) and reply metric, first minus second.
+
+    Attributes:
+        labels: differences in accuracy; `mcnemar` holds their p-values.
+        macro_f1: differences in macro-F1, by label column.
+    """
 
     first: str
     second: str
     labels: Mapping[str, Difference]
     mcnemar: Mapping[str, float]
+    macro_f1: Mapping[str, Difference]
     replies: Mapping[str, Difference]
 
 
@@ -83,13 +95,14 @@ def reply_scores(answered: Answered, test: TestSet, training: TrainingReplies) -
         return None
     found = score_replies([test.tickets[i] for i in rows], [replies[i] or "" for i in rows], training)
     return ReplyScores(
-        {name: _spread(values, rows, len(replies)) for name, values in found.values.items()},
+        {name: spread(values, rows, len(replies)) for name, values in found.values.items()},
         found.corpus,
         found.bleu_signature,
     )
 
 
-def _spread(values: Floats, rows: Sequence[int], count: int) -> Floats:
+def spread(values: Floats, rows: Sequence[int], count: int) -> Floats:
+    """Values of some rows in an array of `count`, NaN elsewhere."""
     whole = np.full(count, np.nan)
     whole[list(rows)] = values
     return whole
@@ -115,6 +128,7 @@ def system_report(
         tags=tag_scores(test.tickets, [output.tags for output in outputs], test.resamples) if with_tags else None,
         unparsable=float(np.mean([any(c not in output.labels for c in test.columns) for output in outputs])),
         foreign=float(np.mean([bool(output.foreign) for output in outputs])),
+        nearly=float(np.mean([bool(output.nearest) for output in outputs])),
         review=float(np.mean([output.review for output in outputs])),
         confidence=_confidence(answered, test),
         replies=scores,
@@ -153,8 +167,21 @@ def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport
     }
 
 
-def compare_pair(a: Answered, b: Answered, test: TestSet, scores: Mapping[str, ReplyScores | None]) -> Pair:
-    """Two systems on the same tickets."""
+def f1_replicates(answered: Answered, test: TestSet) -> dict[str, Floats]:
+    """Macro-F1 of every bootstrap draw, by label column."""
+    return {
+        c: macro_f1_replicates(true_labels(test.tickets, c), _given(answered, c), test.resamples) for c in test.columns
+    }
+
+
+def compare_pair(
+    a: Answered,
+    b: Answered,
+    test: TestSet,
+    scores: Mapping[str, ReplyScores | None],
+    f1: Mapping[str, Mapping[str, Floats]],
+) -> Pair:
+    """Two systems on the same tickets; `f1` holds the replicates of both."""
     right = {column: (_right(a, test, column), _right(b, test, column)) for column in test.columns}
     right[EXACT] = (_exact(a, test), _exact(b, test))
     ours, theirs = scores[a.system.name], scores[b.system.name]
@@ -167,6 +194,7 @@ def compare_pair(a: Answered, b: Answered, test: TestSet, scores: Mapping[str, R
             for name, (first, second) in right.items()
         },
         {name: mcnemar(*both) for name, both in right.items()},
+        {c: test.resamples.gap(f1[a.system.name][c], f1[b.system.name][c]) for c in test.columns},
         {m: test.resamples.difference(ours.values[m], theirs.values[m]) for m in metrics if ours and theirs},
     )
 
@@ -194,10 +222,13 @@ def pick_examples(
     leader = scores[writing[0].system.name] if writing else None
     if leader is None:
         return []
-    rouge = leader.values[ROUGE_L]
+    rouge = np.nan_to_num(leader.values[ROUGE_L], nan=-1.0)
     found = []
     for name, middle in (("> 0.5", 0.65), ("0.3-0.5", 0.4), ("< 0.3", 0.2)):
-        row = int(np.nanargmin(np.abs(rouge - middle)))
+        rows = [i for i, value in enumerate(rouge) if value >= 0 and bucket_of(float(value)) == name]
+        if not rows:
+            continue
+        row = min(rows, key=lambda i: abs(float(rouge[i]) - middle))
         ticket = test.tickets[row]
         systems = [
             {

@@ -10,7 +10,6 @@ from tickets.duplicates import near_duplicates
 from tickets.schema import Ticket
 
 _FEWEST = 10  # tickets of a slice; fewer prove nothing
-_MOST_LANGUAGES = 6
 
 
 def slices_of(

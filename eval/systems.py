@@ -2,21 +2,22 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from backbone.config import RunConfig
+from backbone.prompts import Prompt
 from backbone.runs import MANIFEST, sha256
 from backbone.stage import CLASSIFIER, GENERATOR, LABELS
 from eval.references import majority, nearest_neighbours, tfidf_regression
+from generator.parse import parse_output
 from pipeline.model_folder import ModelFolder, StageFolder, open_model
 from pipeline.single_prompt import SinglePrompt, load_single_prompt, load_zero_shot, open_baseline
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
-from tickets.schema import Ticket
+from tickets.schema import Answer, Ticket
 
 TWO_STAGE, SINGLE, CONSTRAINED = "two-stage", "single-prompt", "single-prompt, constrained"
 ZERO_SHOT, TFIDF, MAJORITY = "zero-shot base", "TF-IDF + logistic regression", "majority class"
@@ -29,11 +30,14 @@ class Output:
 
     Attributes:
         labels: labels of the label space, by column.
-        foreign: what a single-prompt model wrote in a column's place that is no label of it.
+        foreign: what a single-prompt model wrote in a column's place that is no label of it; `nearest` the label most
+            like it, which never counts as given.
         reply: None where the system writes none.
         probabilities: calibrated, by column and class; empty where the system has none.
         text: what the model wrote as it came, where labels had to be read from text.
-        tokens: written by the model for this ticket.
+        truncated: the ticket was cut to fit.
+        read: prompt tokens that the model read for this ticket.
+        tokens: tokens that it wrote.
         seconds: of the batch it was in, divided by the tickets in it.
     """
 
@@ -42,18 +46,21 @@ class Output:
     reply: str | None = None
     tags: tuple[str, ...] = ()
     foreign: Mapping[str, str] = field(default_factory=dict)
+    nearest: Mapping[str, str] = field(default_factory=dict)
     probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     review: bool = False
     text: str = ""
+    truncated: bool = False
+    read: int = 0
     tokens: int = 0
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of one ticket by itself: until all labels and tags are known, and until the reply ends."""
+    """Seconds of one ticket by itself: until labels and tags are known (None if they never are), and to the end."""
 
-    labels: float
+    labels: float | None
     answer: float
 
 
@@ -78,6 +85,9 @@ class System(Protocol):
 
     def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
         """Outputs in order."""
+
+    def reread(self, output: Output) -> Output:
+        """A kept output as it would be read today."""
 
     def latency(self, ticket: Ticket) -> Latency | None:
         """Time one ticket by itself; None where that says nothing."""
@@ -122,11 +132,24 @@ class TwoStageSystem:
                 tuple(answer.prediction.tags),
                 probabilities=answer.prediction.probabilities,
                 review=answer.needs_review,
+                truncated=answer.truncated,
+                read=sum(len(prompt.ids) for prompt in prompts),
                 tokens=len(self.system.classifier.encoder.encode_text(answer.reply or "")),
                 seconds=seconds,
             )
-            for answer in answers
+            for answer, prompts in zip(answers, self._prompts(tickets, answers), strict=True)
         ]
+
+    def _prompts(self, tickets: Sequence[Ticket], answers: Sequence[Answer]) -> list[list[Prompt]]:
+        """What both stages read, by ticket."""
+        stages = [self.system.classifier.prompts(tickets)]
+        if self.system.generator is not None:
+            stages.append(self.system.generator.prompts(tickets, [answer.prediction.labels for answer in answers]))
+        return [list(prompts) for prompts in zip(*stages, strict=True)]
+
+    def reread(self, output: Output) -> Output:
+        """As it is: nothing was read from text."""
+        return output
 
     def latency(self, ticket: Ticket) -> Latency | None:
         """Labels are known before the reply begins."""
@@ -169,22 +192,35 @@ class SinglePromptSystem:
         written = self.system.write(tickets)
         seconds = (time.perf_counter() - start) / len(tickets)
         return [
-            Output(
-                ticket.id,
-                one.parsed.labels,
-                one.parsed.reply,
-                one.parsed.tags,
-                one.parsed.foreign,
-                review=len(one.parsed.labels) < len(self.space.columns),
-                text=one.text,
-                tokens=one.tokens,
-                seconds=seconds,
+            self.reread(
+                Output(
+                    ticket.id,
+                    {},
+                    text=one.text,
+                    truncated=one.truncated,
+                    read=one.read,
+                    tokens=one.tokens,
+                    seconds=seconds,
+                )
             )
             for ticket, one in zip(tickets, written, strict=True)
         ]
 
+    def reread(self, output: Output) -> Output:
+        """An output with what its text says."""
+        parsed = parse_output(output.text, self.space)
+        return replace(
+            output,
+            labels=parsed.labels,
+            reply=parsed.reply,
+            tags=parsed.tags,
+            foreign=parsed.foreign,
+            nearest=parsed.nearest,
+            review=len(parsed.labels) < len(self.space.columns),
+        )
+
     def latency(self, ticket: Ticket) -> Latency | None:
-        """Labels are known when the line of tags ends; without such a line, at the end."""
+        """Labels are known when the line of tags ends; never, without such a line or a label missing."""
         start = time.perf_counter()
         ids: list[int] = []
         known: list[float] = []
@@ -194,9 +230,10 @@ class SinglePromptSystem:
             if not known and _block_is_over(self.system.encoder.decode(ids)):
                 known.append(time.perf_counter() - start)
 
-        self.system.write([ticket], heard)
+        written = self.system.write([ticket], heard)[0]
         total = time.perf_counter() - start
-        return Latency(known[0] if known else total, total)
+        complete = len(written.parsed.labels) == len(self.space.columns)
+        return Latency(known[0] if known and complete else None, total)
 
 
 @dataclass
@@ -227,13 +264,17 @@ class ReferenceSystem:
         """All tickets at once."""
         start = time.perf_counter()
         if self.name == NEAREST:
-            found = nearest_neighbours(self.train, tickets)
+            found = nearest_neighbours([t for t in self.train if t.reply] or self.train, tickets)
             rows: list[dict[str, Any]] = [{"labels": t.labels, "tags": t.tags, "reply": t.reply} for t in found]
         else:
             fit = {TFIDF: tfidf_regression, MAJORITY: majority}[self.name]
             rows = [{"labels": labels} for labels in fit(self.train, tickets, self.columns)]
         seconds = (time.perf_counter() - start) / len(tickets)
         return [Output(ticket.id, **row, seconds=seconds) for ticket, row in zip(tickets, rows, strict=True)]
+
+    def reread(self, output: Output) -> Output:
+        """As it is."""
+        return output
 
     def latency(self, ticket: Ticket) -> Latency | None:
         """Fitting hides it."""
@@ -249,7 +290,7 @@ def open_runs(runs: Sequence[Path]) -> list[System]:
     found: list[System] = []
     for run in runs:
         baseline = open_baseline(run)
-        if baseline is None or (run / CLASSIFIER).is_dir():
+        if baseline is None or (run / CLASSIFIER).is_dir() or (run / GENERATOR).is_dir():
             model = open_model(run)
             if CLASSIFIER not in model.stages:
                 raise InputError(f"{run}: has a generator but no classifier; `duet train-cls` adds one")
@@ -275,11 +316,6 @@ def stages_of(system: System) -> list[StageFolder]:
     if isinstance(system, TwoStageSystem):
         return [system.model.stages[name] for name in (CLASSIFIER, GENERATOR) if name in system.model.stages]
     return [system.stage] if isinstance(system, SinglePromptSystem) and system.kind != ZERO_SHOT else []
-
-
-def config_of(system: System) -> RunConfig | None:
-    """The configuration a system was trained by."""
-    return next((stage.config for stage in stages_of(system)), None)
 
 
 def references(train: Sequence[Ticket], columns: Sequence[str]) -> list[System]:

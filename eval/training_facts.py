@@ -37,7 +37,7 @@ class TrainingFacts:
         curve: (epoch, loss) of the optimised loss; `validation` and `training` are (epoch, loss) in evaluation mode.
         segments: of what is written, by name; labels together.
         reply: of the reply alone, what can be compared across systems; None for a classifier.
-        flops: estimated floating-point operations of training, padding included.
+        flops: estimated floating-point operations of training, padding and recomputation included; NaN if unknown.
     """
 
     stage: str
@@ -80,7 +80,8 @@ def training_facts(stage: StageFolder) -> TrainingFacts:
             map(_parameters, [stage.path / ADAPTER / "adapter_model.safetensors", stage.path / HEADS])
         ),
         seconds=record["seconds"],
-        flops=_LORA_SHARE * next((row["total_flos"] for row in reversed(history) if "total_flos" in row), float("nan")),
+        flops=(1.0 if config.base.gradient_checkpointing else _LORA_SHARE)
+        * next((row["total_flos"] for row in reversed(history) if "total_flos" in row), float("nan")),
     )
 
 

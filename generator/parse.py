@@ -2,22 +2,29 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from generator.multitask import HEADING
 from tickets.labels import LabelSpace
 
-# what may stand before a field's name: list numbers and bullets, quotes, Markdown headings and emphasis
-_LEAD = r"^[ \t]*(?:(?:[-*+>•#]+|\d+[.)])[ \t]*)*[*_`]*"
-_COLON = r"[ \t]*[*_`]*[ \t]*[:：][ \t]*[*_`]*[ \t]*"
+# what may stand before a field's name: list numbers, bullets, quotes, Markdown headings, table bars and emphasis
+_LEAD = r"^(?:[-*+>•#|_`]|\d{1,3}[.)]|[ \t])*(?:\w{1,20}[ \t]+)?"
+_COLON = r"[ \t]*[*_`]*[ \t]*[:：|][ \t]*[*_`]*[ \t]*"
 _REPLY_START = re.compile(
-    _LEAD + r"(?:(?:\w+[ \t]+){0,2}(?:response|reply|answer)|antwort)[*_`]*[ \t]*(?:[:：]|$)[*_`]*", re.I | re.M
+    r"^(?:[-*+>•#|_`]|\d{1,3}[.)]|[ \t])*((?:\w{1,20}[ \t]+){0,2}(?:response|reply|answer)|antwort)"
+    r"[*_`]*[ \t]*(?:[:：]|$)[*_`]*",
+    re.I | re.M,
 )
-_DECORATION = " \t*_`\"'“”[]<>."
+_BLOCK_START = re.compile(re.escape(HEADING.rstrip(":")) + r"\b", re.I)
+_NEXT_FIELD = r"[,;][ \t]*(?={names}[ \t]*[:：])"  # several fields on one line
+_REMARK = re.compile(r"[(|]| [-–—] |[,;:]")
 _EMPHASIS = re.compile(r"\*\*([^*\n]+)\*\*")
-_BRACKETED = re.compile(r"\s*\(.*$", re.S)
+_BULLETS = re.compile(r"\s*\n((?:[ \t]*[-*+•][^\n]*(?:\n|\Z))+)")
+_DECORATION = " \t*_`\"'“”[]<>.|"
 _NONE = {"", "none", "n/a", "unknown", "-"}
 _NEAREST = 0.6  # difflib's ratio
+_LONGEST_LINE = 1_000  # characters of a field that are looked at
 
 
 @dataclass(frozen=True)
@@ -38,19 +45,17 @@ class Parsed:
     tags: tuple[str, ...]
     reply: str
 
-    def missing(self, columns: Mapping[str, object]) -> list[str]:
-        """Columns of which nothing was said."""
-        return [column for column in columns if column not in self.labels and column not in self.foreign]
-
 
 def parse_output(text: str, space: LabelSpace) -> Parsed:
     """Read an output; never raises.
 
-    Only what stands before the reply's heading counts, and of a repeated field the first: a block that a ticket made
-    the model repeat in its reply changes nothing.
+    Only what stands before the reply's heading counts, and there what follows the last heading of a label block: a
+    block that a ticket made the model repeat, before its own or in its reply, changes nothing.
     """
-    heading = _REPLY_START.search(text)
-    block = text[: heading.start()] if heading else text
+    heading = _reply_heading(text, space.columns)
+    end = heading.start() if heading else len(text)
+    start = max((match.start() for match in _BLOCK_START.finditer(text, 0, end)), default=0)
+    block = _one_field_per_line(text[start:end], space.columns)
     labels: dict[str, str] = {}
     foreign: dict[str, str] = {}
     nearest: dict[str, str] = {}
@@ -59,32 +64,62 @@ def parse_output(text: str, space: LabelSpace) -> Parsed:
         found = _field(block, column)
         if found is None:
             continue
+        value = found[1] if _clean(found[1]) else _next_line(block[found.end() :])
         last = max(last, found.end())
-        label = _known_label(found[1], classes)
+        label = _known_label(value, classes)
         if label is not None:
             labels[column] = label
-        elif _clean(found[1]).lower() not in _NONE:
-            foreign[column] = _clean(found[1])
+        elif _clean(value).lower() not in _NONE:
+            foreign[column] = _clean(value)
             close = difflib.get_close_matches(foreign[column], classes, n=1, cutoff=_NEAREST)
             nearest |= {column: close[0]} if close else {}
     tags = _field(block, "tags")
     last = max(last, tags.end() if tags else 0)
-    listed = tuple(_clean(tag) for tag in re.split(r"[,;]", tags[1])) if tags else ()
-    reply = text[heading.end() :] if heading else text[last:]
-    return Parsed(labels, foreign, nearest, tuple(t for t in listed if t.lower() not in _NONE), _reply(reply))
+    reply = text[heading.end() :] if heading else block[last:]
+    return Parsed(labels, foreign, nearest, _tags(block, tags) if tags else (), _reply(reply))
+
+
+def _reply_heading(text: str, columns: Iterable[str]) -> re.Match[str] | None:
+    """The first heading of a reply that is not the name of a label column."""
+    names = {column.lower() for column in columns}
+    return next((match for match in _REPLY_START.finditer(text) if match[1].lower() not in names), None)
+
+
+def _one_field_per_line(block: str, columns: Iterable[str]) -> str:
+    names = "|".join(re.escape(name) for name in (*columns, "tags"))
+    return re.sub(_NEXT_FIELD.format(names=f"(?:{names})"), "\n", block, flags=re.I)
 
 
 def _field(block: str, name: str) -> re.Match[str] | None:
-    return re.search(_LEAD + re.escape(name) + _COLON + r"(.*)$", block, re.I | re.M)
+    return re.search(_LEAD + re.escape(name) + _COLON + r"([^\n]*)$", block, re.I | re.M)
+
+
+def _next_line(rest: str) -> str:
+    return next((line for line in rest.splitlines() if _clean(line)), "")
 
 
 def _known_label(value: str, classes: tuple[str, ...]) -> str | None:
-    """The class that `value` is: as it stands, without a remark in brackets, or the only one in bold in a sentence."""
-    by_name = {label.lower(): label for label in classes}
-    candidates = [_clean(value), _clean(_BRACKETED.sub("", value))]
+    """The class that `value` is: as it stands, before a remark, or the only one in bold in a sentence."""
+    value = value[:_LONGEST_LINE]
     in_bold = {_clean(match) for match in _EMPHASIS.findall(value)}
+    candidates = [_clean(value), _clean(_REMARK.split(value, maxsplit=1)[0])]
     candidates += in_bold if len(in_bold) == 1 else ()
-    return next((by_name[name.lower()] for name in candidates if name.lower() in by_name), None)
+    exact = {_clean(label): label for label in classes}
+    any_case = {_clean(label).lower(): label for label in classes}
+    return next((found for name in candidates if (found := exact.get(name) or any_case.get(name.lower()))), None)
+
+
+def _tags(block: str, found: re.Match[str]) -> tuple[str, ...]:
+    listed = re.split(r"[,;]", found[1])
+    if not _clean(found[1]) and (bullets := _BULLETS.match(block, found.end())):
+        listed = bullets[1].splitlines()
+    tags = (re.sub(r"^[ \t]*[-*+•][ \t]+", "", tag) for tag in listed)
+    return tuple(tag for tag in map(_trimmed, tags) if tag.lower() not in _NONE)
+
+
+def _trimmed(tag: str) -> str:
+    """Without spaces and emphasis; a tag may begin or end with any other sign."""
+    return " ".join(tag.split()).strip(" *_`|")
 
 
 def _clean(value: str) -> str:

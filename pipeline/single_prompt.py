@@ -24,10 +24,11 @@ NO_ADAPTER = ""
 
 @dataclass(frozen=True)
 class Written:
-    """What one ticket got: the text as it came, what it says, its tokens, and whether the ticket was cut."""
+    """What one ticket got: the text as it came, what it says, tokens read and written, whether the ticket was cut."""
 
     text: str
     parsed: Parsed
+    read: int
     tokens: int
     truncated: bool
 
@@ -57,7 +58,7 @@ class SinglePrompt:
         written = self.engine.generate([p.ids for p in prompts], self.adapter, self.decoding, on_token, allowed)
         texts = [self.encoder.decode(ids) for ids in written]
         return [
-            Written(text, parse_output(text, self.space), len(ids), prompt.truncated)
+            Written(text, parse_output(text, self.space), len(prompt.ids), len(ids), prompt.truncated)
             for text, ids, prompt in zip(texts, written, prompts, strict=True)
         ]
 

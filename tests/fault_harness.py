@@ -2,15 +2,17 @@
 
     python tests/fault_harness.py MODE COUNT STAGE KEY=VALUE ...
 
-MODE is `kill` (SIGKILL after a random time), `killwrite` (SIGKILL at the n-th file operation of the run, n counting up)
-or `full` (the n-th fails with ENOSPC). Imports happen once; every attempt is a fork. The folder of the run is `output`.
-Prints a JSON object with the number of attempts that were cut short.
+MODE is `kill` (one run, SIGKILL at COUNT random moments), `killwrite` (a run for every COUNT-th file operation, SIGKILL
+there) or `full` (the same, but the operation fails with ENOSPC). Imports happen once; every attempt is a fork. The folder
+of the run is `output`. Prints a JSON object with the number of attempts that were cut short; ends with an error where a
+run does not go on by itself or ends with other weights than an undisturbed one.
 """
 
 import errno
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -33,34 +35,73 @@ SECONDS = 120.0  # of one attempt; more is a hang
 
 
 def main() -> None:
-    """Run attempts until one ends by itself."""
+    """Cut runs short and let them end; what they end with must be what an undisturbed run ends with."""
     mode, count, stage, *overrides = sys.argv[1:]
     torch.set_num_threads(1)
     config = load_config(None, overrides)
     duration = _whole_run(stage, overrides)
+    cut = _kill_at_random(int(count), stage, config, duration) if mode == "kill" else 0
+    if mode != "kill":
+        cut = _fail_at_each(int(count), mode, stage, config)
+    print(json.dumps({"cut": cut, "seconds": duration}))
+
+
+def _kill_at_random(count: int, stage: str, config: RunConfig, duration: float) -> int:
+    """One run, killed `count` times; returns how often it was still running then."""
     rng = random.Random(0)
     cut = 0
-    for attempt in range(10 * int(count) + 100):
-        child = os.fork()
-        if child == 0:
-            if mode != "kill" and cut < int(count):
-                _fail_at(1 + 2 * attempt, mode, config.folder.parent)
-            os._exit(_attempt(stage, config))
-        if mode == "kill" and cut < int(count):
-            time.sleep(rng.uniform(0.05, 0.6) * duration)
-            if os.waitpid(child, os.WNOHANG)[0] == 0:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                cut += 1
-                continue
-            break
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == 0:
-            break
-        if status not in (1, -signal.SIGKILL):
-            sys.exit(f"attempt {attempt} ended with status {status}")
+    while cut < count:
+        child = _forked(stage, config)
+        time.sleep(rng.uniform(0.05, 0.6) * duration)
+        if os.waitpid(child, os.WNOHANG)[0] != 0:
+            return cut
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
         cut += 1
-    print(json.dumps({"cut": cut, "seconds": duration}))
+    _finish(stage, config)
+    return cut
+
+
+def _fail_at_each(step: int, mode: str, stage: str, config: RunConfig) -> int:
+    """A run for every `step`-th file operation, which fails or is its end, and which then has to go on by itself."""
+    cut = 0
+    for number in range(1, 10_000, step):
+        shutil.rmtree(config.folder, ignore_errors=True)
+        child = _forked(stage, config, (number, mode))
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == 0 and number > _operations(config):
+            return cut  # the run has no more of them
+        if status not in (0, 1, -signal.SIGKILL):
+            sys.exit(f"operation {number}: ended with status {status}")
+        cut += 1
+        _finish(stage, config)
+        ours, whole = (
+            (folder / stage / "adapter" / "adapter_model.safetensors").read_bytes()
+            for folder in (config.folder, config.folder.with_name(f"{config.folder.name}.whole"))
+        )
+        if ours != whole:
+            sys.exit(f"operation {number}: other weights")
+    return cut
+
+
+def _operations(config: RunConfig) -> int:
+    """How many file operations the last run counted."""
+    return int((config.folder.parent / "operations").read_text(encoding="utf-8") or 0)
+
+
+def _finish(stage: str, config: RunConfig) -> None:
+    if not (config.folder / stage).is_dir() and os.waitpid(_forked(stage, config), 0)[1] != 0:
+        sys.exit("the run did not go on by itself")
+
+
+def _forked(stage: str, config: RunConfig, fault: tuple[int, str] | None = None) -> int:
+    """A child that trains; returns its number."""
+    child = os.fork()
+    if child == 0:
+        if fault is not None:
+            _fail_at(*fault, config.folder)
+        os._exit(_attempt(stage, config))
+    return child
 
 
 def _whole_run(stage: str, overrides: list[str]) -> float:
@@ -92,6 +133,7 @@ def _fail_at(number: int, mode: str, below: Path) -> None:
     """Kill this process, or fail with a full disk, at the `number`-th creation, renaming or removal of a file."""
     seen = 0
     root = str(below.resolve())
+    tally = os.open(below.parent / "operations", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen
@@ -106,6 +148,7 @@ def _fail_at(number: int, mode: str, below: Path) -> None:
         if mode == "full" and event not in ("open", "os.mkdir"):
             return  # a full disk lets files be renamed and removed
         seen += 1
+        os.pwrite(tally, str(seen).encode(), 0)
         if seen == number and mode == "killwrite":
             os.kill(os.getpid(), signal.SIGKILL)
         if seen == number:

@@ -12,11 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from backbone.base import mini_folder
 from backbone.batching import IGNORE, causal_batch
 from backbone.config import BaselineConfig, RunConfig, load_config
+from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder, multitask_text
 from backbone.stage import open_stage
-from generator.multitask import LabelBlock, baseline_encoder, multitask_sample, target_parts, task_text
+from generator.multitask import (
+    LabelBlock,
+    baseline_decoding,
+    baseline_encoder,
+    multitask_sample,
+    target_parts,
+    task_text,
+)
 from generator.parse import parse_output
 from generator.train_baseline import encode_outputs, train_baseline
 from pipeline.single_prompt import load_single_prompt, load_zero_shot, open_baseline
@@ -153,8 +162,8 @@ def test_foreign_labels_are_counted_and_never_accepted() -> None:
     assert parsed.labels == {}
     assert parsed.foreign == {"type": "Incidents", "queue": "Marketing", "priority": "urgent"}
     assert parsed.nearest == {"type": "Incident"}
-    assert parsed.missing(SPACE.columns) == []
-    assert parse_output("I cannot help.", SPACE).missing(SPACE.columns) == list(SPACE.columns)
+    nothing = parse_output("I cannot help.", SPACE)
+    assert (nothing.labels, nothing.foreign) == ({}, {})
 
 
 def test_a_block_forged_in_the_ticket_changes_nothing() -> None:
@@ -166,6 +175,8 @@ def test_a_block_forged_in_the_ticket_changes_nothing() -> None:
     assert parsed.labels == {"type": "Request", "queue": "IT Support", "priority": "low"}
     assert parsed.tags == ("a", "b")
     assert parsed.reply.startswith("You wrote:")
+    before = parse_output("You said:\n- Type: Incident\n\n" + text, SPACE)
+    assert before.labels == parsed.labels
 
 
 @pytest.mark.parametrize(
@@ -174,6 +185,9 @@ def test_a_block_forged_in_the_ticket_changes_nothing() -> None:
         "**Classes**\n* **Type**: *incident*\n* **Queue:** `IT support`\n* __Priority__: **LOW**\n**Response:** Hi.",
         "> 1) Type: Incident\n> 2) Queue: IT Support (hardware)\n> 3) Priority: low.\n\n### Reply\nHi.",
         "So:\n\nType:Incident\nQueue:IT Support\nPriority:low\nTags: None\n\nProfessional Response:\n---\nHi.",
+        "Issue Type: Incident, Queue: IT Support, Priority: low\n\nResponse: Hi.",
+        "| Type | Incident |\n| Queue | IT Support |\n| Priority | low |\n\nHi.",
+        "Type: Incident - the service is down\nQueue:\n  IT Support\nPriority: low\n\nReply: Hi.",
         "TYPE： Incident\nQUEUE： IT Support\nPRIORITY： low\n\nHi.",
         "Type: This is an **Incident**.\nQueue: it goes to **IT Support**\nPriority: **low**\nResponse\n\n Hi.",
     ],
@@ -185,7 +199,24 @@ def test_decorated_outputs_are_read(text: str) -> None:
     assert parsed.tags == ()
 
 
-PIECES = ["- Type:", "**", "\n", "Response", ":", "low", "Tags: ,", "("]
+def test_labels_and_tags_may_hold_signs() -> None:
+    space = LabelSpace({"type": ("Ph.D.", "[VIP]", "low", "Low"), "first response": ("yes", "no")})
+    for label in space.columns["type"]:
+        text = f"Classification:\n- Type: {label}\n- First response: no\n- Tags: .NET, C++\n\nResponse:\nHi."
+        parsed = parse_output(text, space)
+        assert parsed.labels == {"type": label, "first response": "no"}
+        assert (parsed.tags, parsed.reply) == ((".NET", "C++"), "Hi.")
+    assert parse_output("Tags:\n- one\n- two\n\nResponse:\nHi.", space).tags == ("one", "two")
+
+
+@pytest.mark.timeout(20)
+def test_long_runs_of_signs_are_read_at_once() -> None:
+    for sign in ("-", "*", "#", "|", " ", "1.", "- ", "a ", "\n"):
+        parse_output(sign * 5000, SPACE)
+        parse_output(f"Type:{sign * 5000}Response", SPACE)
+
+
+PIECES = ["-----", "|", "- Type:", "**", "\n", "Response", ":", "low", "Tags: ,", "("]
 
 
 @settings(max_examples=500, deadline=None)
@@ -212,12 +243,28 @@ def test_weighted_tokens_weigh_in_the_loss(make_config: MakeConfig) -> None:
     assert torch.equal(batch["shift_labels"], torch.tensor([[4, 5, IGNORE], [IGNORE, 6, IGNORE]]))  # type: ignore[arg-type]
 
 
+def test_the_mini_configuration_cuts_no_more_for_one_system_than_for_the_other() -> None:
+    """On the real tickets where they are, else on the built-in ones."""
+    config = load_config(None)
+    tickets = load_part(resolve_data("sample"), "test", 200)
+    folder = mini_folder() / "base"
+    space = LabelSpace.learn(tickets, config.classifier.columns)
+    single, two_stage = baseline_encoder(folder, space, config), PromptEncoder(folder, config.prompt.instruction)
+    room = config.baseline.training.max_length - baseline_decoding(config).max_new_tokens
+    generator = config.generator.training.max_length - config.decoding.max_new_tokens
+    for ticket in tickets:
+        labels = {name: ticket.labels[name] for name in space.columns}
+        cut = two_stage.generator_prompt(ticket, labels, generator).truncated
+        assert single.multitask_prompt(ticket, room).truncated <= cut
+
+
 def test_weights_of_one_change_nothing_and_others_do(make_config: MakeConfig, tmp_path: Path) -> None:
     def adapter(name: str, weights: str) -> bytes:
         config = make_config(output=tmp_path / name, baseline__class_weights=weights)
         return (train_baseline(config) / "adapter" / "adapter_model.safetensors").read_bytes()
 
     plain = adapter("plain", "none")
+    assert adapter("ones", "{priority: {low: 1.0}}") == plain
     assert adapter("heavy", "{priority: {low: 5.0}}") != plain
     run = json.loads((tmp_path / "plain" / "baseline" / "run.json").read_text(encoding="utf-8"))
     segments = run["best"]["eval_segments"]

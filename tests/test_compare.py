@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,10 +23,10 @@ from eval.bootstrap import Resamples, mcnemar
 from eval.compare import CompareOptions, compare
 from eval.confidence import confidence_report
 from eval.human import make_sheet, score_sheets
-from eval.labels import score_column, tag_scores
+from eval.labels import macro_f1_replicates, score_column, tag_scores
 from eval.references import nearest_neighbours
 from eval.replies import TrainingReplies, bucket_counts, score_replies
-from eval.report.page import read_report
+from eval.report.page import read_report, write_report
 from eval.report.verdicts import published
 from eval.slices import slices_of
 from generator.train_baseline import train_baseline
@@ -101,8 +102,6 @@ def test_the_page_needs_nothing_but_itself(comparison: Path) -> None:
 def test_text_of_tickets_stays_text(trained_run: RunConfig, comparison: Path) -> None:
     record = read_report(comparison)
     record["examples"][0]["ticket"]["body"] = "<script>alert(1)</script> | a"
-    from eval.report.page import write_report
-
     page = write_report(record, comparison.parent / "hostile")
     assert "<script>" not in page.read_text(encoding="utf-8")
 
@@ -120,6 +119,7 @@ def test_answers_are_kept_and_gone_on_from(
     after = read_report(comparison)
     for ours, theirs in zip(before["systems"], after["systems"], strict=True):
         assert {**ours, "cost": None} == {**theirs, "cost": None}
+    assert all(system["cost"]["truncated"] == 0 for system in after["systems"])
 
 
 def test_runs_of_several_ranks_get_a_chart(trained_run: RunConfig, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_label_scores_of_a_known_table() -> None:
     assert scores.classes["a"].precision.value == 1.0
     assert scores.classes["a"].recall.value == pytest.approx(2 / 3)
     assert scores.classes["b"].f1.value == pytest.approx(0.5)
-    assert scores.macro_f1.value == pytest.approx((0.8 + 0.5 + 0 + 0) / 4)
+    assert scores.macro_f1.value == pytest.approx((0.8 + 0.5 + 0) / 3)  # over the true classes, the same for everybody
     assert scores.predicted == ("a", "b", "c", "d")
     assert scores.confusion == ((2, 1, 0, 0, 0), (0, 1, 0, 0, 1), (0, 0, 0, 1, 0))
     assert scores.missing == pytest.approx(1 / 6)
@@ -164,6 +164,9 @@ def test_macro_f1_is_scikit_learns() -> None:
     truth, given = (rng.choice(list("abcd"), 300).tolist() for _ in range(2))
     wanted = f1_score(truth, given, average="macro")
     assert score_column(truth, given, Resamples(300)).macro_f1.value == pytest.approx(wanted)
+    replicates = macro_f1_replicates(truth, given, Resamples(300))
+    assert replicates[-1] == pytest.approx(wanted)
+    assert Resamples(300).gap(replicates, replicates).p == 1.0
 
 
 def test_tags_count_every_tag() -> None:
@@ -209,11 +212,16 @@ def test_reply_metrics_of_known_replies() -> None:
     assert scores.values["copied"][0] == 1.0
     assert np.isnan(scores.values["copied"][1])
     assert scores.values["placeholders_kept"].tolist() == [1.0, 0.0, 0.0]
+    assert scores.values["placeholders_lost"].tolist() == [0.0, 1.0, 1.0]
     assert scores.values["placeholders_invented"].tolist() == [0.0, 0.0, 1.0]
+    assert scores.values["names_own"].tolist() == [1.0, 0.0, 0.0]
     assert scores.values["own_names"].tolist() == [1.0, 0.0, 0.0]
     assert scores.values["own_dates"].tolist() == [1.0, 0.0, 0.0]
     assert scores.values["empty"].tolist() == [0.0, 1.0, 0.0]
     assert scores.bleu_signature.startswith("nrefs:1")
+    other = score_replies(tickets[:1], ["Dear [Name], please call {tel_num}; it is 2019."], training)
+    assert other.values["placeholders_kept"].tolist() == [1.0]
+    assert other.values["own_numbers"].tolist() == [0.0]  # the 9 in 2019 is not the ticket's 9
     assert bucket_counts(np.array([0.6, 0.5, 0.3, 0.1])) == {"> 0.5": 1, "0.3-0.5": 2, "< 0.3": 1}
 
 
@@ -274,6 +282,12 @@ def test_slices_tell_near_duplicates_apart(tickets: list[Ticket]) -> None:
     assert set(found[("near-duplicate in training", "yes")]) >= set(range(15))
     assert ("length", "short third") in found
     assert {group for group, _ in found} >= {"language", "priority", "length"}
+
+
+def test_labels_with_dollar_signs_can_be_drawn(comparison: Path, tmp_path: Path) -> None:
+    text = (comparison / "report.json").read_text(encoding="utf-8").replace('"Incident"', '"$\\\\foo$"')
+    page = write_report(json.loads(text), tmp_path)
+    assert "$\\foo$" in page.read_text(encoding="utf-8")
 
 
 def test_the_nearest_neighbour_is_the_ticket_itself(tickets: list[Ticket]) -> None:
@@ -342,9 +356,20 @@ def test_human_ratings_from_sheet_to_report(comparison: Path, tmp_path: Path) ->
     ],
 )
 def test_wrong_ratings_are_named(comparison: Path, tmp_path: Path, fill: Fill, message: str) -> None:
-    sheet = make_sheet(comparison, tickets=4)
+    shutil.copytree(comparison, tmp_path / "copy", ignore=shutil.ignore_patterns("human_eval*"))
+    sheet = make_sheet(tmp_path / "copy", tickets=4)
     with pytest.raises(InputError, match=message):
-        score_sheets([_filled(sheet, tmp_path / "a.csv", fill)], comparison)
+        score_sheets([_filled(sheet, tmp_path / "a.csv", fill)], tmp_path / "copy")
+    with pytest.raises(InputError, match="filled sheets may go with it"):
+        make_sheet(tmp_path / "copy", tickets=5)
+
+
+def test_a_dimension_nobody_rated_is_left_open(comparison: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(comparison, tmp_path / "copy", ignore=shutil.ignore_patterns("human_eval*"))
+    sheet = make_sheet(copy, tickets=4)
+    score_sheets([_filled(sheet, tmp_path / "a.csv", lambda row, i: ["3", "4", "", "5", ""])], copy)
+    json.loads((copy / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert "nan [" not in (copy / "report.md").read_text(encoding="utf-8")
 
 
 def test_formulas_in_a_sheet_are_text(comparison: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ _COLOURS = [f"#{i:02x}0303" for i in range(1, 9)]
 _VARIABLES = {_INK: "--ink", _LINE: "--line"} | {colour: f"--c{i}" for i, colour in enumerate(_COLOURS, start=1)}
 _STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a label may hold dollar signs
     "font.size": 10,
     "text.color": _INK,
     "axes.edgecolor": _LINE,
@@ -34,6 +35,7 @@ _STYLE = {
     "lines.linewidth": 1.8,
 }
 _MARKERS = "osD^vP*X"
+_ROW = 4  # panels
 _MOST_CLASSES = 40  # of a confusion matrix that can still be read
 
 
@@ -115,9 +117,11 @@ def rouge_chart(systems: Sequence[Record]) -> str:
 
 
 def loss_chart(runs: Mapping[str, Record]) -> str:
-    """Training and validation loss by epoch, a panel per run."""
-    with _figure(len(runs), width=3.1, height=2.6) as (figure, axes):
-        for axis, (name, facts) in zip(axes, runs.items(), strict=True):
+    """Training and validation loss by epoch, a panel per run, four in a row."""
+    with _figure(min(len(runs), _ROW), width=3.1, height=2.6, rows=-(-len(runs) // _ROW)) as (figure, axes):
+        for axis in axes[len(runs) :]:
+            axis.set_axis_off()
+        for axis, (name, facts) in zip(axes, runs.items(), strict=False):
             axis.plot(*_xy(facts["curve"]), color=_LINE, label="optimised")
             axis.plot(*_xy(facts["training"]), "o-", color=_series(0), label="training tickets")
             axis.plot(*_xy(facts["validation"]), "s-", color=_series(1), label="validation tickets")
@@ -142,11 +146,12 @@ def rank_chart(figures: Mapping[str, Series]) -> str:
 
 
 @contextmanager
-def _figure(panels: int, width: float, height: float, **options: Any) -> Iterator[tuple[Figure, list[Axes]]]:
+def _figure(
+    panels: int, width: float, height: float, rows: int = 1, **options: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width * panels + 0.6, height), layout="constrained")
-        axes = figure.subplots(1, panels, squeeze=False, **options)
-        yield figure, list(axes[0])
+        figure = Figure(figsize=(width * panels + 0.6, height * rows), layout="constrained")
+        yield figure, list(figure.subplots(rows, panels, squeeze=False, **options).ravel())
 
 
 def _heat(axis: Axes, shares: Any, rows: list[str], columns: list[str]) -> None:

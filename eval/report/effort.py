@@ -8,7 +8,7 @@ from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
 from eval.report.text import NOTHING, SIGNIFICANT, p_value, seconds
 from eval.report.verdicts import rank_series, ratio_verdict
-from eval.systems import TWO_STAGE
+from eval.systems import CONSTRAINED, TWO_STAGE, ZERO_SHOT
 
 Record = Mapping[str, Any]
 
@@ -21,6 +21,7 @@ def losses(record: Record) -> Section:
     rows = [
         [
             name,
+            f"{facts['rank']} / {facts['epochs']:g} / {facts['learning_rate']:g}",
             f"{facts['training_loss']:.3f}",
             f"{facts['validation_loss']:.3f}",
             ratio_verdict(facts),
@@ -29,10 +30,19 @@ def losses(record: Record) -> Section:
         ]
         for name, facts in runs.items()
     ]
-    head = ["run", "training", "validation", "validation / training", "reply: training", "reply: validation"]
+    head = [
+        "run",
+        "rank / epochs / rate",
+        "training",
+        "validation",
+        "validation / training",
+        "reply: training",
+        "reply: validation",
+    ]
     note = (
         "At the kept checkpoint, evaluation mode, without class weights, nats: per token for writers, summed over "
-        "heads for classifiers. Between systems only the reply's columns can be compared."
+        "heads for classifiers. Between systems only the reply's columns can be compared, and the single prompt is "
+        "told more: it sees the true labels and tags before the reply, the generator labels with noise and no tags."
     )
     blocks: list[Block] = [Table(head, rows, note), Chart(charts.loss_chart(runs), "Loss by epoch")]
     for name, facts in runs.items():
@@ -63,20 +73,21 @@ def cost(record: Record) -> Section:
                 system["name"],
                 seconds(cost["labels_s"]),
                 seconds(cost["answer_s"]),
-                f"{cost['per_hour']:,.0f}",
-                f"{cost['tokens']:.0f}" if cost["tokens"] else NOTHING,
+                f"{cost['per_hour']:,.0f}" if cost["tokens"] else NOTHING,
+                f"{cost['read']:.0f} / {cost['tokens']:.0f}" if cost["tokens"] else NOTHING,
                 NOTHING if cost["memory_mib"] is None else f"{cost['memory_mib']:,.0f} MiB",
                 f"{sum(f['trained_parameters'] for f in training):,}" if training else NOTHING,
                 f"{sum(f['seconds'] for f in training) / 60:.1f} min" if training else NOTHING,
-                f"{sum(f['flops'] or 0 for f in training):.2e}" if training else NOTHING,
+                _flops(training),
             ]
         )
-    times = ["labels after", "answer after", "tickets / hour", "tokens / ticket", "peak memory"]
+    times = ["labels after", "answer after", "tickets / hour", "tokens read / written", "peak memory"]
     head = ["system", *times, "trained parameters", "training time", "training FLOP"]
     note = (
-        "Labels after, answer after: median of one ticket by itself, no prefix cached. Tickets per hour: in "
-        "batches, replies included where the system writes them. Peak memory: added by the system (CUDA: allocated). "
-        "Training FLOP: 4 per frozen weight and token, padding counted. Training time is of the machine that trained."
+        "Labels after, answer after: median of one ticket by itself, no prefix cached. Tickets per hour: in batches "
+        "of 16 by the median batch. Peak memory: of a process of its own that answers one batch (CUDA: allocated; "
+        "CPU: resident, libraries included). Training FLOP: 4 per frozen weight and token (6 with recomputation), "
+        "padding counted. Training time is of the machine that trained."
     )
     return Section("Cost", [Table(head, rows, note)])
 
@@ -86,27 +97,29 @@ def doubt(record: Record) -> Section:
     rows = []
     for pair in record["pairs"]:
         cells = [f"{d['value']:+.3f} ({p_value(pair['mcnemar'][name])})" for name, d in pair["labels"].items()]
+        cells += [f"{d['value']:+.3f} ({p_value(d['p'])})" for d in pair["macro_f1"].values()]
         replies = pair["replies"].get(ROUGE_L)
         rouge = f"{replies['value']:+.3f} ({p_value(replies['p'])})" if replies else NOTHING
         rows.append([f"{pair['first']} - {pair['second']}", *cells, rouge])
     names = list(record["pairs"][0]["labels"]) if record["pairs"] else []
-    head = ["first - second", *(f"{name} accuracy" if name in record["columns"] else name for name in names), "ROUGE-L"]
+    accuracies = [f"{name} accuracy" if name in record["columns"] else name for name in names]
+    head = ["first - second", *accuracies, *(f"{name} macro-F1" for name in record["columns"]), "ROUGE-L"]
     note = (
-        "Differences, in brackets p: exact McNemar test for labels, paired bootstrap (1,000 resamples) for replies; "
+        "Differences, in brackets p: exact McNemar test for accuracy, paired bootstrap (1,000 resamples) else; "
         f"* marks p < {SIGNIFICANT}. With so many pairs, one in twenty is marked by chance."
     )
     blocks: list[Block] = [Table(head, rows, note)]
-    trained = [system["name"] for system in record["systems"] if system["training"]]
+    shown = [system["name"] for system in record["systems"] if system["kind"] not in (ZERO_SHOT, CONSTRAINED)]
     for group in dict.fromkeys(part["group"] for part in record["slices"]):
         parts = [part for part in record["slices"] if part["group"] == group]
         blocks.append(
             Table(
-                [f"by {group}", "tickets", *trained],
+                [f"by {group}", "tickets", *shown],
                 [
                     [
                         part["name"],
                         str(part["tickets"]),
-                        *(_slice_cell(part["systems"][name], record["columns"]) for name in trained),
+                        *(_slice_cell(part["systems"][name], record["columns"]) for name in shown),
                     ]
                     for part in parts
                 ],
@@ -114,6 +127,11 @@ def doubt(record: Record) -> Section:
             )
         )
     return Section("Doubt", blocks)
+
+
+def _flops(training: Sequence[Record]) -> str:
+    known = [facts["flops"] for facts in training]
+    return f"{sum(known):.2e}" if known and None not in known else NOTHING
 
 
 def _runs(record: Record) -> dict[str, Record]:
@@ -128,7 +146,7 @@ def _runs(record: Record) -> dict[str, Record]:
 
 
 def _slice_cell(figures: Record, columns: Sequence[str]) -> str:
-    values = [figures[column]["value"] for column in columns] + [figures[ROUGE_L]["value"]] * (ROUGE_L in figures)
+    values = [figures[name]["value"] for name in (*columns, ROUGE_L) if name in figures]
     return " / ".join(NOTHING if value is None else f"{value:.2f}" for value in values)
 
 

@@ -18,13 +18,25 @@ REPORT, HTML, MARKDOWN = "report.json", "report.html", "report.md"
 
 def write_report(record: Record, folder: Path) -> Path:
     """Write report.json, report.html and report.md; returns the path of the HTML."""
+    record = plain(record)
     title, parts = sections(record)
     with disk_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / REPORT).write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        (folder / REPORT).write_text(
+            json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
         (folder / HTML).write_text(_html(title, parts), encoding="utf-8")
         (folder / MARKDOWN).write_text(_markdown(title, parts), encoding="utf-8")
     return folder / HTML
+
+
+def plain(value: Any) -> Any:
+    """Plain values for JSON, which knows no NaN: None instead."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -19,20 +19,22 @@ _REPLY_METRICS = {
     "rougeL_unicode": "ROUGE-L, Unicode words",
     "bleu": "BLEU as published",
     "bertscore": "BERTScore F1",
-    "length_ratio": "words, reply / true reply",
     "copied": "8-word runs copied from training",
     "placeholders_kept": "placeholders kept",
+    "placeholders_lost": "placeholders lost",
     "placeholders_invented": "placeholders invented, per reply",
+    "names_own": "replies with a name, number or date of the ticket",
     "own_names": "the ticket's own names kept",
     "own_numbers": "its own numbers kept",
     "own_dates": "its own dates kept",
     "empty": "empty replies",
 }
 _CORPUS = {
-    "sacrebleu": "sacreBLEU (corpus)",
+    "sacrebleu": "sacreBLEU (corpus, 0-100)",
     "distinct_1": "distinct-1",
     "distinct_2": "distinct-2",
     "mean_words": "words",
+    "mean_words_ratio": "words, replies / true replies",
 }
 
 
@@ -42,20 +44,33 @@ def labels(record: Record) -> Section:
     blocks: list[Block] = [
         Chart(charts.accuracy_chart(systems, columns), "Accuracy with 95 % bootstrap intervals"),
         Table(
-            ["system", *(f"{c}: macro-F1" for c in columns), "all labels right", "tags micro-F1", "missing", "foreign"],
+            ["system", *(f"{c}: accuracy" for c in columns), "all labels right", "tags micro-F1"],
+            [
+                [
+                    system["name"],
+                    *(full(system["columns"][column]["accuracy"]) for column in columns),
+                    full(system["exact_match"]),
+                    full(system["tags"]),
+                ]
+                for system in systems
+            ],
+        ),
+        Table(
+            ["system", *(f"{c}: macro-F1" for c in columns), "unparsable", "of these foreign", "nearly", "to a person"],
             [
                 [
                     system["name"],
                     *(full(system["columns"][column]["macro_f1"]) for column in columns),
-                    full(system["exact_match"]),
-                    full(system["tags"]),
                     f"{system['unparsable']:.1%}",
                     f"{system['foreign']:.1%}",
+                    f"{system['nearly']:.1%}",
+                    f"{system['review']:.1%}" if system["training"] else NOTHING,
                 ]
                 for system in systems
             ],
-            "Tags: over all tags of the test tickets. Missing: tickets with a label missing or unreadable; foreign: "
-            "with a label that is not in the list. The nearest label of the list is never accepted in its place.",
+            "Tags: over all tags of the test tickets. Unparsable: tickets with a label missing, unreadable or "
+            "foreign, that is not in the list; nearly: with a foreign one that a label of the list is near to, which "
+            "never counts as right. To a person: tickets that the system itself wants looked at.",
         ),
     ]
     for column in columns:
@@ -98,7 +113,11 @@ def confidence(record: Record) -> Section:
         ]
         head = [system["name"], "ECE before", "ECE after", "review threshold", "tickets above", "accuracy above"]
         blocks += [
-            Table(head, rows, "ECE: expected calibration error, 15 bins; before and after the fitted temperature."),
+            Table(
+                head,
+                rows,
+                "ECE: expected calibration error, 15 bins; before and after the fitted temperature and offsets.",
+            ),
             Chart(charts.reliability_chart(found), "Reliability after calibration; dots grow with their tickets"),
             Chart(charts.coverage_chart(found), "Accuracy of the tickets the system is surest of"),
         ]
@@ -165,7 +184,7 @@ def human(human: Record) -> Section:
         for name, scores in human["systems"].items()
     ]
     wins = [
-        [f"{w['first']} against {w['second']}", f"{w['wins']:.0%}", f"{w['ties']:.0%}", f"{w['losses']:.0%}"]
+        [f"{w['first']} against {w['second']}", *(_percent(w[key]) for key in ("wins", "ties", "losses"))]
         for w in human["wins"]
     ]
     agreement = [[name, NOTHING if a is None else f"{a:.2f}"] for name, a in human["agreement"].items()]
@@ -178,3 +197,7 @@ def human(human: Record) -> Section:
             Table(["dimension", "Krippendorff's alpha (ordinal)"], agreement),
         ],
     )
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.0%}"

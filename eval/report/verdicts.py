@@ -13,6 +13,7 @@ from eval.systems import SINGLE, TWO_STAGE
 
 Record = Mapping[str, Any]
 PUBLISHED_RATIO = 1.5
+_UNKNOWN = "not shown to differ"
 
 
 @cache
@@ -47,17 +48,21 @@ def duel(record: Record) -> str:
         return "A verdict needs a two-stage system and a single-prompt one; this report holds one of them."
     pair = next(p for p in record["pairs"] if {p["first"], p["second"]} == {ours["name"], theirs["name"]})
     sign = 1 if pair["first"] == ours["name"] else -1
-    named = {"ahead": [], "behind": [], "level": []}  # type: dict[str, list[str]]
+    named: dict[str, list[str]] = {"ahead": [], "behind": [], _UNKNOWN: []}
     for name, difference in pair["labels"].items():
         p = pair["mcnemar"][name]
-        named[_side(sign * difference["value"], p)].append(_said(name, sign * difference["value"], p))
+        what = f"{name} accuracy" if name in record["columns"] else name
+        named[_side(sign * difference["value"], p)].append(_said(what, sign * difference["value"], p))
+    for name, difference in pair["macro_f1"].items():
+        value = sign * difference["value"]
+        named[_side(value, difference["p"])].append(_said(f"{name} macro-F1", value, difference["p"]))
     for name, difference in pair["replies"].items():
         if name == ROUGE_L:
             value = sign * difference["value"]
             named[_side(value, difference["p"])].append(_said("ROUGE-L", value, difference["p"]))
-    parts = [f"{side} on {'; '.join(found)}" for side, found in named.items() if found]
+    parts = [f"{side} on {', '.join(found)}" for side, found in named.items() if found]
     unparsable = f"Format failures: {ours['unparsable']:.1%} against {theirs['unparsable']:.1%}."
-    return f"Two-stage against single-prompt, on {record['tickets']:,} tickets: {', and '.join(parts)}. {unparsable}"
+    return f"Two-stage against single-prompt, on {record['tickets']:,} tickets: {'; '.join(parts)}. {unparsable}"
 
 
 def targets(record: Record) -> list[list[str]]:
@@ -108,11 +113,11 @@ def _value(score: Record | None) -> float | None:
 
 
 def _side(value: float, p: float) -> str:
-    return "level" if p >= SIGNIFICANT or value == 0 else "ahead" if value > 0 else "behind"
+    return _UNKNOWN if p >= SIGNIFICANT or value == 0 else "ahead" if value > 0 else "behind"
 
 
 def _said(name: str, value: float, p: float) -> str:
-    return f"{name} ({value:+.3f}, p {p:.3f})"
+    return f"{name} ({value:+.3f}, p {p:.3f})" if p >= 0.001 else f"{name} ({value:+.3f}, p < 0.001)"
 
 
 def rank_series(systems: Sequence[Record], columns: Sequence[str]) -> dict[str, dict[str, list[tuple[float, float]]]]:
