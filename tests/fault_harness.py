@@ -3,9 +3,9 @@
     python tests/fault_harness.py MODE COUNT STAGE KEY=VALUE ...
 
 MODE is `kill` (one run, SIGKILL at COUNT random moments), `killwrite` (a run for every COUNT-th file operation, SIGKILL
-there) or `full` (the same, but the operation fails with ENOSPC). Imports happen once; every attempt is a fork. The folder
-of the run is `output`. Prints a JSON object with the number of attempts that were cut short; ends with an error where a
-run does not go on by itself or ends with other weights than an undisturbed one.
+there) or `full` (the same, but the operation fails with ENOSPC). Imports happen once; every attempt is a fork. The
+folder of the run is `output`. Prints a JSON object with the number of attempts that were cut short; ends with an error
+where a run does not go on by itself or ends with other weights than an undisturbed one.
 """
 
 import errno
