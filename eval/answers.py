@@ -1,5 +1,6 @@
 """Running the systems over the test tickets: what each said is kept as it comes, so that a comparison can go on."""
 
+import gc
 import hashlib
 import json
 import re
@@ -68,7 +69,7 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
             outputs += _answer_rest(system, tickets[len(outputs) :], path)
         if not costs.is_file() or read_json(costs)["timed"] != timed:
             write_json(costs, {"timed": timed, **_measure(system, tickets, timed)})
-        system.unload()
+        _free(system)
     outputs = [system.reread(output) for output in outputs]
     measured = read_json(costs)
     del measured["timed"]
@@ -88,7 +89,7 @@ def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str,
         return {"labels_s": None, "answer_s": None, "memory_mib": None}
     system.load()
     found = [latency for ticket in tickets[:timed] if (latency := system.latency(ticket))]
-    system.unload()
+    _free(system)
     labels = [latency.labels for latency in found if latency.labels is not None]
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         memory = process.submit(_peak_memory, system, tickets[:_TOGETHER]).result() if timed else None
@@ -97,6 +98,15 @@ def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str,
         "answer_s": statistics.median(latency.answer for latency in found) if found else None,
         "memory_mib": memory,
     }
+
+
+def _free(system: System) -> None:
+    """Give its memory back, that of the CUDA device too: the next process may need it."""
+    system.unload()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _peak_memory(system: System, tickets: Sequence[Ticket]) -> float:

@@ -55,6 +55,8 @@ def check_encoder(model: Path, layer: int | None) -> tuple[int, int]:
     """
     from transformers import AutoConfig
 
+    if not model.is_dir():
+        raise InputError(f"--bertscore-model {model}: no such folder; expected that of a downloaded encoder")
     try:
         config = AutoConfig.from_pretrained(model)
         depth, longest = int(config.num_hidden_layers), int(config.max_position_embeddings)

@@ -95,6 +95,10 @@ def score_sheets(sheets: Sequence[Path], comparison: Path) -> HumanScores:
     Raises:
         InputError: a sheet is no copy of the comparison's, or a score is not a whole number from 1 to 5.
     """
+    if not (comparison / KEY).is_file():
+        raise InputError(
+            f"{comparison}: holds no {KEY}; expected a folder in which `duet human-eval make` wrote a sheet"
+        )
     key = read_json(comparison / KEY)
     ratings = [_read_sheet(sheet, key) for sheet in sheets]
     scores = _score(ratings, key)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from backbone.prompts import Prompt
 from backbone.runs import MANIFEST, sha256
-from backbone.stage import CLASSIFIER, GENERATOR, LABELS
+from backbone.stage import BASELINE, CLASSIFIER, GENERATOR, LABELS
 from eval.references import majority, nearest_neighbours, tfidf_regression
 from generator.parse import parse_output
 from pipeline.model_folder import ModelFolder, StageFolder, open_model
@@ -289,6 +289,8 @@ def open_runs(runs: Sequence[Path]) -> list[System]:
     """
     found: list[System] = []
     for run in runs:
+        if not run.is_dir():
+            raise InputError(f"{run}: no such folder; expected a run folder of train-cls, train-gen or train-baseline")
         baseline = open_baseline(run)
         if baseline is None or (run / CLASSIFIER).is_dir() or (run / GENERATOR).is_dir():
             model = open_model(run)
@@ -328,12 +330,18 @@ def _distinct(systems: list[System]) -> list[System]:
     kinds = [system.kind for system in systems]
     for system in systems:
         if kinds.count(system.kind) > 1:
-            system.name = f"{system.kind} ({stages_of(system)[0].config.folder.name})"
+            system.name = f"{system.kind} ({_run_name(system)})"
     names = [system.name for system in systems]
     for i, system in enumerate(systems):
         if names.count(names[i]) > 1:
             system.name = f"{names[i]} {names[: i + 1].count(names[i])}"
     return systems
+
+
+def _run_name(system: System) -> str:
+    """The folder the user named, without the stage's."""
+    path = stages_of(system)[0].path.resolve()
+    return path.parent.name if path.name in (CLASSIFIER, GENERATOR, BASELINE) else path.name
 
 
 def _block_is_over(text: str) -> bool:

@@ -108,7 +108,9 @@ def _stage_folders(root: Path) -> dict[str, Path]:
         found = {str(read_json(root / RUN).get("stage")): root}
     unknown = set(found) - set(_STAGES)
     if unknown:
-        raise InputError(f"{root}: a {unknown.pop()} run, expected one of train-cls or train-gen")
+        raise InputError(
+            f"{root}: a {unknown.pop()} run, expected one of train-cls or train-gen; `duet compare` reads baselines"
+        )
     return found
 
 

@@ -307,8 +307,11 @@ def test_bertscore_on_a_tiny_encoder(tmp_path: Path, tiny_base: Path) -> None:
     assert found.f1[2] < 1.0
     with pytest.raises(InputError, match="has 3 layers"):
         bert_score(["a"], ["b"], tmp_path, layer=4)
-    with pytest.raises(InputError, match="not an encoder"):
+    with pytest.raises(InputError, match="no such folder"):
         bert_score(["a"], ["b"], tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="not an encoder"):
+        bert_score(["a"], ["b"], tmp_path / "empty")
 
 
 Fill = Callable[[str, int], list[str]]
