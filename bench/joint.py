@@ -2,6 +2,7 @@
 
     python bench/joint.py                                # everything; hours on two cores
     python bench/joint.py --split grouped --seed 42      # one cell of the table
+    python bench/joint.py --split grouped --wider        # and the baseline at double rank and at double epochs
     python bench/joint.py --levers                       # the levers of the published plan, one at a time
 
 Real English tickets with the bases of bench/results.py; the built-in ones with the shipped base. Every adapter is
@@ -57,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", action="append", choices=list(SEEDS))
     parser.add_argument("--seed", action="append", type=int)
+    parser.add_argument("--wider", action="store_true", help="also the baseline at double rank and at double epochs")
     parser.add_argument("--levers", action="store_true")
     arguments = parser.parse_args()
     for split in arguments.split or list(SEEDS):
@@ -65,10 +67,10 @@ def main() -> None:
             if split == "grouped":
                 _levers(split, seeds)
         else:
-            _systems(split, seeds)
+            _systems(split, seeds, arguments.wider)
 
 
-def _systems(split: str, seeds: Sequence[int]) -> None:
+def _systems(split: str, seeds: Sequence[int], wider: bool) -> None:
     reports = []
     for seed in seeds:
         main_run = _config(split, f"seed{seed}", seed, [])
@@ -81,7 +83,7 @@ def _systems(split: str, seeds: Sequence[int]) -> None:
         if not (plain.folder / GENERATOR).is_dir():  # one generator serves both classifiers
             shutil.copytree(main_run.folder / GENERATOR, plain.folder / GENERATOR)
         runs = [main_run.folder, plain.folder]
-        if split == "grouped" and seed == SEEDS["grouped"][0]:
+        if wider and seed == SEEDS[split][0]:
             for name, overrides in WIDER.items():
                 wide = _config(split, f"seed{seed}-{name}", seed, overrides)
                 if not (wide.folder / BASELINE).is_dir():
