@@ -20,6 +20,7 @@ MANIFEST = "manifest.json"
 PARTIAL = ".partial"
 CHECKPOINTS = "checkpoints"
 PLAN = "plan.json"
+_PART = ".part"
 _PACKAGES = (
     "ticket-duet",
     "torch",
@@ -32,8 +33,6 @@ _PACKAGES = (
     "llama-cpp-python",
     "onnxruntime",
 )
-
-
 _held: dict[Path, IO[str]] = {}  # lock files of this process
 
 
@@ -139,6 +138,8 @@ def publish(partial: Path, folder: Path, **facts: Any) -> None:
     Checkpoints and plan stay until then: a failure on the way loses nothing.
     """
     with disk_guard(partial):
+        for leftover in partial.rglob(f"*{_PART}"):  # of a write that was cut off
+            leftover.unlink()
         sums = {name: sha256(partial / name) for name in _files(partial)}
         write_json(partial / MANIFEST, {**facts, "files": sums})
         for name in [*sums, MANIFEST]:
@@ -195,7 +196,7 @@ def package_versions() -> dict[str, str]:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write indented JSON; a reader finds the old content or the new, never half."""
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}{_PART}")
     part.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     flush(part)
     part.replace(path)

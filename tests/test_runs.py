@@ -332,9 +332,11 @@ def test_publish_replaces_a_folder_whole(tmp_path: Path) -> None:
         partial = tmp_path / "run.partial"
         partial.mkdir()
         (partial / "file").write_text(text, encoding="utf-8")
+        (partial / "plan.json.part").write_text("cut off", encoding="utf-8")
         publish(partial, tmp_path / "run")
     assert (tmp_path / "run" / "file").read_text(encoding="utf-8") == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["file", "manifest.json"]
 
 
 def test_the_fingerprint_sees_weights_and_tokenizer(tiny_base: Path, tmp_path: Path) -> None:
