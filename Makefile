@@ -33,7 +33,7 @@ demo: $(INSTALLED) $(LLAMA)
 	  $(BIN)/duet predict $(EXAMPLES) --model runs/demo-bundle; \
 	else echo "left out: llama-cpp-python is not installed, see make llama"; fi
 	@echo; echo "== How good that is, on built-in tickets that none has seen; open the report in a browser"
-	$(BIN)/duet compare runs/demo --out runs/demo-comparison --limit 96 --timed 4 --no-zero-shot
+	$(BIN)/duet compare runs/demo --out runs/demo-comparison --limit 64 --timed 3 --no-zero-shot
 
 test: $(INSTALLED) $(LLAMA) lint
 	$(BIN)/pytest
