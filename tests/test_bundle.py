@@ -287,7 +287,7 @@ def test_a_full_disk_is_one_line_and_the_export_goes_on(
     with pytest.raises(WorkError, match="disk is full"):
         export(ExportOptions(trained_run.folder, out, quant="f16", check=2))
     monkeypatch.undo()
-    monkeypatch.setattr("backbone.runs._flush", full)
+    monkeypatch.setattr("backbone.runs._files", full)
     with pytest.raises(WorkError, match="disk is full"):
         export(ExportOptions(trained_run.folder, out, quant="f16", check=2))
     monkeypatch.undo()
