@@ -21,6 +21,7 @@ from backbone.progress import track
 from backbone.stage import Stage
 from backbone.training import TrainingJob
 from engines.torch import generate_ids
+from tickets.schema import Ticket
 
 _REPLY_BATCH = 16
 
@@ -103,8 +104,12 @@ def write_completions(
     return written
 
 
-def save_samples(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """Write examples of what was generated, one JSON object per line."""
+def save_samples(path: Path, tickets: Sequence[Ticket], written: Sequence[str]) -> None:
+    """Write what was generated beside the true replies, one JSON object per ticket and line."""
+    rows = [
+        {"id": ticket.id, "reference": ticket.reply, "generated": text}
+        for ticket, text in zip(tickets, written, strict=True)
+    ]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -40,13 +40,7 @@ def train_baseline(config: RunConfig, restart: bool = False) -> Path:
     save_adapter(stage, model)
     with disk_guard(stage.partial):
         space.save(stage.partial / LABELS)
-        save_samples(
-            stage.partial / SAMPLES,
-            [
-                {"id": ticket.id, "reference": ticket.reply, "generated": text}
-                for ticket, text in zip(answered, written, strict=True)
-            ],
-        )
+        save_samples(stage.partial / SAMPLES, answered, written)
     score = {"rouge_l": rouge_l(replies, [ticket.reply for ticket in answered]), "replies": len(answered)}
     return finish(stage, result, generated=score, max_length=settings.training.max_length)
 

@@ -1,4 +1,4 @@
-"""Every published configuration, exactly as written but for base and data, on a tiny Qwen2 with the real tokenizer."""
+"""Every published configuration, exactly as written but for base, data and steps, on a tiny Qwen2."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,8 @@ PUBLISHED = sorted(FOLDER.glob("published*.yaml"))
 
 @pytest.fixture(params=[*CONFIGS, *PUBLISHED], ids=lambda path: path.stem)
 def overrides(request: pytest.FixtureRequest) -> Iterator[tuple[Path, list[str]]]:
-    base = request.getfixturevalue("real_tokenizer_base")
+    # the real tokenizer where the configuration is about the model, the small one where about the training
+    base = request.getfixturevalue("real_tokenizer_base" if request.param in CONFIGS else "tiny_base")
     data, out = request.getfixturevalue("small_data"), request.getfixturevalue("tmp_path") / "run"
     yield (
         request.param,
