@@ -161,6 +161,10 @@ class DecodingConfig(_Section):
     repetition_penalty: Positive = 1.0
     seed: int = 0
 
+    def prompt_room(self, max_length: int) -> int:
+        """Tokens of `max_length` that a prompt may take: half, or more where what is written leaves more."""
+        return max(max_length // 2, max_length - self.max_new_tokens)
+
 
 class RunConfig(_Section):
     """A whole experiment."""

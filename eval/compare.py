@@ -132,7 +132,7 @@ def measure(options: CompareOptions) -> Comparison:
         pairs=[compare_pair(a, b, test, scores, f1) for a, b in combinations(answered, 2)],
         slices=score_slices(answered, test, scores),
         examples=pick_examples(answered, test, scores),
-        bertscore=_bertscore_note(options, bert),
+        bertscore=_bertscore_note(bert),
         warnings=_warnings(trained, folder),
         machine=f"{platform.platform()}, {platform.processor() or platform.machine()}",
         versions=package_versions(),
@@ -162,14 +162,13 @@ def _usable(tickets: Sequence[Ticket], columns: Sequence[str], part: str) -> lis
     return found
 
 
-def _bertscore_note(options: CompareOptions, bert: Mapping[str, BertScore | None]) -> str:
+def _bertscore_note(bert: Mapping[str, BertScore | None]) -> str:
     found = next((score for score in bert.values() if score), None)
     return f"{found.model}, layer {found.layer}" if found else "not computed (no --bertscore-model)"
 
 
 def _warnings(systems: Sequence[System], folder: Path) -> list[str]:
     """What a reader should know before believing the figures."""
-
     expected = data_fingerprint(folder)
     found = []
     for system in systems:

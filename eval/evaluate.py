@@ -15,13 +15,12 @@ from eval.bootstrap import Resamples
 from eval.faithfulness import own_facts_kept
 from eval.labels import ColumnScores, score_column, true_labels
 from eval.references import majority, tfidf_regression
+from eval.systems import MAJORITY, TFIDF, TWO_STAGE
 from generator.rouge import rouge_l
 from pipeline.model_folder import trained_on
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
 from tickets.schema import Answer, Ticket
-
-OURS = "two-stage"
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,9 @@ def evaluate(model: Path | None, data: str | None, part: str, replies: int) -> E
     train, test = load_part(folder, "train"), _labelled(load_part(folder, part), columns)
     answers = system.answer(test, labels_only=True)
     systems: dict[str, Sequence[Mapping[str, str]]] = {
-        "majority class": majority(train, test, columns),
-        "TF-IDF + logistic regression": _announced(
-            "TF-IDF + logistic regression", tfidf_regression, train, test, columns
-        ),
-        OURS: [answer.prediction.labels for answer in answers],
+        MAJORITY: majority(train, test, columns),
+        TFIDF: _announced(TFIDF, tfidf_regression, train, test, columns),
+        TWO_STAGE: [answer.prediction.labels for answer in answers],
     }
     resamples = Resamples(len(test))
     scores = {
@@ -83,8 +80,8 @@ def render(evaluation: Evaluation) -> str:
         lines += [
             f"  {name:<28} {scores.accuracy!s:<22} {scores.macro_f1!s:<22}".rstrip() for name, scores in systems.items()
         ]
-        rarest = min(systems[OURS].recall, key=lambda label: systems[OURS].recall[label].value)
-        lines += [f"  weakest class of ours: {rarest}, recall {systems[OURS].recall[rarest]}", ""]
+        rarest = min(systems[TWO_STAGE].recall, key=lambda label: systems[TWO_STAGE].recall[label].value)
+        lines += [f"  weakest class of ours: {rarest}, recall {systems[TWO_STAGE].recall[rarest]}", ""]
     if evaluation.tags_micro_f1 is not None:
         lines.append(f"tags micro-F1                  {evaluation.tags_micro_f1:.3f}")
     lines.append(f"sent to a person               {evaluation.review_share:.0%}")

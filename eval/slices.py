@@ -10,6 +10,7 @@ from tickets.duplicates import near_duplicates
 from tickets.schema import Ticket
 
 _FEWEST = 10  # tickets of a slice; fewer prove nothing
+_THIRDS = ("short third", "middle third", "long third")
 
 
 def slices_of(
@@ -24,15 +25,12 @@ def slices_of(
     }
     for group, names in groups.items():
         counts = Counter(names)
-        order = list(dict.fromkeys(sorted(names))) if group not in ("length",) else list(dict.fromkeys(_THIRDS))
+        order = _THIRDS if group == "length" else sorted(counts)
         if len(counts) < 2 and group == "language":
             continue
         for name in order:
             if counts[name] >= _FEWEST:
                 yield group, name, np.flatnonzero(np.array(names) == name)
-
-
-_THIRDS = ("short third", "middle third", "long third")
 
 
 def _length_thirds(tickets: Sequence[Ticket]) -> list[str]:

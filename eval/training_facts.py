@@ -14,9 +14,8 @@ from backbone.stage import ADAPTER, HEADS, METRICS, RUN
 from generator.multitask import REPLY, TAGS, TEMPLATE
 from pipeline.model_folder import StageFolder
 
-_LORA_SHARE = (
-    4 / 6
-)  # the Trainer counts 6 operations per weight and token; frozen weights need no gradient of their own
+# the Trainer counts 6 operations per weight and token; frozen weights need no gradient of their own
+_LORA_SHARE = 4 / 6
 
 
 @dataclass(frozen=True)

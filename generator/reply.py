@@ -43,4 +43,4 @@ class Generator:
 
     @property
     def _prompt_limit(self) -> int:
-        return max(self.max_length // 2, self.max_length - self.decoding.max_new_tokens)
+        return self.decoding.prompt_room(self.max_length)

@@ -52,7 +52,7 @@ class SinglePrompt:
 
     def write(self, tickets: Sequence[Ticket], on_token: OnToken | None = None) -> list[Written]:
         """What the model writes to tickets, in order; `on_token` hears of every id as it comes."""
-        limit = max(self.max_length // 2, self.max_length - self.decoding.max_new_tokens)
+        limit = self.decoding.prompt_room(self.max_length)
         prompts = [self.encoder.multitask_prompt(ticket, limit) for ticket in tickets]
         allowed = LabelBlock(self.encoder, self.space.columns).allowed if self.constrained else None
         written = self.engine.generate([p.ids for p in prompts], self.adapter, self.decoding, on_token, allowed)
