@@ -390,6 +390,7 @@ def check(config: Config = None, overrides: Overrides = None) -> None:
 
 _UsageError = typer.BadParameter.__base__  # click is vendored by typer; its base classes have no public name
 _INTERRUPTED = 130
+_WORK_FAILED = 1
 _ClickException = _UsageError.__base__ if _UsageError else None
 
 
@@ -397,10 +398,15 @@ def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    own_stderr = sys.stderr
+    if int(os.environ.get("RANK", "0")) > 0:  # of several processes (torchrun), the first one speaks
+        sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for good
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on the CPU it misses an optional kernel at every import
     try:
         status = app(standalone_mode=False)
     except DuetError as error:
+        if error.exit_code == _WORK_FAILED:  # bad input is the same for all processes: one telling is enough
+            sys.stderr = own_stderr
         sys.exit(_fail(str(error), error.exit_code))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted", _INTERRUPTED))

@@ -92,7 +92,7 @@ def read_shape(folder: Path) -> dict[str, Any]:
     return record
 
 
-def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
+def load_options(config: BaseConfig, device: "torch.device", attention: str = "sdpa") -> dict[str, Any]:
     """Arguments of `from_pretrained` for the wanted weight format; NF4 leaves heads and lm_head unquantised."""
     import torch
     from transformers import BitsAndBytesConfig
@@ -100,7 +100,7 @@ def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
     quiet_libraries()
     options: dict[str, Any] = {
         "dtype": torch.float32 if config.precision == "fp32" else torch.bfloat16,
-        "attn_implementation": "sdpa",
+        "attn_implementation": attention,
         "device_map": {"": device},
         "use_safetensors": True,
     }
@@ -115,7 +115,7 @@ def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
     return options
 
 
-def prepare_for_training(model: Any, config: BaseConfig) -> None:
+def prepare_for_training(model: Any, config: BaseConfig, recompute: bool) -> None:
     """Freeze the base, keep its norms in fp32 when it is quantised, and switch recomputation on where wanted."""
     import torch
 
@@ -123,7 +123,7 @@ def prepare_for_training(model: Any, config: BaseConfig) -> None:
         parameter.requires_grad = False
         if config.precision == "nf4" and "norm" in name:
             parameter.data = parameter.data.to(torch.float32)
-    if config.gradient_checkpointing:
+    if recompute:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
 
@@ -135,11 +135,27 @@ def autocast(config: BaseConfig, device: "torch.device") -> "torch.autocast":
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.compute == "bf16")
 
 
-def pick_device() -> "torch.device":
-    """The first CUDA device, else the CPU."""
+def on_cuda() -> bool:
+    """Whether there is a CUDA device to train on."""
     import torch
 
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return torch.cuda.is_available()
+
+
+def uses_liger() -> bool:
+    """Whether Liger kernels replace layers of the base: on CUDA, where the package is installed."""
+    from transformers.utils import is_liger_kernel_available
+
+    return on_cuda() and bool(is_liger_kernel_available())
+
+
+def pick_device() -> "torch.device":
+    """This process's CUDA device, else the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())))
 
 
 def lora_config(settings: LoraSettings, saved_modules: list[str] | None = None) -> "LoraConfig":

@@ -1,12 +1,16 @@
 """Batches: cut by a token budget, bucketed by length, shuffled by seed and epoch; and their collation."""
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
+
+from tickets.errors import InputError
 
 IGNORE = -100  # label of positions that carry no loss, as in transformers
 _JITTER = 0.03  # lengths are ordered with this much noise, so that batches differ between epochs
@@ -17,19 +21,40 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     A row costs its length, but at least budget / max_rows; rows in length order are cut where the summed cost passes
     multiples of its share of a batch. So batches hold about `budget` tokens and at most about `max_rows` rows.
+
+    With several `parts`, one per process, every batch is dealt out: rows of neighbouring lengths go to different parts,
+    as many to each, so that the parts of a step hold about as many tokens. What does not go round is left out of an
+    epoch, other rows every time.
     """
 
     def __init__(
-        self, lengths: Sequence[int], budget: int, max_rows: int, seed: int, weights: Sequence[float] | None = None
+        self,
+        lengths: Sequence[int],
+        budget: int,
+        max_rows: int,
+        seed: int,
+        weights: Sequence[float] | None = None,
+        parts: int = 1,
+        part: int = 0,
     ) -> None:
-        """Plan batches over rows of the given token lengths; `weights` draws rows with replacement instead."""
+        """Plan batches over rows of the given token lengths; `weights` draws rows with replacement instead.
+
+        Raises:
+            InputError: there are fewer rows than parts.
+        """
+        if len(lengths) < parts:
+            raise InputError(
+                f"found {len(lengths)} training tickets, expected at least one for each of {parts} processes"
+            )
         self._lengths = np.asarray(lengths, dtype=np.float64)
         self._cost = np.maximum(self._lengths, budget / max_rows)
         self._weights = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self._seed = seed
+        self._parts, self._part = parts, part
         self._epoch = 0
+        self._plan: list[list[int]] = []
         expected = self._cost.sum() if self._weights is None else len(lengths) * float(self._cost @ self._weights)
-        self._batches = min(max(1, int(np.ceil(expected / budget))), len(lengths))
+        self._batches = min(max(1, int(np.ceil(expected / budget))), len(lengths) // parts)
 
     def __len__(self) -> int:
         return self._batches
@@ -39,26 +64,57 @@ class TokenBudgetSampler(Sampler[list[int]]):
         """Itself: the Trainer looks for `set_epoch` at `dataloader.batch_sampler.batch_sampler`."""
         return self
 
+    @property
+    def padding(self) -> float:
+        """Share of this epoch's tokens that are padding, where batches are padded to their longest row."""
+        batches = [self._lengths[batch] for batch in self.plan()]
+        return 1 - sum(float(b.sum()) for b in batches) / sum(float(b.max()) * len(b) for b in batches)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the shuffle; the Trainer calls it before every epoch, on resume too."""
-        self._epoch = epoch
+        if epoch != self._epoch:
+            self._epoch, self._plan = epoch, []
 
     def __iter__(self) -> Iterator[list[int]]:
+        yield from self.plan()
+
+    def plan(self) -> list[list[int]]:
+        """All batches of this epoch, of this part."""
+        if not self._plan:
+            self._plan = self._make_plan()
+        return self._plan
+
+    def _make_plan(self) -> list[list[int]]:
         rng = np.random.default_rng((self._seed, self._epoch))
         rows = np.arange(len(self._lengths))
         if self._weights is not None:
             rows = rng.choice(rows, size=len(rows), p=self._weights)
+        if self._parts > 1:
+            rows = rng.permutation(rows)[: len(rows) - len(rows) % self._parts]
         noise = rng.uniform(1 - _JITTER, 1 + _JITTER, size=len(rows))
         ordered = rows[np.argsort(self._lengths[rows] * noise, kind="stable")]
-        batches = [part.tolist() for part in np.split(ordered, self._cuts(self._cost[ordered]))]
+        hands = ordered.reshape(-1, self._parts)  # one row for each part
+        batches = np.split(hands, self._cuts(self._cost[hands].sum(axis=1)))
         rng.shuffle(batches)
-        yield from batches
+        return [self._dealt(batch)[self._part] for batch in batches]
+
+    def _dealt(self, hands: NDArray[np.int64]) -> list[list[int]]:
+        """The rows of every part: of each hand the longest goes to the part that has the fewest tokens so far."""
+        dealt: list[list[int]] = [[] for _ in range(self._parts)]
+        tokens = np.zeros(self._parts)
+        for hand in hands:
+            for row, part in zip(
+                hand[np.argsort(-self._lengths[hand], kind="stable")], np.argsort(tokens), strict=True
+            ):
+                dealt[part].append(int(row))
+                tokens[part] += self._lengths[row]
+        return dealt
 
     def _cuts(self, cost: NDArray[np.float64]) -> NDArray[np.int64]:
         """Where to cut `cost` into `_batches` non-empty parts of about equal sum."""
         total = np.cumsum(cost)
         cuts = np.searchsorted(total, total[-1] * np.arange(1, self._batches) / self._batches)
-        # at least one row on either side of every cut
+        # at least one hand on either side of every cut
         first = np.arange(1, self._batches)
         cuts = np.maximum.accumulate(np.maximum(cuts, first) - first) + first
         return np.asarray(np.minimum(cuts, len(cost) - self._batches + first), dtype=np.int64)
@@ -79,27 +135,50 @@ def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
 
 
+def pack(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """All rows in one, without padding: `input_ids` and `position_ids`, each (1, tokens), positions restarting.
+
+    `cu_seq_lens_q` (rows + 1) tells where each begins and `max_length_q` how long the longest is, by the names that
+    transformers gives them; attention that heeds them (`backbone.attention`) keeps the rows apart.
+    """
+    ids = torch.tensor([token for row in rows for token in row]).unsqueeze(0)
+    positions = torch.cat([torch.arange(len(row)) for row in rows]).unsqueeze(0)
+    ends = torch.tensor([0, *accumulate(len(row) for row in rows)], dtype=torch.int32)
+    return {
+        "input_ids": ids,
+        "position_ids": positions,
+        "cu_seq_lens_q": ends,
+        "max_length_q": max(len(row) for row in rows),
+    }
+
+
+def collate(rows: Sequence[Sequence[int]], pad_id: int, packed: bool) -> dict[str, Any]:
+    """A batch of token ids, packed or padded."""
+    return pack(rows) if packed else pad_left(rows, pad_id)
+
+
 def causal_batch(
     prompts: Sequence[Sequence[int]],
     completions: Sequence[Sequence[int]],
     pad_id: int,
     weights: Sequence[Sequence[float]] | None = None,
-) -> dict[str, object]:
+    packed: bool = False,
+) -> dict[str, Any]:
     """A batch with loss on the completions alone.
 
-    Rows end at the same place (left padding), so the vocabulary head runs only on the last positions, as many as the
-    longest completion needs: `logits_to_keep`; `shift_labels` (batch, logits_to_keep) are the ids to predict there, and
-    `loss_weights`, of the same shape, what each counts where `weights` are given per completion id.
+    The vocabulary head runs at no other position: `loss_positions` (completion ids) index the flattened (batch * seq)
+    states that predict the completions' ids, `shift_labels`, row by row; `loss_weights` is what each counts, where
+    `weights` are given.
     """
-    batch: dict[str, object] = dict(pad_left([[*p, *c] for p, c in zip(prompts, completions, strict=True)], pad_id))
-    keep = max(len(completion) for completion in completions) + 1
-    labels = torch.full((len(completions), keep), IGNORE)
-    for i, completion in enumerate(completions):
-        labels[i, keep - 1 - len(completion) : keep - 1] = torch.tensor(completion, dtype=torch.long)
-    batch |= {"labels": labels, "shift_labels": labels, "logits_to_keep": keep}
+    rows = [[*p, *c] for p, c in zip(prompts, completions, strict=True)]
+    batch = collate(rows, pad_id, packed)
+    width = batch["input_ids"].shape[1]
+    # where every row ends in the flattened batch
+    ends = accumulate(map(len, rows)) if packed else range(width, (len(rows) + 1) * width, width)
+    spans = [torch.arange(end - 1 - len(c), end - 1) for end, c in zip(ends, completions, strict=True)]
+    labels = torch.tensor([token for completion in completions for token in completion])
+    # the Trainer counts what carries loss in `shift_labels`, and looks whether there are `labels` before it does
+    batch |= {"loss_positions": torch.cat(spans), "labels": labels, "shift_labels": labels}
     if weights is not None:
-        loss_weights = torch.zeros((len(completions), keep))
-        for i, row in enumerate(weights):
-            loss_weights[i, keep - 1 - len(row) : keep - 1] = torch.tensor(row)
-        batch["loss_weights"] = loss_weights
+        batch["loss_weights"] = torch.tensor([weight for row in weights for weight in row])
     return batch

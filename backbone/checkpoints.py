@@ -9,7 +9,13 @@ from pathlib import Path
 from backbone.runs import MANIFEST, flush, sha256, write_json
 
 STATE = "trainer_state.json"
-_NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", STATE)
+# of each, one must be there: the second names are those of runs in several processes, of plain and of sharded ones
+_NEEDED = (
+    ("optimizer.pt", "optimizer.bin", "optimizer_0/.metadata"),
+    ("scheduler.pt",),
+    ("rng_state.pth", "rng_state_0.pth"),
+    (STATE,),
+)
 _KEPT = 2
 
 
@@ -34,7 +40,8 @@ def fault(checkpoint: Path) -> str | None:
         sums = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return "was not written to its end"
-    missing = [name for name in (*_NEEDED, *sums) if name not in sums or not (checkpoint / name).is_file()]
+    missing = [names[0] for names in _NEEDED if not any(name in sums for name in names)]
+    missing += [name for name in sums if not (checkpoint / name).is_file()]
     if missing:
         return f"lacks {missing[0]}"
     damaged = next((name for name, wanted in sums.items() if sha256(checkpoint / name) != wanted), None)

@@ -40,7 +40,9 @@ class BaseConfig(_Section):
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     precision: Literal["fp32", "bf16", "nf4"] = Field("bf16", description="format of the frozen weights")
     compute: Literal["fp32", "bf16"] = Field("bf16", description="format of matrix products in training (autocast)")
-    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, a third slower")
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        "auto", description="recompute activations: less memory, a third slower; auto: when memory asks for it"
+    )
 
 
 class PromptConfig(_Section):
@@ -66,7 +68,7 @@ class LoraSettings(_Section):
 
 
 class TrainingConfig(_Section):
-    """How one stage is optimised: AdamW, cosine schedule with warm-up, early stopping on validation loss."""
+    """How one stage is optimised: AdamW, cosine schedule with warm-up, early stopping."""
 
     epochs: Positive = 3.0
     max_steps: int = Field(-1, description="stop after this many optimiser steps; -1: after `epochs`")
@@ -76,11 +78,19 @@ class TrainingConfig(_Section):
     warmup: Share = Field(0.1, description="share of all steps")
     max_grad_norm: Positive = 1.0
     max_length: Annotated[int, Field(ge=32)] = Field(1024, description="tokens per sample; longer tickets are cut")
-    batch_tickets: Count = Field(32, description="tickets per batch at most")
-    batch_tokens: Count = Field(8192, description="tokens per batch, about; batches are bucketed by length")
+    batch_tickets: Count = Field(32, description="tickets per batch over all processes, at most")
+    batch_tokens: Count = Field(
+        8192, description="tokens per batch over all processes, about; batches are bucketed by length"
+    )
+    packing: Literal["auto"] | bool = Field(
+        "auto", description="all tickets of a batch in one row, without padding; auto: on CUDA in bf16"
+    )
     accumulation: Count = Field(1, description="batches per optimiser step")
     evaluations_per_epoch: Count = 2
-    patience: Count = Field(3, description="evaluations without a better validation loss before training stops")
+    select_by: str = Field(
+        "loss", description="metric of an evaluation that tells which weights are best, e.g. macro_f1 or low_recall"
+    )
+    patience: Count = Field(3, description="evaluations without a better one before training stops")
     loss_sample: Count = Field(512, description="training tickets on which the training loss is measured")
 
     @model_validator(mode="after")
@@ -172,6 +182,7 @@ class RunConfig(_Section):
     name: str = Field("mini", pattern=r"^[\w.-]+$")
     output: str | None = Field(None, description="run folder; runs/NAME when not given")
     seed: int = 42
+    tensorboard: bool = Field(False, description="also write TensorBoard events into the run folder")
     data: DataConfig = DataConfig()
     base: BaseConfig = BaseConfig()
     prompt: PromptConfig = PromptConfig()

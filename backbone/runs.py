@@ -20,6 +20,8 @@ MANIFEST = "manifest.json"
 PARTIAL = ".partial"
 CHECKPOINTS = "checkpoints"
 PLAN = "plan.json"
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
 _PART = ".part"
 _PACKAGES = (
     "ticket-duet",
@@ -196,8 +198,13 @@ def package_versions() -> dict[str, str]:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write indented JSON; a reader finds the old content or the new, never half."""
+    write_text(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file; a reader finds the old content or the new, never half."""
     part = path.with_name(f"{path.name}{_PART}")
-    part.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     flush(part)
     part.replace(path)
 

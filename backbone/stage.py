@@ -1,13 +1,14 @@
 """What every training stage does around the loop: open its run folder, find base and data, save and publish."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbone.base import BaseIdentity, find_base, identify
-from backbone.config import RunConfig, dump_config
+from backbone import processes
+from backbone.base import BaseIdentity, find_base, identify, on_cuda
+from backbone.config import RunConfig, TrainingConfig, dump_config
+from backbone.cost import Shape, packs, recomputes, stage_settings
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
 from backbone.runs import CHECKPOINTS, disk_guard, open_partial, publish, run_record, write_json
@@ -27,7 +28,7 @@ ADAPTER, HEADS, LABELS, CALIBRATION, BASE, RUN = (
     "base.json",
     "run.json",
 )
-METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+SAMPLES = "samples.jsonl"
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,18 @@ class Stage:
     train: list[Ticket]
     validation: list[Ticket]
     data: str
+    packed: bool
+    recompute: bool
 
     @property
     def checkpoints(self) -> Path:
         """Where the loop keeps its checkpoints."""
         return self.partial / CHECKPOINTS
+
+    @property
+    def settings(self) -> TrainingConfig:
+        """How this stage is optimised."""
+        return stage_settings(self.config, self.name)
 
 
 def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: str) -> Stage:
@@ -60,13 +68,16 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
     Raises:
         InputError: something is missing, or an unfinished run there has another configuration or other data.
     """
+    processes.connect()
     folder = config.folder / name
-    base_folder = find_base(config.base.path, config.base.revision)
+    base_folder = processes.from_first(lambda: find_base(config.base.path, config.base.revision))
     base = identify(base_folder, config.base.path, config.base.revision)
     data_folder = resolve_data(config.data.path)
     data = data_fingerprint(data_folder)
-    plan = {"config": _relevant(name, config), "data": data, "base": base.fingerprint, **inputs}
-    partial = open_partial(folder, plan, restart)
+    plan: dict[str, Any] = {"config": _relevant(name, config), "data": data, "base": base.fingerprint, **inputs}
+    if processes.count() > 1:
+        plan["processes"] = processes.count()  # other batches
+    partial = processes.from_first(lambda: open_partial(folder, plan, restart))
     return Stage(
         name=name,
         config=config,
@@ -78,16 +89,25 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         train=load_part(data_folder, "train", config.data.max_train),
         validation=load_part(data_folder, "validation", config.data.max_validation),
         data=data,
+        packed=packs(config, name, on_cuda()),
+        recompute=recomputes(config, name, Shape.load(base_folder, config)),
     )
 
 
 def save_adapter(stage: Stage, model: Any) -> "dict[str, Tensor]":
-    """Write the LoRA weights as an ordinary peft adapter; return the other trained tensors by name."""
+    """Write the LoRA weights as an ordinary peft adapter; return the other trained tensors by name.
+
+    Every process calls it, the first one writes.
+    """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    lora = {name: tensor.contiguous().cpu() for name, tensor in state.items() if "lora_" in name}
+    state = {name: _whole(tensor).contiguous().cpu() for name, tensor in state.items()}
+    lora = {name: tensor for name, tensor in state.items() if "lora_" in name}
+    rest = {name: tensor for name, tensor in state.items() if name not in lora}
+    if not processes.is_first():
+        return rest
     config = model.peft_config["default"]
     config.modules_to_save, config.inference_mode = None, True
     config.base_model_name_or_path, config.task_type = stage.base.name, None
@@ -95,7 +115,13 @@ def save_adapter(stage: Stage, model: Any) -> "dict[str, Tensor]":
         (stage.partial / ADAPTER).mkdir(exist_ok=True)
         config.save_pretrained(str(stage.partial / ADAPTER))
         save_file(lora, stage.partial / ADAPTER / "adapter_model.safetensors")
-    return {name: tensor.contiguous().cpu() for name, tensor in state.items() if name not in lora}
+    return rest
+
+
+def _whole(tensor: Any) -> "Tensor":
+    """A tensor that FSDP may have spread over processes, in one piece."""
+    whole: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return whole
 
 
 def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
@@ -107,8 +133,6 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
         for name in TOKENIZER_FILES:
             if (stage.base_folder / name).is_file():
                 shutil.copyfile(stage.base_folder / name, partial / name)
-        with (partial / METRICS).open("w", encoding="utf-8") as out:
-            out.writelines(_json_line(record) for record in result.history)
         record = run_record(
             stage=stage.name,
             seed=stage.config.seed,
@@ -116,6 +140,8 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
             train_tickets=len(stage.train),
             validation_tickets=len(stage.validation),
             seconds=result.seconds,
+            packed=stage.packed,
+            recomputed=stage.recompute,
             best=result.best,
             loss_ratio=result.best["eval_loss"] / max(result.best["eval_train_loss"], 1e-9),
             **facts,
@@ -127,13 +153,9 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
 
 def _relevant(name: str, config: RunConfig) -> dict[str, Any]:
     """What of the configuration this stage reads: changing the rest must not stop it from going on."""
-    record: dict[str, Any] = config.model_dump(mode="json", exclude={"name", "output"})
+    record: dict[str, Any] = config.model_dump(mode="json", exclude={"name", "output", "tensorboard"})
     for other in {CLASSIFIER, GENERATOR, BASELINE} - {name}:
         record[other] = {"columns": record[other]["columns"]} if other == CLASSIFIER else {}
     if name == CLASSIFIER:
         del record["decoding"]
     return record
-
-
-def _json_line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"

@@ -1,7 +1,6 @@
 """The one training module: `transformers.Trainer` with token-budget batches, our evaluation and safe resumption."""
 
 import math
-import signal
 import sys
 import time
 import warnings
@@ -12,20 +11,34 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
-from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import is_torch_tf32_available
 
-from backbone.batching import IGNORE, TokenBudgetSampler
+from backbone import processes
+from backbone.base import uses_liger
+from backbone.batching import TokenBudgetSampler
+from backbone.callbacks import (
+    SELECTED,
+    EarlyStopping,
+    FinalEvaluation,
+    Finished,
+    History,
+    Interrupt,
+    OwedEvaluation,
+    Progress,
+    is_over,
+    tensorboard,
+)
 from backbone.checkpoints import STATE, drop_old, fault, newest_intact, seal
 from backbone.config import TrainingConfig
-from backbone.runs import disk_guard, read_json, write_json
+from backbone.runs import METRICS, TENSORBOARD, disk_guard, read_json, write_json
 from tickets.errors import InputError, WorkError
 
-_CLOCK = "clock.json"  # in every checkpoint: seconds of training so far
+LOSS = "loss"
+_CLOCK = "clock.json"  # in every checkpoint: seconds of training so far, and whether its evaluation is still to come
+_WORKERS = 2  # collating is quick; the GPU must not wait for it all the same
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,8 @@ class TrainingJob:
     """Everything that differs between stages.
 
     `collate` turns row numbers into a batch for `model`, which returns its loss; `evaluate` returns at least `loss`
-    (validation, unweighted) and `train_loss` (fixed training sample), both in evaluation mode.
+    (validation, unweighted) and `train_loss` (fixed training sample), both in evaluation mode, and whatever else of
+    `selectable` the best weights may be told by, higher being better.
     """
 
     model: nn.Module
@@ -45,6 +59,9 @@ class TrainingJob:
     seed: int = 42
     weights: Sequence[float] | None = None
     head_parameters: Callable[[str], bool] = field(default=lambda name: False)
+    selectable: Sequence[str] = (LOSS,)
+    packed: bool = False
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,37 +80,61 @@ def train(job: TrainingJob, folder: Path) -> TrainingResult:
     """Train `job.model` in place, checkpointing under `folder`, and leave the best weights in it.
 
     Continues from the newest intact checkpoint in `folder` when there is one. SIGINT and SIGTERM save a checkpoint
-    and stop.
+    and stop. Metrics are written beside `folder` as they come.
 
     Raises:
+        InputError: the configuration selects by a metric that this stage does not have.
         WorkError: interrupted, or the disk is full.
     """
+    if job.config.select_by not in job.selectable:
+        raise InputError(
+            f"training.select_by: found {job.config.select_by!r}, expected one of {', '.join(job.selectable)}"
+        )
     sampler = TokenBudgetSampler(
-        job.lengths, job.config.batch_tokens, job.config.batch_tickets, job.seed, weights=job.weights
+        job.lengths,
+        job.config.batch_tokens,
+        job.config.batch_tickets,
+        job.seed,
+        weights=job.weights,
+        parts=processes.count(),
+        part=processes.rank(),
     )
-    checkpoint = newest_intact(folder)
+    checkpoint = processes.from_first(lambda: newest_intact(folder))
     state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
-    seconds_before = float(read_json(checkpoint / _CLOCK)["seconds"]) if checkpoint else 0.0
+    clock = read_json(checkpoint / _CLOCK) if checkpoint else {"seconds": 0.0, "owed": False}
     if checkpoint:
         print(f"resuming from {checkpoint}", file=sys.stderr)
-    trainer = _StageTrainer(job, sampler, _arguments(job, len(sampler), folder), seconds_before)
-    interrupt = _Interrupt()
-    for callback in (_EarlyStopping(job.config.patience), _FinalEvaluation(), _Progress(), interrupt):
+    interrupt = Interrupt()
+    trainer = _StageTrainer(job, sampler, _arguments(job, len(sampler), folder), clock["seconds"], interrupt)
+    patience = job.config.patience
+    for callback in (EarlyStopping(patience), FinalEvaluation(), History(folder.parent / METRICS), Progress()):
         trainer.add_callback(callback)
-    if state is not None and _is_over(state, job.config.patience):
+    trainer.add_callback(interrupt)
+    if job.tensorboard:
+        trainer.add_callback(tensorboard(folder.parent / TENSORBOARD))
+    if clock["owed"]:
+        trainer.add_callback(OwedEvaluation(trainer.make_up_evaluation, patience))
+    elif state is not None and is_over(state, patience):
         # what came after the last step failed; another step would not be the run that was asked for
         trainer.state = state
         trainer._load_best_model()
-        return _result(state, seconds_before)
+        return _result(state, clock["seconds"])
     with disk_guard(folder), interrupt, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*", category=UserWarning)
-        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if interrupt.requested and not _is_over(trainer.state, job.config.patience):
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except Finished:
+            trainer._load_best_model()
+        except KeyboardInterrupt:
+            if not trainer.owes_evaluation:
+                raise
+            trainer.save_before_evaluation()
+    if interrupt.requested and (trainer.owes_evaluation or not is_over(trainer.state, patience)):
         raise WorkError(
             f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; saved in {folder}; run the "
             "same command again to go on"
         )
-    return _result(trainer.state, seconds_before + float(output.metrics["train_runtime"]))
+    return _result(trainer.state, trainer.seconds)
 
 
 def _result(state: TrainerState, seconds: float) -> TrainingResult:
@@ -103,29 +144,13 @@ def _result(state: TrainerState, seconds: float) -> TrainingResult:
         WorkError: no evaluation had a finite loss, so there is nothing worth keeping.
     """
     history = list(state.log_history)
-    finite = [record for record in _evaluations(history) if math.isfinite(record["eval_loss"])]
+    finite = [record for record in history if math.isfinite(record.get(SELECTED, math.nan))]
     if not finite:
         raise WorkError(
             "training diverged: no evaluation had a finite validation loss; lower training.learning_rate and start "
             "over with --restart"
         )
-    return TrainingResult(min(finite, key=lambda record: float(record["eval_loss"])), history, seconds)
-
-
-def _evaluations(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [record for record in history if "eval_loss" in record]
-
-
-def _is_over(state: TrainerState, patience: int) -> bool:
-    """Whether a run has nothing left to do, by its own record."""
-    return state.global_step >= state.max_steps or evaluations_since_best(state.log_history) >= patience
-
-
-def evaluations_since_best(history: Sequence[dict[str, Any]]) -> int:
-    """How many evaluations came after the one with the lowest validation loss."""
-    losses = [float(record["eval_loss"]) for record in _evaluations(history)]
-    best = min((i for i, loss in enumerate(losses) if math.isfinite(loss)), key=lambda i: losses[i], default=-1)
-    return len(losses) - 1 - best
+    return TrainingResult(max(finite, key=lambda record: float(record[SELECTED])), history, seconds)
 
 
 def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArguments:
@@ -135,6 +160,7 @@ def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArgument
     if config.max_steps > 0:
         every = min(every, config.max_steps)
     on_cpu = not torch.cuda.is_available()
+    is_distributed = processes.count() > 1
     if not on_cpu and job.compute == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError(
             f"{torch.cuda.get_device_name()} cannot compute in bf16; set base.precision=fp32 and base.compute=fp32, or "
@@ -158,13 +184,23 @@ def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArgument
         save_strategy="steps",
         save_steps=every,
         load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
+        metric_for_best_model=SELECTED,
+        greater_is_better=True,
         logging_steps=10,
         seed=job.seed,
         disable_tqdm=True,
         report_to=[],
         remove_unused_columns=False,
+        use_liger_kernel=uses_liger(),
+        # the losses are ours already; these stand in for layers of the base
+        liger_kernel_config={
+            "rope": True,
+            "rms_norm": True,
+            "swiglu": True,
+            "cross_entropy": False,
+            "fused_linear_cross_entropy": False,
+        },
+        ddp_find_unused_parameters=False if is_distributed else None,
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # the Trainer would otherwise wrap the model in DataParallel, which splits our batches
@@ -177,11 +213,17 @@ class _StageTrainer(Trainer):
     control: TrainerControl
 
     def __init__(
-        self, job: TrainingJob, sampler: TokenBudgetSampler, arguments: TrainingArguments, seconds_before: float
+        self,
+        job: TrainingJob,
+        sampler: TokenBudgetSampler,
+        arguments: TrainingArguments,
+        seconds_before: float,
+        interrupt: Interrupt,
     ) -> None:
         self._job = job
         self._seconds_before, self._started = seconds_before, time.perf_counter()
-        self._sampler = sampler
+        self._sampler, self._interrupt = sampler, interrupt
+        self.owes_evaluation = self._is_making_up = False
         super().__init__(
             model=job.model,
             args=arguments,
@@ -192,50 +234,85 @@ class _StageTrainer(Trainer):
             c for c in self.callback_handler.callbacks if type(c).__name__ != "PrinterCallback"
         ]  # it prints dicts to stdout
 
+    @property
+    def seconds(self) -> float:
+        """Time of this training so far, earlier sessions included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
     def get_train_dataloader(self) -> DataLoader[int]:
-        """Batches of the token-budget sampler; the Trainer reaches it for `set_epoch`."""
-        rows = list(range(len(self._job.lengths)))
-        return DataLoader(rows, batch_sampler=self._sampler, collate_fn=self._job.collate)  # type: ignore[arg-type]
+        """Batches of the token-budget sampler, which knows of other processes by itself.
+
+        Not prepared by accelerate, which would deal out batches once more. The Trainer reaches the sampler for
+        `set_epoch`.
+        """
+        on_cuda = self.args.device.type == "cuda"
+        return DataLoader(
+            list(range(len(self._job.lengths))),  # type: ignore[arg-type]
+            batch_sampler=self._sampler,
+            collate_fn=self._job.collate,
+            num_workers=_WORKERS if on_cuda else 0,
+            pin_memory=on_cuda,
+        )
+
+    def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """The Trainer's record; beside the loss, how much of the batches of this epoch is padding."""
+        if "loss" in logs:
+            logs["padding"] = 0.0 if self._job.packed else self._sampler.padding
+        super().log(logs, *args, **kwargs)
+
+    def save_before_evaluation(self) -> None:
+        """A checkpoint whose evaluation was cut off: it is made up for when training goes on.
+
+        What that needs is on disk already where the evaluation was itself one to be made up.
+        """
+        if not self._is_making_up:
+            self._save_checkpoint(self.model, None)
+
+    def make_up_evaluation(self) -> None:
+        """Evaluate the weights of the checkpoint just loaded, as if it happened when that was written."""
+        self._is_making_up = True
+        self._determine_best_metric(self.evaluate(), None)
+        if self.state.best_global_step:
+            best = f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+            self.state.best_model_checkpoint = str(Path(self.args.output_dir) / best)
+        self._is_making_up = False
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save, seal, verify; only then earlier checkpoints go."""
         super()._save_checkpoint(model, trial)
+        processes.wait()
+        processes.from_first(self._seal)
+
+    def _seal(self) -> None:
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        write_json(checkpoint / _CLOCK, {"seconds": self._seconds_before + time.perf_counter() - self._started})
+        write_json(checkpoint / _CLOCK, {"seconds": self.seconds, "owed": self.owes_evaluation})
         seal(checkpoint)
         wrong = fault(checkpoint)
         if wrong:
             raise WorkError(f"{checkpoint}: {wrong} right after it was written; the disk cannot be trusted")
         drop_old(folder, [self.state.best_model_checkpoint])
 
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The model's own loss; with `loss_weights` (batch, kept) in the batch, cross-entropy weighted by token."""
-        weights = inputs.pop("loss_weights", None)
-        if weights is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs.pop("shift_labels")
-        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
-        losses = cross_entropy(
-            outputs.logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="none"
-        )
-        tokens = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = (losses * weights.flatten()).sum() / tokens
-        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes  # as the Trainer does: gradients are averaged over processes
-        return (loss, outputs) if return_outputs else loss
-
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The stage's own evaluation, logged with the prefix `eval_`."""
         self.model.eval()
+        self.owes_evaluation = True
         with torch.no_grad():
-            metrics = {f"eval_{name}": value for name, value in self._job.evaluate().items()}
+            found = self._interrupt.evaluating(self._job.evaluate)
+        self.owes_evaluation = False
+        metrics = {f"eval_{name}": value for name, value in found.items()}
+        metrics[SELECTED] = _score(found, self._job.config.select_by)
         self.model.train()
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+def _score(metrics: dict[str, Any], select_by: str) -> float:
+    """The chosen metric, turned so that higher is better; NaN where the loss is not finite."""
+    if not math.isfinite(metrics[LOSS]):
+        return math.nan
+    return -float(metrics[LOSS]) if select_by == LOSS else float(metrics[select_by])
 
 
 def _optimizer(job: TrainingJob) -> torch.optim.Optimizer:
@@ -251,87 +328,3 @@ def _optimizer(job: TrainingJob) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()], fused=True
     )
-
-
-class _EarlyStopping(TrainerCallback):
-    """Stops after so many evaluations without a better one, counted in the history: resuming changes nothing."""
-
-    def __init__(self, patience: int) -> None:
-        self._patience = patience
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if evaluations_since_best(state.log_history) >= self._patience:
-            control.should_training_stop = True
-
-
-class _FinalEvaluation(TrainerCallback):
-    """Evaluates and saves after the last step too, which need not be a multiple of `eval_steps`."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = control.should_save = True
-
-
-class _Progress(TrainerCallback):
-    """A progress bar with an estimate, and one line per evaluation, on stderr."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            unit="step",
-            file=sys.stderr,
-            disable=None,  # no bar in a log: the evaluations' lines are enough there
-            dynamic_ncols=True,
-            leave=False,
-        )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._bar is not None:
-            self._bar.update(state.global_step - self._bar.n)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if self._bar is not None and logs and "loss" in logs:
-            self._bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
-
-    def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        if self._bar is not None and metrics:
-            names = [n for n in metrics if isinstance(metrics[n], float)]
-            shown = "  ".join(f"{name.removeprefix('eval_')} {metrics[name]:.3f}" for name in names[:6])
-            line = f"step {state.global_step}/{state.max_steps}  epoch {state.epoch or 0:.1f}  {shown}"
-            tqdm.write(line, file=sys.stderr)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-class _Interrupt(TrainerCallback):
-    """On SIGINT or SIGTERM: finish the step, save, stop. A second one ends at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.requested:
-            control.should_save = control.should_training_stop = True
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        print("saving after this step; once more to stop at once", file=sys.stderr)

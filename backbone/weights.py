@@ -42,6 +42,35 @@ def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: Balan
     return [1.0 / counts[ticket.labels[column]] for ticket in tickets]
 
 
+def effective_examples(
+    tickets: Sequence[Ticket], space: LabelSpace, config: BalanceConfig
+) -> dict[str, dict[str, dict[str, float]]]:
+    """What an epoch holds of every class, by column and label.
+
+    `tickets` in the data, `drawn` in an epoch on average (another number where sampling balances), the `weight` of
+    each in the loss, and `effective`, drawn times weight: how many plain examples the class counts for.
+    """
+    weights = class_weights(tickets, space, config)
+    odds = sampling_weights(tickets, space, config) or [1.0] * len(tickets)
+    scale = len(tickets) / sum(odds)
+    report: dict[str, dict[str, dict[str, float]]] = {}
+    for column, classes in space.columns.items():
+        counts, drawn = _counts(tickets, column), dict.fromkeys(classes, 0.0)
+        for ticket, odd in zip(tickets, odds, strict=True):
+            drawn[ticket.labels[column]] += odd * scale
+        own = weights[column] or [1.0] * len(classes)
+        report[column] = {
+            label: {
+                "tickets": counts[label],
+                "drawn": drawn[label],
+                "weight": weight,
+                "effective": drawn[label] * weight,
+            }
+            for label, weight in zip(classes, own, strict=True)
+        }
+    return report
+
+
 def _scheme(config: BalanceConfig, column: str, space: LabelSpace) -> str | Mapping[str, Any]:
     """What `class_weights` says of one column; a mapping may be per column or of one column's classes."""
     given = config.class_weights

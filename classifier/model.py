@@ -10,6 +10,7 @@ from torch.nn import functional
 from transformers import Qwen2Model, Qwen2PreTrainedModel
 from transformers.utils import ModelOutput
 
+from backbone.attention import NO_MASK
 from tickets.labels import LabelSpace
 
 TAGS = "tags"
@@ -93,16 +94,34 @@ class Qwen2ForTicketLabels(Qwen2PreTrainedModel):
     def forward(
         self,
         input_ids: Tensor,
-        attention_mask: Tensor,
+        attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         targets: Tensor | None = None,
         tag_targets: Tensor | None = None,
+        cu_seq_lens_q: Tensor | None = None,
+        max_length_q: int | None = None,
     ) -> ClassifierOutput:
-        """Logits and, with targets, loss. `input_ids` and `attention_mask` are (batch, seq), padded on either side."""
+        """Logits and, with targets, loss.
+
+        `input_ids` and `attention_mask` are (batch, seq), padded on either side; or `input_ids` and `position_ids` are
+        (1, tokens), packed, and `cu_seq_lens_q` (batch + 1) tells where every ticket begins and ends.
+        """
+        packing: dict[str, Any] = {}
+        if cu_seq_lens_q is not None:
+            packing = {"cu_seq_lens_q": cu_seq_lens_q, "max_length_q": max_length_q}
         states = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            input_ids=input_ids,
+            attention_mask=attention_mask if cu_seq_lens_q is None else NO_MASK,
+            position_ids=position_ids,
+            use_cache=False,
+            **packing,
         ).last_hidden_state
-        logits = self.heads(last_states(states, attention_mask))
+        if cu_seq_lens_q is not None:
+            last = states[0, cu_seq_lens_q[1:] - 1]
+        else:
+            assert attention_mask is not None
+            last = last_states(states, attention_mask)
+        logits = self.heads(last)
         loss = None if targets is None else self.loss(logits, targets, tag_targets)
         return ClassifierOutput(loss=loss, logits=logits)
 

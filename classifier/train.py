@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
+from backbone import processes
+from backbone.attention import PACKED
 from backbone.base import BaseIdentity, autocast, load_options, lora_config, pick_device, prepare_for_training
-from backbone.batching import pad_left
+from backbone.batching import collate
 from backbone.buckets import length_buckets
 from backbone.config import RunConfig
 from backbone.dataset import training_sample
@@ -37,8 +39,8 @@ from backbone.stage import (
     open_stage,
     save_adapter,
 )
-from backbone.training import TrainingJob, train
-from backbone.weights import class_weights, sampling_weights
+from backbone.training import LOSS, TrainingJob, train
+from backbone.weights import class_weights, effective_examples, sampling_weights
 from classifier.calibration import Calibration, fit_head, fit_tag_threshold
 from classifier.metrics import Floats, binary_cross_entropy, cross_entropy, head_report, micro_f1
 from classifier.model import TAGS, ClassifierLoss, Qwen2ForTicketLabels, head_name
@@ -82,18 +84,23 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     job = TrainingJob(
         model=model,
         lengths=training.lengths,
-        collate=partial(_collate, training, stage.encoder.pad_id),
+        collate=partial(_collate, training, stage.encoder.pad_id, stage.packed),
         evaluate=lambda: _evaluate(model, stage, space, training, validation, sample),
         config=settings.training,
         compute=config.base.compute,
         seed=config.seed,
         weights=sampling_weights(stage.train, space, settings),
         head_parameters=lambda name: ".heads." in name,
+        selectable=_selectable(space),
+        packed=stage.packed,
+        tensorboard=config.tensorboard,
     )
     result = train(job, stage.checkpoints)
     logits = _logits(model, validation, range(len(validation.prompts)), stage, as_served=True)
     calibration = _calibrate(logits, validation, stage, space)
     rest = save_adapter(stage, model)
+    if not processes.is_first():
+        return stage.folder
     heads = {name.removeprefix(_HEADS_KEY): tensor for name, tensor in rest.items()}
     with disk_guard(stage.partial):
         save_file(heads, stage.partial / HEADS)
@@ -103,7 +110,8 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
         column: head_report(_calibrated_logits(calibration, column, logits[column]), validation.targets[:, i], classes)
         for i, (column, classes) in enumerate(space.columns.items())
     }
-    return finish(stage, result, calibrated=after, max_length=settings.training.max_length)
+    examples = effective_examples(stage.train, space, settings)
+    return finish(stage, result, calibrated=after, examples=examples, max_length=settings.training.max_length)
 
 
 def encode_tickets(stage: Stage, tickets: Sequence[Ticket], space: LabelSpace) -> EncodedTickets:
@@ -131,15 +139,16 @@ def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
         config.classifier.tag_weight,
     )
     device = pick_device()
-    model = Qwen2ForTicketLabels.from_pretrained(stage.base_folder, space=space, **load_options(config.base, device))
+    options = load_options(config.base, device, PACKED)
+    model = Qwen2ForTicketLabels.from_pretrained(stage.base_folder, space=space, **options)
     model.heads.float()  # the library casts what it initialises to the base's format
     model.loss = loss.to(device)  # after loading, which builds on the meta device and would leave its buffers empty
-    prepare_for_training(model, config.base)
+    prepare_for_training(model, config.base, stage.recompute)
     return get_peft_model(model, lora_config(config.lora, saved_modules=["heads"]))
 
 
-def _collate(tickets: EncodedTickets, pad_id: int, rows: list[int]) -> dict[str, torch.Tensor]:
-    batch = pad_left([tickets.prompts[row].ids for row in rows], pad_id)
+def _collate(tickets: EncodedTickets, pad_id: int, packed: bool, rows: list[int]) -> dict[str, Any]:
+    batch = collate([tickets.prompts[row].ids for row in rows], pad_id, packed)
     batch["targets"] = torch.from_numpy(tickets.targets[rows])
     batch["tag_targets"] = torch.from_numpy(tickets.tags[rows])
     return batch
@@ -151,21 +160,20 @@ def _logits(
     """Logits by column, (rows, classes), in evaluation mode; `as_served` without autocast, as engines compute them."""
     settings = stage.config.classifier.training
     rows = list(rows)
-    found: dict[str, list[tuple[int, Any]]] = {}
+    found: dict[int, dict[str, Any]] = {}
     was_training = model.training
     model.eval()
     buckets = length_buckets([tickets.lengths[row] for row in rows], settings.batch_tokens)
-    for bucket in track(buckets, "evaluating"):
-        batch = pad_left([tickets.prompts[rows[i]].ids for i in bucket], stage.encoder.pad_id)
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    for bucket in track(processes.share(buckets), "evaluating"):
+        batch = collate([tickets.prompts[rows[i]].ids for i in bucket], stage.encoder.pad_id, stage.packed)
+        batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         with torch.no_grad(), nullcontext() if as_served else autocast(stage.config.base, model.device):
             output = model(**batch)
-        for column, values in output.logits.items():
-            found.setdefault(column, []).extend(zip(bucket, values.double().cpu().numpy(), strict=True))
+        logits = {column: values.double().cpu().numpy() for column, values in output.logits.items()}
+        found |= {row: {column: values[i] for column, values in logits.items()} for i, row in enumerate(bucket)}
     model.train(was_training)
-    return {
-        column: np.stack([value for _, value in sorted(pairs, key=lambda p: p[0])]) for column, pairs in found.items()
-    }
+    found = processes.merge(found)
+    return {column: np.stack([found[row][column] for row in range(len(rows))]) for column in found[0]}
 
 
 def _losses(logits: dict[str, Floats], tickets: EncodedTickets, rows: Sequence[int], tag_weight: float) -> float:
@@ -194,10 +202,19 @@ def _evaluate(
     for i, (column, classes) in enumerate(space.columns.items()):
         report = head_report(logits[column], validation.targets[:, i], classes)
         metrics[f"{column}_accuracy"] = report.pop("accuracy")
-        metrics |= {f"{column}_{name}": value for name, value in report.items()}
+        recall = {f"{column}_recall_{label}": value for label, value in report.pop("recall").items()}
+        metrics |= {f"{column}_{name}": value for name, value in report.items()} | recall
+    metrics["macro_f1"] = float(np.mean([metrics[f"{column}_macro_f1"] for column in space.columns]))
     if TAGS in logits:
         metrics["tags_micro_f1"] = micro_f1(logits[TAGS] > 0, validation.tags > 0.5)
     return metrics
+
+
+def _selectable(space: LabelSpace) -> list[str]:
+    """The metrics of `_evaluate` by which the best weights may be chosen."""
+    by_column = [f"{column}_{name}" for column in space.columns for name in ("accuracy", "macro_f1")]
+    recalls = [f"{column}_recall_{label}" for column, classes in space.columns.items() for label in classes]
+    return [LOSS, "macro_f1", *by_column, *recalls]
 
 
 def _calibrate(logits: dict[str, Floats], validation: EncodedTickets, stage: Stage, space: LabelSpace) -> Calibration:

@@ -9,8 +9,8 @@ from typing import Any
 
 from safetensors import safe_open
 
-from backbone.runs import read_json
-from backbone.stage import ADAPTER, HEADS, METRICS, RUN
+from backbone.runs import METRICS, read_json
+from backbone.stage import ADAPTER, HEADS, RUN
 from generator.multitask import REPLY, TAGS, TEMPLATE
 from pipeline.model_folder import StageFolder
 
@@ -79,7 +79,7 @@ def training_facts(stage: StageFolder) -> TrainingFacts:
             map(_parameters, [stage.path / ADAPTER / "adapter_model.safetensors", stage.path / HEADS])
         ),
         seconds=record["seconds"],
-        flops=(1.0 if config.base.gradient_checkpointing else _LORA_SHARE)
+        flops=(1.0 if record.get("recomputed") else _LORA_SHARE)
         * next((row["total_flos"] for row in reversed(history) if "total_flos" in row), float("nan")),
     )
 

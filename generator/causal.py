@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model
-from torch.nn.functional import cross_entropy
-from transformers import Qwen2ForCausalLM
 
+from backbone import processes
+from backbone.attention import PACKED
 from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
-from backbone.batching import IGNORE, causal_batch
+from backbone.batching import causal_batch
 from backbone.buckets import length_buckets
 from backbone.config import DecodingConfig, TrainingConfig
 from backbone.dataset import training_sample
@@ -21,6 +21,7 @@ from backbone.progress import track
 from backbone.stage import Stage
 from backbone.training import TrainingJob
 from engines.torch import generate_ids
+from generator.model import Qwen2ForReplies
 from tickets.schema import Ticket
 
 _REPLY_BATCH = 16
@@ -40,17 +41,18 @@ class CausalSamples:
         """Tokens of prompt and completion."""
         return [len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)]
 
-    def batch(self, rows: Sequence[int], pad_id: int) -> dict[str, Any]:
-        """A training batch of some rows."""
-        weights = [self.weights[row] for row in rows] if self.weights else None
-        return causal_batch([self.prompts[r] for r in rows], [self.completions[r] for r in rows], pad_id, weights)
+    def batch(self, rows: Sequence[int], pad_id: int, packed: bool, weighted: bool = True) -> dict[str, Any]:
+        """A batch of some rows, packed or padded."""
+        weights = [self.weights[row] for row in rows] if self.weights and weighted else None
+        prompts, completions = [self.prompts[row] for row in rows], [self.completions[row] for row in rows]
+        return causal_batch(prompts, completions, pad_id, weights, packed)
 
 
 def build_model(stage: Stage) -> PeftModel:
     """The base as a causal model with a fresh adapter."""
     config = stage.config
-    model = Qwen2ForCausalLM.from_pretrained(stage.base_folder, **load_options(config.base, pick_device()))
-    prepare_for_training(model, config.base)
+    model = Qwen2ForReplies.from_pretrained(stage.base_folder, **load_options(config.base, pick_device(), PACKED))
+    prepare_for_training(model, config.base, stage.recompute)
     return get_peft_model(model, lora_config(config.lora))
 
 
@@ -81,12 +83,14 @@ def causal_job(
     return TrainingJob(
         model=model,
         lengths=training.lengths,
-        collate=lambda rows: training.batch(rows, stage.encoder.pad_id),
+        collate=lambda rows: training.batch(rows, stage.encoder.pad_id, stage.packed),
         evaluate=evaluate,
         config=settings,
         compute=stage.config.base.compute,
         seed=stage.config.seed,
         weights=sampling,
+        packed=stage.packed,
+        tensorboard=stage.config.tensorboard,
     )
 
 
@@ -118,20 +122,19 @@ def _segment_losses(
 ) -> dict[str, dict[str, float]]:
     """By segment: `tokens`, and `loss`, the mean cross-entropy per token in nats, without weights."""
     rows = list(rows)
-    totals: dict[str, list[float]] = {}
+    found: dict[int, list[float]] = {}
     buckets = length_buckets([samples.lengths[row] for row in rows], settings.batch_tokens)
-    for bucket in track(buckets, "evaluating"):
+    for bucket in track(processes.share(buckets), "evaluating"):
         chosen = [rows[i] for i in bucket]
-        batch: dict[str, Any] = causal_batch(
-            [samples.prompts[r] for r in chosen], [samples.completions[r] for r in chosen], stage.encoder.pad_id
-        )
-        batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items() if k != "labels"}
-        labels = batch.pop("shift_labels")
+        batch = samples.batch(chosen, stage.encoder.pad_id, stage.packed, weighted=False)
+        batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         with autocast(stage.config.base, model.device):
-            logits = model(**batch, use_cache=False).logits
-        losses = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="none")
-        found = losses[labels.flatten() != IGNORE].tolist()  # row by row, in the order of the completions' ids
-        for segment, loss in zip((s for r in chosen for s in samples.segments[r]), found, strict=True):
+            losses = iter(model(**batch).losses.tolist())  # row by row, in the order of the completions' ids
+        found |= {row: [next(losses) for _ in samples.completions[row]] for row in chosen}
+    found = processes.merge(found)
+    totals: dict[str, list[float]] = {}
+    for row in rows:
+        for segment, loss in zip(samples.segments[row], found[row], strict=True):
             total = totals.setdefault(segment, [0, 0.0])
             total[0] += 1
             total[1] += loss

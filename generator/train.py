@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from transformers import set_seed
 
+from backbone import processes
 from backbone.config import RunConfig
 from backbone.runs import disk_guard, read_json
 from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN, SAMPLES, Stage, finish, open_stage, save_adapter
@@ -33,6 +34,8 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
     answered = validation[: settings.rouge_sample]
     written = write_completions(model, stage, validation_set.prompts[: len(answered)], config.decoding)
     save_adapter(stage, model)
+    if not processes.is_first():
+        return stage.folder
     with disk_guard(stage.partial):
         LabelSpace(noise.classes).save(stage.partial / LABELS)
         save_samples(stage.partial / SAMPLES, answered, written)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from transformers import set_seed
 
+from backbone import processes
 from backbone.config import RunConfig
 from backbone.runs import disk_guard
 from backbone.stage import BASELINE, LABELS, SAMPLES, Stage, finish, open_stage, save_adapter
 from backbone.training import train
-from backbone.weights import class_weights, sampling_weights
+from backbone.weights import class_weights, effective_examples, sampling_weights
 from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
 from generator.multitask import baseline_decoding, baseline_encoder, multitask_sample
 from generator.parse import parse_output
@@ -38,11 +39,14 @@ def train_baseline(config: RunConfig, restart: bool = False) -> Path:
     written = write_completions(model, stage, validation_set.prompts[: len(answered)], baseline_decoding(config))
     replies = [parse_output(text, space).reply for text in written]
     save_adapter(stage, model)
+    if not processes.is_first():
+        return stage.folder
     with disk_guard(stage.partial):
         space.save(stage.partial / LABELS)
         save_samples(stage.partial / SAMPLES, answered, written)
     score = {"rouge_l": rouge_l(replies, [ticket.reply for ticket in answered]), "replies": len(answered)}
-    return finish(stage, result, generated=score, max_length=settings.training.max_length)
+    examples = effective_examples(training, space, settings)
+    return finish(stage, result, generated=score, examples=examples, max_length=settings.training.max_length)
 
 
 def encode_outputs(

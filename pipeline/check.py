@@ -1,65 +1,34 @@
 """`duet check`: validate a run without starting it and show what it would train on."""
 
 import shutil
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from backbone.base import ALL_LINEAR, find_base, read_shape
-from backbone.config import RunConfig, TrainingConfig
+from backbone.base import find_base, on_cuda, uses_liger
+from backbone.config import RunConfig
+from backbone.cost import (
+    GENERATES,
+    Shape,
+    free_memory,
+    memory,
+    operations,
+    packs,
+    product_rate,
+    recomputes,
+    stage_settings,
+)
 from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder
-from backbone.weights import class_weights, sampling_weights
+from backbone.stage import CLASSIFIER, GENERATOR
+from backbone.weights import effective_examples
 from generator.samples import reply_sample
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
-_GIB = 1024**3
-_WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.52}  # per parameter of a linear layer; nf4 with double quantisation
-_TRAINED_BYTES = 16  # fp32 weight, gradient and two AdamW moments
+_STAGES = (CLASSIFIER, GENERATOR)
 _CHECKPOINTS = 2
 _SAMPLE = 2000  # tickets encoded for lengths: the check has to answer in seconds
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Parameter counts from a config.json."""
-
-    linear: int
-    embedding: int
-    hidden: int
-    layers: int
-    intermediate: int
-    vocabulary: int
-    per_rank: int  # adapter parameters per unit of rank
-
-    @classmethod
-    def of(cls, config: dict[str, Any], targets: Sequence[str]) -> "Shape":
-        """Count the parameters of a Qwen2 configuration."""
-        hidden, layers, inner = config["hidden_size"], config["num_hidden_layers"], config["intermediate_size"]
-        head = config.get("head_dim") or hidden // config["num_attention_heads"]
-        key_value = head * config["num_key_value_heads"]
-        sizes = {
-            "q_proj": (hidden, hidden),
-            "k_proj": (hidden, key_value),
-            "v_proj": (hidden, key_value),
-            "o_proj": (hidden, hidden),
-            "gate_proj": (hidden, inner),
-            "up_proj": (hidden, inner),
-            "down_proj": (inner, hidden),
-        }
-        copies = 1 if config.get("tie_word_embeddings") else 2
-        return cls(
-            linear=layers * sum(a * b for a, b in sizes.values()),
-            embedding=copies * hidden * config["vocab_size"],
-            hidden=hidden,
-            layers=layers,
-            intermediate=inner,
-            vocabulary=config["vocab_size"],
-            per_rank=layers * sum(sum(sizes[name]) for name in targets),
-        )
+_EFFICIENCY = 0.6  # of a training step, beside its matrix products alone: bench/train.py
 
 
 def check(config: RunConfig) -> str:
@@ -74,18 +43,17 @@ def check(config: RunConfig) -> str:
     space = LabelSpace.learn(train, config.classifier.columns, config.classifier.max_tags)
     for ticket in validation:
         space.label_ids(ticket)
-    class_weights(train, space, config.classifier)
-    sampling_weights(train, space, config.classifier)
+    examples = effective_examples(train, space, config.classifier)
     base = find_base(config.base.path, config.base.revision)  # last: a hub id is downloaded here
     encoder = PromptEncoder(base, config.prompt.instruction)
-    targets = ALL_LINEAR if config.lora.targets == "all-linear" else config.lora.targets
-    shape = Shape.of(read_shape(base), targets)
+    shape = Shape.load(base, config)
     sections = [
         _describe_base(config, base, shape),
-        _describe_labels(train, validation, space),
+        _describe_labels(train, validation, space, examples),
         _describe_lengths(config, train, encoder),
         _describe_sample(config, train, encoder),
-        _describe_cost(config, shape),
+        _describe_active(config, shape),
+        _describe_cost(config, shape, train, encoder),
     ]
     return "\n\n".join(sections)
 
@@ -101,17 +69,26 @@ def _describe_base(config: RunConfig, base: Path, shape: Shape) -> str:
     )
 
 
-def _describe_labels(train: Sequence[Ticket], validation: Sequence[Ticket], space: LabelSpace) -> str:
+def _describe_labels(
+    train: Sequence[Ticket],
+    validation: Sequence[Ticket],
+    space: LabelSpace,
+    examples: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> str:
     lines = [f"data     {len(train):,} training and {len(validation):,} validation tickets"]
-    for column, classes in space.columns.items():
-        counts = Counter(ticket.labels[column] for ticket in train)
-        shown = ", ".join(f"{label} {counts[label]:,}" for label in sorted(classes, key=lambda name: -counts[name]))
+    for column, classes in examples.items():
+        shown = ", ".join(
+            f"{label} {_example_text(found)}"
+            for label, found in sorted(classes.items(), key=lambda p: -p[1]["tickets"])
+        )
         lines.append(f"{column:<9}{len(classes)} classes: {shown}")
         lines += [
-            f"         warning: {label} has {counts[label]} training tickets; it will hardly be learnt"
-            for label in classes
-            if counts[label] < 5
+            f"         warning: {label} has {found['tickets']} training tickets; it will hardly be learnt"
+            for label, found in classes.items()
+            if found["tickets"] < 5
         ]
+    if any(round(f["effective"]) != f["tickets"] for classes in examples.values() for f in classes.values()):
+        lines.append("         N>M: N tickets count as M in an epoch, by class weights and sampling")
     lines.append(f"tags     {len(space.tags)} learnt")
     without = sum(not ticket.reply for ticket in train)
     if without:
@@ -119,6 +96,11 @@ def _describe_labels(train: Sequence[Ticket], validation: Sequence[Ticket], spac
     if without == len(train):
         lines.append("         warning: none has one: train-cls will work, train-gen will not")
     return "\n".join(lines)
+
+
+def _example_text(found: Mapping[str, float]) -> str:
+    tickets, effective = round(found["tickets"]), round(found["effective"])
+    return f"{tickets:,}" if tickets == effective else f"{tickets:,}>{effective:,}"
 
 
 def _describe_lengths(config: RunConfig, train: Sequence[Ticket], encoder: PromptEncoder) -> str:
@@ -155,33 +137,69 @@ def _indented(text: str, mark: str) -> str:
     return "\n".join(mark + line for line in text.strip("\n").split("\n"))
 
 
-def _describe_cost(config: RunConfig, shape: Shape) -> str:
-    stages = {"classifier": config.classifier.training, "generator": config.generator.training}
-    adapter = shape.per_rank * config.lora.rank
-    weights = shape.linear * _WEIGHT_BYTES[config.base.precision]
-    weights += shape.embedding * (4.0 if config.base.precision == "fp32" else 2.0)
+def _describe_active(config: RunConfig, shape: Shape) -> str:
+    """Which of the ways to train faster or in less memory will be in use on this machine."""
+    lines = ["active   " + ", ".join(_everywhere(config))]
+    for stage in _STAGES:
+        parts = ["packed batches" if packs(config, stage, on_cuda()) else "padded batches bucketed by length"]
+        parts.append("activations recomputed" if recomputes(config, stage, shape) else "activations kept")
+        if stage in GENERATES:
+            parts.append("vocabulary head at reply tokens alone")
+        if uses_liger():
+            parts.append("Liger kernels")
+        lines.append(f"         {stage:<11}{', '.join(parts)}")
+    return "\n".join(lines)
+
+
+def _everywhere(config: RunConfig) -> list[str]:
+    parts = [f"{config.base.compute} products", "fused AdamW"]
+    parts += ["TF32", "2 data workers, pinned memory"] if on_cuda() else []
+    return parts + (["NF4 weights, double quantisation"] if config.base.precision == "nf4" else [])
+
+
+def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], encoder: PromptEncoder) -> str:
+    gib = 1024**3
     lines = ["memory   estimated, weights + adapter and optimizer + activations"]
-    for name, training in stages.items():
-        activations = _activation_bytes(config, shape, training, has_vocabulary_head=name == "generator")
-        parts = [weights / _GIB, adapter * _TRAINED_BYTES / _GIB, activations / _GIB]
-        lines.append(f"         {name:<11}{' + '.join(f'{part:.1f}' for part in parts)} = {sum(parts):.1f} GiB")
-    disk = 2 * adapter * (4 + _CHECKPOINTS * 12)
+    recompute = {stage: recomputes(config, stage, shape) for stage in _STAGES}
+    for stage in _STAGES:
+        needed = memory(config, stage, shape, recompute[stage])
+        parts = [needed.weights / gib, needed.trained / gib, needed.activations / gib]
+        shown = " + ".join(f"{part:.1f}" for part in parts)
+        lines.append(f"         {stage:<11}{shown} = {needed.total / gib:.1f} GiB of {free_memory() / gib:.0f} free")
+    lines.append(f"time     estimated for an epoch, at {_EFFICIENCY:.0%} of the rate of this machine's matrix products")
+    for stage in _STAGES:
+        tokens, predicted = _tokens_per_epoch(config, stage, train, encoder)
+        rate = product_rate(config, shape, stage_settings(config, stage).batch_tokens) * _EFFICIENCY
+        seconds = operations(config, stage, shape, tokens, predicted, recompute[stage]) / rate
+        lines.append(f"         {stage:<11}{_span(seconds)} for {tokens / 1e6:.3g} million tokens")
+    disk = 2 * shape.per_rank * config.lora.rank * (4 + _CHECKPOINTS * 12)
     free = shutil.disk_usage(_existing_parent(config.folder)).free
-    lines.append(f"disk     about {disk / _GIB:.1f} GiB for adapters and checkpoints, {free / _GIB:.0f} GiB free")
+    lines.append(f"disk     about {disk / gib:.1f} GiB for adapters and checkpoints, {free / gib:.0f} GiB free")
     if disk > free:
         lines.append("         warning: not enough; free some space or set output to another disk")
     return "\n".join(lines)
 
 
-def _activation_bytes(config: RunConfig, shape: Shape, training: TrainingConfig, has_vocabulary_head: bool) -> float:
-    """What one batch keeps for the backward pass: inputs of norms, attention and linear layers, and the logits."""
-    width = 4 if config.base.compute == "fp32" else 2
-    inputs = 6 * shape.hidden + shape.intermediate  # of the seven linear layers
-    per_layer = 10 * shape.hidden + 5 * shape.intermediate + (1.5 * inputs if config.lora.dropout else 0)
-    kept = shape.layers * shape.hidden + per_layer if config.base.gradient_checkpointing else shape.layers * per_layer
-    # bf16 logits, their fp32 copy and its gradient, at reply positions: about half of the tokens
-    logits = shape.vocabulary * (width + 8) / 2 if has_vocabulary_head else 0
-    return float(training.batch_tokens * (kept * width + logits))
+def _tokens_per_epoch(
+    config: RunConfig, stage: str, train: Sequence[Ticket], encoder: PromptEncoder
+) -> tuple[float, float]:
+    """All tokens, and those that carry loss, scaled up from a sample."""
+    sample = train[:: max(1, len(train) // _SAMPLE)]
+    limit = stage_settings(config, stage).max_length
+    scale = len(train) / len(sample)
+    if stage == CLASSIFIER:
+        return scale * sum(len(encoder.classifier_prompt(ticket, limit).ids) for ticket in sample), 0.0
+    pairs = [
+        reply_sample(encoder, ticket, {c: ticket.labels[c] for c in config.classifier.columns}, limit)
+        for ticket in sample
+        if ticket.reply
+    ]
+    predicted = sum(len(completion) for _, completion in pairs)
+    return scale * (predicted + sum(len(prompt) for prompt, _ in pairs)), scale * predicted
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
 
 
 def _existing_parent(path: Path) -> Path:

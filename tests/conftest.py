@@ -1,8 +1,10 @@
 """Tiny Qwen2 models built in the test process, and small sets of the built-in tickets."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -112,6 +114,22 @@ def trained_run(tiny_base: Path, small_data: Path, tmp_path_factory: pytest.Temp
 
 
 MakeConfig = Callable[..., RunConfig]
+
+
+def as_overrides(config: RunConfig) -> list[str]:
+    """`KEY=VALUE` for every key of a configuration, from which another process can build it."""
+
+    def flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in record.items():
+            found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return found
+
+    values = flat(config.model_dump(mode="json"))
+    # the output is told as it is: the harness appends to it
+    return [
+        f"{key}={value if key == 'output' else json.dumps(value)}" for key, value in values.items() if value is not None
+    ]
 
 
 @pytest.fixture

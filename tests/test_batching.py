@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import Qwen2ForCausalLM
 
-from backbone.batching import IGNORE, TokenBudgetSampler, causal_batch, pad_left
+from backbone.batching import TokenBudgetSampler, pad_left
 from backbone.buckets import length_buckets
+from tickets.errors import InputError
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 
@@ -68,16 +67,43 @@ def test_padding_is_on_the_left_and_positions_start_at_zero() -> None:
     assert batch["position_ids"].tolist() == [[0, 0, 1], [0, 1, 2]]
 
 
-@pytest.mark.parametrize("pad_id", [0, 9])  # 9 also occurs in the text, as an end token would
-def test_loss_on_completions_equals_full_logits(tiny_base: object, pad_id: int) -> None:
-    model = Qwen2ForCausalLM.from_pretrained(str(tiny_base), dtype=torch.float32).eval()
-    prompts, completions = [[11, 12, 13, 9], [14] * 9], [[15, 16, 9], [17, 18, 19, 20, 9]]
-    batch = causal_batch(prompts, completions, pad_id)
-    with torch.no_grad():
-        ours = model(**batch, use_cache=False).loss
-        losses = []
-        for prompt, completion in zip(prompts, completions, strict=True):
-            labels = torch.tensor([[IGNORE] * len(prompt) + completion])
-            out = model(input_ids=torch.tensor([[*prompt, *completion]]), labels=labels)
-            losses.append(float(out.loss) * len(completion))
-    assert float(ours) == pytest.approx(sum(losses) / 8, abs=1e-5)
+@settings(max_examples=100, deadline=None)
+@given(lengths=LENGTHS, parts=st.integers(2, 5), seed=st.integers(0, 5))
+def test_parts_hold_as_many_rows_and_share_none(lengths: list[int], parts: int, seed: int) -> None:
+    if len(lengths) < parts:
+        with pytest.raises(InputError, match=f"expected at least one for each of {parts} processes"):
+            TokenBudgetSampler(lengths, 512, 16, seed, parts=parts)
+        return
+    samplers = [TokenBudgetSampler(lengths, 512, 16, seed, parts=parts, part=part) for part in range(parts)]
+    plans = [sampler.plan() for sampler in samplers]
+    assert {len(plan) for plan in plans} == {len(samplers[0])}
+    for step in zip(*plans, strict=True):
+        assert len({len(batch) for batch in step}) == 1
+    rows = [row for plan in plans for batch in plan for row in batch]
+    assert len(rows) == len(set(rows)) == len(lengths) - len(lengths) % parts
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_step_hold_as_many_tokens(parts: int) -> None:
+    lengths = np.random.default_rng(0).lognormal(5.2, 0.6, size=3000).astype(int).clip(20, 1024)
+    plans = [TokenBudgetSampler(lengths.tolist(), 8192, 32, 0, parts=parts, part=p).plan() for p in range(parts)]
+    for step in zip(*plans, strict=True):
+        tokens = [lengths[batch].sum() for batch in step]
+        assert max(tokens) <= 1.05 * min(tokens)
+
+
+def test_what_does_not_go_round_differs_between_epochs() -> None:
+    def left_out(epoch: int) -> set[int]:
+        samplers = [TokenBudgetSampler([50] * 101, 512, 16, 0, parts=4, part=part) for part in range(4)]
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        return set(range(101)) - {row for sampler in samplers for batch in sampler for row in batch}
+
+    assert [len(left_out(epoch)) for epoch in range(3)] == [1, 1, 1]
+    assert len(set.union(*map(left_out, range(8)))) > 1
+
+
+def test_padding_is_the_share_of_padded_tokens() -> None:
+    sampler = TokenBudgetSampler([10, 20, 30, 40], budget=200, max_rows=4, seed=0)
+    assert len(sampler) == 1
+    assert sampler.padding == pytest.approx(1 - 100 / 160)

@@ -19,6 +19,7 @@ from backbone.checkpoints import checkpoints, fault, newest_intact
 from backbone.config import RunConfig
 from backbone.runs import verify
 from classifier.train import train_classifier
+from tests.conftest import as_overrides
 from tickets.errors import InputError, WorkError
 
 ROOT = Path(__file__).parent.parent
@@ -27,24 +28,14 @@ MakeConfig = Callable[..., RunConfig]
 
 
 def harness(mode: str, count: int, stage: str, config: RunConfig) -> dict[str, float]:
-    path = config.folder.parent / "config.json"
-    flat = _flat(json.loads(config.model_dump_json()))
-    overrides = [f"{key}={json.dumps(value)}" for key, value in flat.items() if value is not None]
-    path.write_text(json.dumps(overrides), encoding="utf-8")
     command = [sys.executable, str(ROOT / "tests" / "fault_harness.py"), mode, str(count), stage]
-    overrides = [f"output={config.folder}" if o.startswith("output=") else o for o in overrides]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    run = subprocess.run([*command, *overrides], capture_output=True, text=True, env=environment, timeout=880)
+    run = subprocess.run(
+        [*command, *as_overrides(config)], capture_output=True, text=True, env=environment, timeout=880
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     assert "not one line" not in run.stderr, run.stderr[-3000:]
     found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
-    return found
-
-
-def _flat(record: dict[str, object], prefix: str = "") -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in record.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
 
 

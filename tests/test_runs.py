@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from backbone.base import find_base, identify
 from backbone.batching import TokenBudgetSampler
+from backbone.callbacks import SELECTED, evaluations_since_best
 from backbone.config import RunConfig, load_config
 from backbone.runs import publish, verify
-from backbone.training import evaluations_since_best
 from classifier.train import train_classifier
 from generator.train import train_generator
 from pipeline.model_folder import open_model
@@ -53,8 +53,9 @@ def test_a_two_stage_run_end_to_end(make_config: MakeConfig, tickets: list[Ticke
         assert record["best"]["eval_loss"] == min(losses)
     best = json.loads((classifier / "run.json").read_text(encoding="utf-8"))["best"]
     for column in ("type", "queue", "priority"):
-        for name in ("accuracy", "macro_f1", "recall", "confusion", "calibration_error"):
+        for name in ("accuracy", "macro_f1", "confusion", "calibration_error"):
             assert f"eval_{column}_{name}" in best
+    assert 0 <= best["eval_priority_recall_low"] <= 1
     assert "rouge_l" in json.loads((generator / "run.json").read_text(encoding="utf-8"))["generated"]
 
     system = load_two_stage(config.folder)
@@ -129,7 +130,7 @@ def _fail(*args: Any, **kwargs: Any) -> Any:
 
 def test_patience_is_counted_in_the_history() -> None:
     def history(*losses: float) -> list[dict[str, Any]]:
-        return [{"eval_loss": loss} for loss in losses] + [{"loss": 1.0}]
+        return [{SELECTED: -loss} for loss in losses] + [{"loss": 1.0}]
 
     assert evaluations_since_best(history(3.0, 2.0, 2.5, 2.5)) == 2
     assert evaluations_since_best(history(3.0, 2.0)) == 0

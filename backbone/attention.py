@@ -1,0 +1,75 @@
+"""Attention over packed batches: many tickets in one row, none of which sees another.
+
+Importing this module makes `PACKED` an attention implementation of transformers: `scaled_dot_product_attention` for
+ordinary batches, and for packed ones, which say where their tickets begin (`cu_seq_lens_q`), the variable-length flash
+kernel on CUDA (Dao et al. 2022) or, where it does not serve, one product per ticket. Neither ever builds a mask.
+"""
+
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+PACKED = "packed"
+NO_MASK = {"full_attention": None}  # a prepared mask, as the `attention_mask` of packed batches
+_FLASH_TYPES = (torch.bfloat16, torch.float16)
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    max_length_q: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention of `query` (batch, heads, seq, size) to fewer or as many key-value heads.
+
+    Packed batches are one row of seq tokens with ticket i at `cu_seq_lens_q[i]:cu_seq_lens_q[i + 1]`, none longer than
+    `max_length_q`. Returns (batch, seq, heads, size), and no attention weights.
+    """
+    if cu_seq_lens_q is None:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+        return output, None
+    if query.is_cuda and query.dtype in _FLASH_TYPES and not dropout and max_length_q is not None:
+        flat = varlen_attn(
+            query[0].transpose(0, 1),
+            key[0].transpose(0, 1),
+            value[0].transpose(0, 1),
+            cu_seq_lens_q,
+            cu_seq_lens_q,
+            max_length_q,
+            max_length_q,
+            scale=scaling,
+            window_size=(-1, 0),  # causal
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        return cast(Tensor, flat).unsqueeze(0), None  # a tuple only with return_aux
+    ends = cu_seq_lens_q.tolist()
+    parts = [
+        scaled_dot_product_attention(
+            query[:, :, start:end],
+            key[:, :, start:end],
+            value[:, :, start:end],
+            dropout_p=dropout,
+            is_causal=True,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        for start, end in pairwise(ends)
+    ]
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(PACKED, packed_attention)
+AttentionMaskInterface.register(PACKED, sdpa_mask)

@@ -1,0 +1,196 @@
+"""What happens around the steps of a training: stopping, evaluating at the end, progress, history, interruption."""
+
+import json
+import math
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerState
+
+from backbone import processes
+from backbone.runs import write_text
+from tickets.errors import InputError
+
+SELECTED = "eval_selected"  # what tells good weights from bad, higher is better
+_SHOWN = ("loss", "train_loss", "ratio", "macro_f1", "perplexity")  # on the line of an evaluation, and accuracies
+
+
+def evaluations_since_best(history: Sequence[dict[str, Any]]) -> int:
+    """How many evaluations came after the best one."""
+    scores = [float(record[SELECTED]) for record in history if SELECTED in record]
+    best = max((i for i, score in enumerate(scores) if math.isfinite(score)), key=lambda i: scores[i], default=-1)
+    return len(scores) - 1 - best
+
+
+def is_over(state: TrainerState, patience: int) -> bool:
+    """Whether a run has nothing left to do, by its own record."""
+    return state.global_step >= state.max_steps or evaluations_since_best(state.log_history) >= patience
+
+
+class EarlyStopping(TrainerCallback):
+    """Stops after so many evaluations without a better one, counted in the history: resuming changes nothing."""
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop where patience is used up."""
+        if evaluations_since_best(state.log_history) >= self._patience:
+            control.should_training_stop = True
+
+
+class FinalEvaluation(TrainerCallback):
+    """Evaluates and saves after the last step too, which need not be a multiple of `eval_steps`."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for both at the last step."""
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+
+class Finished(Exception):
+    """The evaluation that was owed was the last."""
+
+
+class OwedEvaluation(TrainerCallback):
+    """Makes up, before the first step, for an evaluation that an interruption cut off."""
+
+    def __init__(self, evaluate: Callable[[], None], patience: int) -> None:
+        self._evaluate, self._patience = evaluate, patience
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Evaluate.
+
+        Raises:
+            Finished: nothing is left to train after it.
+        """
+        self._evaluate()
+        if is_over(state, self._patience):
+            raise Finished
+
+
+class History(TrainerCallback):
+    """Keeps a JSON Lines file of everything logged, so that a run can be followed while it trains."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write everything so far."""
+        if processes.is_first():
+            lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in state.log_history]
+            write_text(self._path, "".join(lines))
+
+
+def tensorboard(folder: Path) -> TrainerCallback:
+    """The library's TensorBoard callback, writing to `folder`.
+
+    Raises:
+        InputError: the package is missing.
+    """
+    from transformers.integrations import TensorBoardCallback
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "tensorboard=true: the package tensorboard is not installed; pip install 'ticket-duet[tensorboard]', or "
+            "leave the key out"
+        ) from None
+    return TensorBoardCallback(SummaryWriter(log_dir=str(folder)) if processes.is_first() else None)
+
+
+class Progress(TrainerCallback):
+    """A progress bar with an estimate, and one line per evaluation, on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Show the bar."""
+        self._bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            unit="step",
+            file=sys.stderr,
+            disable=None,  # no bar in a log: the evaluations' lines are enough there
+            dynamic_ncols=True,
+            leave=False,
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move it."""
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Show the loss on it."""
+        if self._bar is not None and logs and "loss" in logs:
+            self._bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Print a line that stays."""
+        if self._bar is not None and metrics:
+            found = {name.removeprefix("eval_"): value for name, value in metrics.items()}
+            names = [name for name in found if name in _SHOWN or name.endswith("_accuracy")]
+            shown = "  ".join(f"{name} {found[name]:.3f}" for name in names)
+            line = f"step {state.global_step}/{state.max_steps}  epoch {state.epoch or 0:.1f}  {shown}"
+            tqdm.write(line, file=sys.stderr)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take it away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Interrupt(TrainerCallback):
+    """On SIGINT or SIGTERM: finish the step, save, stop; an evaluation is cut off. A second one ends at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._is_stopping = self._is_evaluating = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Save and stop if that was asked of any process."""
+        self.requested = self._is_stopping = processes.any_of(self.requested)  # all stop at the same step
+        if self._is_stopping:
+            control.should_save = control.should_training_stop = True
+
+    def evaluating(self, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `evaluate` returns.
+
+        Raises:
+            KeyboardInterrupt: a signal came before or meanwhile. With several processes one that comes meanwhile waits,
+                or they would part ways.
+        """
+        if self._is_stopping:
+            raise KeyboardInterrupt
+        self._is_evaluating = processes.count() == 1
+        try:
+            return evaluate()
+        finally:
+            self._is_evaluating = False
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        if self._is_evaluating:
+            print("saving; once more to stop at once", file=sys.stderr)
+            raise KeyboardInterrupt
+        print("saving after this step; once more to stop at once", file=sys.stderr)

@@ -1,0 +1,157 @@
+"""What training will cost, from the shape of the base alone: memory, operations, and what follows from them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbone.base import ALL_LINEAR, read_shape
+from backbone.config import RunConfig, TrainingConfig
+
+GENERATES = ("generator", "baseline")  # stages that train through the vocabulary head
+_WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.52}  # per parameter of a linear layer; nf4 with double quantisation
+_TRAINED_BYTES = 16  # fp32 weight, gradient and two AdamW moments
+_LOGIT_BYTES = 1 << 29  # the slice of logits that is at hand, and its gradient
+_HEADROOM = 0.9  # of the free memory: the estimate is one, and memory fragments
+_TIMED_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Parameter counts from a config.json."""
+
+    linear: int
+    embedding: int
+    hidden: int
+    layers: int
+    intermediate: int
+    vocabulary: int
+    per_rank: int  # adapter parameters per unit of rank
+
+    @classmethod
+    def of(cls, config: dict[str, Any], targets: Sequence[str]) -> "Shape":
+        """Count the parameters of a Qwen2 configuration."""
+        hidden, layers, inner = config["hidden_size"], config["num_hidden_layers"], config["intermediate_size"]
+        head = config.get("head_dim") or hidden // config["num_attention_heads"]
+        key_value = head * config["num_key_value_heads"]
+        sizes = {
+            "q_proj": (hidden, hidden),
+            "k_proj": (hidden, key_value),
+            "v_proj": (hidden, key_value),
+            "o_proj": (hidden, hidden),
+            "gate_proj": (hidden, inner),
+            "up_proj": (hidden, inner),
+            "down_proj": (inner, hidden),
+        }
+        copies = 1 if config.get("tie_word_embeddings") else 2
+        return cls(
+            linear=layers * sum(a * b for a, b in sizes.values()),
+            embedding=copies * hidden * config["vocab_size"],
+            hidden=hidden,
+            layers=layers,
+            intermediate=inner,
+            vocabulary=config["vocab_size"],
+            per_rank=layers * sum(sum(sizes[name]) for name in targets),
+        )
+
+    @classmethod
+    def load(cls, base: Path, config: RunConfig) -> "Shape":
+        """The shape of a base under a run's adapter."""
+        return cls.of(read_shape(base), ALL_LINEAR if config.lora.targets == "all-linear" else config.lora.targets)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Estimated bytes of one stage's training: frozen weights, what is trained with its optimizer, activations."""
+
+    weights: float
+    trained: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.weights + self.trained + self.activations
+
+
+def stage_settings(config: RunConfig, stage: str) -> TrainingConfig:
+    """How a stage is optimised."""
+    settings: TrainingConfig = getattr(config, stage).training
+    return settings
+
+
+def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memory:
+    """The memory that a stage needs, with or without recomputing activations."""
+    weights = shape.linear * _WEIGHT_BYTES[config.base.precision]
+    weights += shape.embedding * (4.0 if config.base.precision == "fp32" else 2.0)
+    width = 4 if config.base.compute == "fp32" else 2
+    inputs = 6 * shape.hidden + shape.intermediate  # of the seven linear layers
+    # what one layer keeps for the backward pass: inputs of norms, attention and linear layers
+    per_layer = 10 * shape.hidden + 5 * shape.intermediate + (1.5 * inputs if config.lora.dropout else 0)
+    kept = shape.layers * shape.hidden + per_layer if recompute else shape.layers * per_layer
+    logits = min(_LOGIT_BYTES, 8 * shape.vocabulary * stage_settings(config, stage).batch_tokens)
+    return Memory(
+        weights=weights,
+        trained=float(shape.per_rank * config.lora.rank * _TRAINED_BYTES),
+        activations=float(stage_settings(config, stage).batch_tokens * kept * width)
+        + (logits if stage in GENERATES else 0.0),
+    )
+
+
+def free_memory() -> float:
+    """Bytes free on the device that trains."""
+    import psutil
+    import torch
+
+    return float(torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available)
+
+
+def recomputes(config: RunConfig, stage: str, shape: Shape, available: float | None = None) -> bool:
+    """Whether a stage recomputes activations: as configured, or when keeping them would not fit."""
+    wanted = config.base.gradient_checkpointing
+    if wanted != "auto":
+        return wanted
+    room = free_memory() if available is None else available
+    return memory(config, stage, shape, recompute=False).total > _HEADROOM * room
+
+
+def packs(config: RunConfig, stage: str, on_cuda: bool) -> bool:
+    """Whether a stage packs its batches: as configured, or where a kernel for it makes it the faster way."""
+    wanted = stage_settings(config, stage).packing
+    return on_cuda and config.base.compute == "bf16" if wanted == "auto" else wanted
+
+
+def operations(config: RunConfig, stage: str, shape: Shape, tokens: float, predicted: float, recompute: bool) -> float:
+    """Floating-point operations of training on `tokens`, of which `predicted` carry loss through the vocabulary head.
+
+    Four per frozen parameter and token: two forward, two for the gradient of the input, none for the weight's own; six
+    per adapter parameter; two more of each where activations are recomputed. Attention is left out: under 3 % at the
+    length of tickets.
+    """
+    extra = 2 if recompute else 0
+    adapter = shape.per_rank * config.lora.rank
+    head = 4 * shape.vocabulary * shape.hidden * predicted if stage in GENERATES else 0.0
+    return tokens * ((4 + extra) * shape.linear + (6 + extra) * adapter) + head
+
+
+def product_rate(config: RunConfig, shape: Shape, tokens: int) -> float:
+    """Operations per second of this device, measured on products of the base's own shape in the compute format."""
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.float32 if config.base.compute == "fp32" else torch.bfloat16
+    left = torch.randn(tokens, shape.hidden, dtype=dtype, device=device)
+    right = torch.randn(shape.intermediate, shape.hidden, dtype=dtype, device=device)
+
+    def seconds(times: int) -> float:
+        started = time.perf_counter()
+        for _ in range(times):
+            torch.nn.functional.linear(left, right)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    seconds(2)  # the first products load kernels
+    times = max(1, int(_TIMED_SECONDS / max(seconds(2) / 2, 1e-6)))
+    return 2.0 * tokens * shape.hidden * shape.intermediate * times / seconds(times)

@@ -1,0 +1,99 @@
+"""One run in several processes, as `torchrun` and `accelerate launch` start them: who writes, and how all agree."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from tickets.errors import DuetError
+
+_PATIENCE = timedelta(hours=2)  # the others wait while the first process writes replies or hashes a download
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+
+
+def count() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """The number of this one, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return rank() == 0
+
+
+def connect() -> None:
+    """Join the others; nothing to do for a single process."""
+    if count() == 1:
+        return
+    import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+
+
+def from_first(make: Callable[[], Result]) -> Result:
+    """What `make` returns in the first process, in all of them; where it fails there, all end, and one says why."""
+    if count() == 1:
+        return make()
+    from torch.distributed import broadcast_object_list
+
+    box: list[Any] = [None, None]
+    error: DuetError | None = None
+    if is_first():
+        try:
+            box[0] = make()
+        except DuetError as found:
+            error, box[1] = found, found.exit_code
+    broadcast_object_list(box)
+    if error is not None:
+        raise error
+    if box[1] is not None:
+        sys.exit(box[1])
+    result: Result = box[0]
+    return result
+
+
+def share(items: Sequence[Item]) -> list[Item]:
+    """This process's items: every process gets as many, so some come twice where the number is uneven."""
+    most = -(-len(items) // count())
+    own = list(items[rank() :: count()])
+    return own + [items[-1]] * (most - len(own))
+
+
+def merge(found: dict[Key, Result]) -> dict[Key, Result]:
+    """The entries of all processes, in all of them."""
+    if count() == 1:
+        return found
+    from torch.distributed import all_gather_object
+
+    parts: list[dict[Key, Result]] = [{} for _ in range(count())]
+    all_gather_object(parts, found)
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is true in any process."""
+    if count() == 1:
+        return flag
+    import torch
+    from torch.distributed import ReduceOp, all_reduce
+
+    box = torch.tensor(int(flag), device="cuda" if torch.cuda.is_available() else "cpu")
+    all_reduce(box, op=ReduceOp.MAX)
+    return bool(box.item())
+
+
+def wait() -> None:
+    """Until all are here."""
+    if count() > 1:
+        from torch.distributed import barrier
+
+        barrier()

@@ -1,0 +1,211 @@
+"""What a training run keeps, chooses and decides by itself."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from backbone import training
+from backbone.config import RunConfig, load_config
+from backbone.cost import Shape, memory, operations, packs, recomputes
+from backbone.training import TrainingJob
+from backbone.weights import effective_examples
+from classifier.train import train_classifier
+from generator.train import train_generator
+from generator.train_baseline import train_baseline
+from pipeline.check import check
+from tests.conftest import MakeConfig
+from tickets.errors import InputError, WorkError
+from tickets.labels import LabelSpace
+from tickets.schema import Ticket
+
+QWEN2_7B = {
+    "hidden_size": 3584,
+    "num_hidden_layers": 28,
+    "intermediate_size": 18944,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "tie_word_embeddings": False,
+}
+LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+GIB = 1024**3
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("metric", ["loss", "macro_f1", "priority_recall_low", "queue_accuracy"])
+def test_the_best_weights_are_chosen_by_the_metric_asked_for(make_config: MakeConfig, metric: str) -> None:
+    run = train_classifier(
+        make_config(
+            classifier__training__select_by=metric,
+            classifier__training__learning_rate=0.01,
+            classifier__training__max_steps=12,
+        )
+    )
+    evaluations = [record for record in history(run) if "eval_loss" in record]
+    best = json.loads((run / "run.json").read_text(encoding="utf-8"))["best"]
+    values = [record[f"eval_{metric}"] for record in evaluations]
+    assert best[f"eval_{metric}"] == (min(values) if metric == "loss" else max(values))
+    assert len(set(values)) > 1  # otherwise this shows nothing
+
+
+def test_an_unknown_metric_is_refused_before_training(make_config: MakeConfig) -> None:
+    with pytest.raises(InputError, match=r"select_by: found 'macrof1', expected one of loss, macro_f1, type_accuracy"):
+        train_classifier(make_config(classifier__training__select_by="macrof1"))
+    with pytest.raises(InputError, match=r"expected one of loss$"):
+        train_generator(make_config(generator__training__select_by="macro_f1"))
+
+
+@pytest.mark.parametrize("which", [0, 2, -1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_evaluation_that_is_cut_off_is_made_up_for(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int, number: int
+) -> None:
+    every = {"classifier__training__evaluations_per_epoch": 5, "classifier__training__max_steps": 8}
+    whole = train_classifier(make_config(output=tmp_path / "whole", **every))
+    count = sum("eval_loss" in record for record in history(whole))
+    evaluate, seen = training._StageTrainer.evaluate, []
+
+    def cut(self: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(1)
+        if len(seen) == range(1, count + 1)[which]:
+            inner = self._job.evaluate
+            job = {**vars(self._job), "evaluate": lambda: (os.kill(os.getpid(), number), inner())[1]}
+            self._job = TrainingJob(**job)
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(training._StageTrainer, "evaluate", cut)
+    config = make_config(output=tmp_path / "cut", **every)
+    with pytest.raises(WorkError, match="interrupted at step"):
+        train_classifier(config)
+    monkeypatch.undo()
+    resumed = train_classifier(config)
+    evaluations = [
+        [{k: v for k, v in record.items() if k != "epoch"} for record in history(run) if "eval_loss" in record]
+        for run in (whole, resumed)
+    ]
+    assert evaluations[0] == evaluations[1]
+    first, second = weights(whole), weights(resumed)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_metrics_are_written_while_it_trains(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config()
+
+    def fail(*_: object) -> None:
+        raise WorkError("after training")
+
+    monkeypatch.setattr("classifier.train.save_adapter", fail)
+    with pytest.raises(WorkError, match="after training"):
+        train_classifier(config)
+    records = history(config.folder / "classifier.partial")
+    assert [record["step"] for record in records if "eval_loss" in record][-1] == 6
+
+
+def test_the_padding_of_batches_is_logged(make_config: MakeConfig) -> None:
+    found = {}
+    for packing in (False, True):
+        run = train_classifier(
+            make_config(
+                output=f"{make_config().folder}-{packing}",
+                classifier__training__packing=packing,
+                classifier__training__max_steps=12,
+            )
+        )
+        found[packing] = [record["padding"] for record in history(run) if "loss" in record]
+    assert found[False] and all(0 < share < 0.3 for share in found[False])
+    assert set(found[True]) == {0.0}
+
+
+@pytest.mark.parametrize("train", [train_classifier, train_generator, train_baseline])
+def test_packing_trains_to_the_same_losses(make_config: MakeConfig, tmp_path: Path, train: Any) -> None:
+    settings: dict[str, object] = {"lora__dropout": 0.0}
+    losses = []
+    for packing in (False, True):
+        packed = {f"{stage}__training__packing": packing for stage in ("classifier", "generator", "baseline")}
+        run = train(make_config(output=tmp_path / str(packing), **settings, **packed))
+        losses.append([record["eval_loss"] for record in history(run) if "eval_loss" in record])
+        assert json.loads((run / "run.json").read_text(encoding="utf-8"))["packed"] is packing
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_tensorboard_events_when_asked(make_config: MakeConfig) -> None:
+    run = train_classifier(make_config(tensorboard=True))
+    events = list((run / "tensorboard").glob("events.out.tfevents.*"))
+    assert len(events) == 1
+    assert b"eval/loss" in events[0].read_bytes()
+
+
+def test_tensorboard_without_its_package_is_one_line(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match=r"pip install 'ticket-duet\[tensorboard\]'"):
+        train_classifier(make_config(tensorboard=True))
+
+
+def test_effective_examples_by_weights_and_by_sampling(tickets: list[Ticket]) -> None:
+    space = LabelSpace.learn(tickets, ("priority",))
+    plain, weighted, sampled = (
+        effective_examples(tickets, space, load_config(None, [f"classifier.{key}"]).classifier)["priority"]
+        for key in ("class_weights=none", "class_weights=balanced", "sampling=priority")
+    )
+    counts = {label: sum(t.labels["priority"] == label for t in tickets) for label in space.columns["priority"]}
+    assert {label: found["effective"] for label, found in plain.items()} == pytest.approx(counts)
+    third = len(tickets) / len(counts)
+    for label, found in weighted.items():
+        assert (found["tickets"], found["drawn"]) == pytest.approx((counts[label], counts[label]))
+        assert found["effective"] == pytest.approx(third)
+    for found in sampled.values():
+        assert (found["drawn"], found["effective"]) == pytest.approx((third, found["weight"] * third))
+
+
+def config_7b(*overrides: str) -> RunConfig:
+    settings = ["base.precision=bf16", "base.compute=bf16", "lora.rank=64", "lora.dropout=0.05"]
+    settings += [f"{stage}.training.batch_tokens=8192" for stage in ("classifier", "generator", "baseline")]
+    return load_config(None, [*settings, *overrides])
+
+
+def test_activations_are_recomputed_when_memory_asks_for_it() -> None:
+    shape, config = Shape.of(QWEN2_7B, LAYERS), config_7b()
+    assert shape.linear + shape.embedding == pytest.approx(7.615e9, rel=0.001)  # biases and norms are not counted
+    assert not recomputes(config, "generator", shape, available=139 * GIB)
+    assert recomputes(config, "generator", shape, available=79 * GIB)
+    assert not recomputes(config_7b("base.gradient_checkpointing=false"), "generator", shape, available=1 * GIB)
+    assert recomputes(config_7b("base.gradient_checkpointing=true"), "generator", shape, available=999 * GIB)
+    nf4 = config_7b("base.precision=nf4", "generator.training.batch_tokens=2048")
+    assert memory(nf4, "generator", shape, recompute=True).total < 14 * GIB
+
+
+def test_batches_are_packed_on_cuda_in_bf16() -> None:
+    assert packs(config_7b(), "classifier", on_cuda=True)
+    assert not packs(config_7b(), "classifier", on_cuda=False)
+    assert not packs(config_7b("base.compute=fp32"), "classifier", on_cuda=True)
+    assert packs(config_7b("classifier.training.packing=true"), "classifier", on_cuda=False)
+
+
+def test_operations_are_four_per_frozen_parameter() -> None:
+    shape, config = Shape.of(QWEN2_7B, LAYERS), config_7b()
+    plain = operations(config, "classifier", shape, 1.0, 0.0, recompute=False)
+    assert plain == pytest.approx(4 * shape.linear, rel=0.05)  # and six per adapter parameter
+    assert operations(config, "generator", shape, 1.0, 1.0, False) - plain == 4 * 152064 * 3584
+    assert operations(config, "classifier", shape, 1.0, 0.0, recompute=True) / plain == pytest.approx(1.5, rel=0.02)
+
+
+def test_check_says_what_will_be_active_and_how_long_it_takes(make_config: MakeConfig) -> None:
+    text = check(make_config(classifier__class_weights="balanced", base__gradient_checkpointing=True))
+    assert "padded batches bucketed by length, activations recomputed" in text
+    assert "vocabulary head at reply tokens alone" in text
+    assert "time     estimated for an epoch" in text
+    assert "N>M: N tickets count as M in an epoch" in text
