@@ -14,7 +14,7 @@ LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
 DEMO := --set output=runs/demo
 
-.PHONY: demo test test-faults gpu llama lint format docs sample-corpus mini bench-prepare bench-cpu results published clean
+.PHONY: demo test test-faults gpu llama lint format docs sample-corpus mini bench-prepare bench-cpu bench-train results published clean
 
 demo: $(INSTALLED) $(LLAMA)
 	@echo "== The shipped mini model answers three tickets"
@@ -102,6 +102,9 @@ bench-prepare: $(INSTALLED)
 
 bench-cpu: $(INSTALLED) $(LLAMA)
 	PYTHONPATH=. $(BIN)/python bench/cpu.py
+
+bench-train: $(INSTALLED)
+	PYTHONPATH=. $(BIN)/python bench/train.py
 
 results: $(INSTALLED)
 	$(BIN)/python bench/results.py

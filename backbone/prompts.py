@@ -5,6 +5,7 @@ that contains `<|im_end|>` yields ordinary tokens; the turn delimiters are inser
 the ids equal those of the Qwen2 chat template.
 """
 
+import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,10 @@ class PromptEncoder:
         self.start_id, self.end_id, self.pad_id = (token for token in ids if token is not None)
         self.control_ids = frozenset(self._full.get_added_tokens_decoder())
         self.instruction, self.task = instruction, task
+        self.fingerprint = hashlib.sha256("\0".join((text, instruction, task)).encode()).hexdigest()
+        self._opening = tuple(self.encode_text("assistant\n"))
+        self._line_break = tuple(self.encode_text("\n"))
+        self._prefix = (*self._turn(Turn("system", instruction)), self.start_id, *self.encode_text(f"user\n{task}"))
 
     @property
     def control_literals(self) -> tuple[str, ...]:
@@ -77,7 +82,7 @@ class PromptEncoder:
     @property
     def prefix(self) -> list[int]:
         """What every prompt begins with: the instruction's turn, the opening of the ticket's, and the task."""
-        return [*self._turn(Turn("system", self.instruction)), self.start_id, *self.encode_text(f"user\n{self.task}")]
+        return list(self._prefix)
 
     def turns(self, ids: Sequence[int]) -> list[Turn]:
         """The chat turns of a prompt without its assistant opening, as text."""
@@ -136,11 +141,11 @@ class PromptEncoder:
         return [*self.encode_text(reply), self.end_id]
 
     def _prompt(self, text: str, labels: str | None, max_length: int) -> Prompt:
-        head = self.prefix
-        tail = [self.end_id, *self.encode_text("\n")]
+        head = self._prefix
+        tail = [self.end_id, *self._line_break]
         if labels is not None:
             tail += self._turn(Turn("system", labels))
-        tail += [self.start_id, *self.encode_text("assistant\n")]
+        tail += [self.start_id, *self._opening]
         room = max_length - len(head) - len(tail)
         if room < 1:
             raise InputError(f"max_length {max_length} leaves no room for a ticket; raise training.max_length")
@@ -149,7 +154,7 @@ class PromptEncoder:
         return Prompt((*head, *body[:room], *tail), truncated)
 
     def _turn(self, turn: Turn) -> list[int]:
-        return [self.start_id, *self.encode_text(f"{turn.role}\n{turn.text}"), self.end_id, *self.encode_text("\n")]
+        return [self.start_id, *self.encode_text(f"{turn.role}\n{turn.text}"), self.end_id, *self._line_break]
 
 
 def ticket_text(ticket: Ticket) -> str:

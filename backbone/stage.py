@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from backbone import processes
 from backbone.base import BaseIdentity, find_base, identify, on_cuda
-from backbone.config import RunConfig, TrainingConfig, dump_config
+from backbone.config import SAMPLE, RunConfig, TrainingConfig, dump_config
 from backbone.cost import Shape, packs, recomputes, stage_settings
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
 from backbone.runs import CHECKPOINTS, disk_guard, open_partial, publish, run_record, write_json
+from backbone.token_cache import TokenCache
 from tickets.schema import Ticket
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Stage:
     data: str
     packed: bool
     recompute: bool
+    tokens: TokenCache
 
     @property
     def checkpoints(self) -> Path:
@@ -91,6 +93,7 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         data=data,
         packed=packs(config, name, on_cuda()),
         recompute=recomputes(config, name, Shape.load(base_folder, config)),
+        tokens=TokenCache(None if config.data.path == SAMPLE else data_folder),  # the package is not written to
     )
 
 

@@ -5,10 +5,11 @@
     python bench/joint.py --split grouped --wider        # and the baseline at double rank and at double epochs
     python bench/joint.py --levers                       # the levers of the published plan, one at a time
 
-Real English tickets with the bases of bench/results.py; the built-in ones with the shipped base. Every adapter is
-trained for two epochs with the built-in configuration. What is done is kept under runs/joint, so it can be interrupted
-and run again; tables are Markdown on stdout. OMP_NUM_THREADS=1 and two processes use two cores better than one
-process does.
+Real tickets, each split with the shipped base pretrained further on its own training tickets; the built-in ones with
+the shipped base. In the split `halves` the base reads one half of the English training tickets and the adapters learn
+the other: only there has the base not read the replies that the adapters' training loss is measured on. Every adapter
+is trained for two epochs with the built-in configuration. What is done is kept under runs/joint: interrupted, run it
+again. Tables are Markdown on stdout. OMP_NUM_THREADS=1 and two processes use two cores better than one process does.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from backbone.config import RunConfig, load_config
+from backbone.dataset import load_part
+from backbone.pretrain import load_pretrain_config, pretrain
 from backbone.stage import BASELINE, CLASSIFIER, GENERATOR
 from classifier.train import train_classifier
 from eval.compare import CompareOptions, compare
@@ -27,9 +30,13 @@ from eval.report.page import read_report
 from eval.report.verdicts import low_recall
 from generator.train import train_generator
 from generator.train_baseline import train_baseline
+from tickets.prepare import PrepareOptions, prepare
+from tickets.schema import write_tickets
 
 OUT, RESULTS = Path("runs/joint"), Path("runs/results")
-SEEDS = {"grouped": (42, 43, 44), "published": (42,), "sample": (42,)}
+SOURCE = "../shared/data/tickets.csv"
+SEEDS = {"grouped": (42, 43, 44), "published": (42,), "german": (42,), "halves": (42,), "sample": (42,)}
+BASE_EPOCHS = {"halves": 8}  # as many steps as four epochs of the whole
 EPOCHS = [f"{stage}.training.epochs=2" for stage in (CLASSIFIER, GENERATOR, BASELINE)]
 UNWEIGHTED = ["classifier.class_weights=none"]
 WIDER = {  # the baseline at twice the parameters and at twice the compute
@@ -48,6 +55,8 @@ LEVERS = {
         "classifier.training.weight_decay=0.05",
     ],
     "rank8": [*UNWEIGHTED, "lora.rank=8"],
+    # early stopping needs a run that is long enough to be stopped, and that run itself to compare with
+    "long": [*UNWEIGHTED, "classifier.training.epochs=5", "classifier.training.patience=50"],
     "early": [*UNWEIGHTED, "classifier.training.epochs=5", "classifier.training.patience=1"],
 }
 COLUMNS = ("type", "queue", "priority")
@@ -71,6 +80,7 @@ def main() -> None:
 
 
 def _systems(split: str, seeds: Sequence[int], wider: bool) -> None:
+    _provide_base(split)
     reports = []
     for seed in seeds:
         main_run = _config(split, f"seed{seed}", seed, [])
@@ -96,6 +106,7 @@ def _systems(split: str, seeds: Sequence[int], wider: bool) -> None:
 
 
 def _levers(split: str, seeds: Sequence[int]) -> None:
+    _provide_base(split)
     figures: dict[str, list[Mapping[str, Any]]] = {}
     for seed in seeds:
         runs = {}
@@ -121,6 +132,31 @@ def _levers(split: str, seeds: Sequence[int]) -> None:
             [s["training"][0]["ratio"] for s in systems],
         ]
         print(f"| {name} | " + " | ".join(map(_spread, rows)) + " |")
+
+
+def _provide_base(split: str) -> None:
+    """Prepare the tickets of a split and pretrain its base, unless that is done."""
+    if split == "sample":
+        return
+    data, base = RESULTS / split / "data", RESULTS / split / "base"
+    if not data.is_dir():
+        kind, language = ("published" if split == "published" else "grouped"), ("de" if split == "german" else "en")
+        prepare(PrepareOptions(source=SOURCE, out=data, split=kind, languages=(language,)))
+        if split == "halves":
+            _halve(data)
+    if not base.is_dir():
+        source = data.with_name("read-by-base") if split == "halves" else data
+        recipe = [f"source={source}", f"output={base}", "init_from=mini"]
+        pretrain(load_pretrain_config(None, [*recipe, f"training.epochs={BASE_EPOCHS.get(split, 4)}"]))
+
+
+def _halve(data: Path) -> None:
+    """Leave every second training ticket in `data`, and the others, with the same validation tickets, beside it."""
+    tickets = load_part(data, "train")
+    other = data.with_name("read-by-base")
+    shutil.copytree(data, other)
+    write_tickets(data / "train.jsonl", tickets[::2])
+    write_tickets(other / "train.jsonl", tickets[1::2])
 
 
 def _config(split: str, name: str, seed: int, overrides: Sequence[str]) -> RunConfig:

@@ -46,6 +46,12 @@ def write_random_base(folder: Path, shape: dict[str, object]) -> None:
     torch.manual_seed(0)
     hidden, vocabulary = int(shape["hidden_size"]), int(shape["vocab_size"])  # type: ignore[call-overload]
     layers = int(shape["num_hidden_layers"])  # type: ignore[call-overload]
+    places: dict[str, str] = {}
+
+    def write(name: str, tensors: dict[str, torch.Tensor]) -> None:
+        save_file(tensors, folder / name)
+        places.update(dict.fromkeys(tensors, name))
+
     for i in range(layers):
         prefix = f"model.layers.{i}."
         block = {f"{prefix}{name}.weight": _normal(*size) for name, size in linear_sizes(shape).items()}
@@ -53,12 +59,13 @@ def write_random_base(folder: Path, shape: dict[str, object]) -> None:
             block[f"{prefix}self_attn.{name}.bias"] = _normal(linear_sizes(shape)[f"self_attn.{name}"][0])
         for name in ("input_layernorm", "post_attention_layernorm"):
             block[f"{prefix}{name}.weight"] = torch.ones(hidden, dtype=torch.bfloat16)
-        save_file(block, folder / f"model-{i + 1:05d}.safetensors")
+        write(f"model-{i + 1:05d}.safetensors", block)
         print(f"\rblock {i + 1}/{layers}", end="", flush=True)
     ends = {"model.norm.weight": torch.ones(hidden, dtype=torch.bfloat16)}
-    save_file({**ends, "model.embed_tokens.weight": _normal(vocabulary, hidden)}, folder / "model-90001.safetensors")
+    write("model-90001.safetensors", {**ends, "model.embed_tokens.weight": _normal(vocabulary, hidden)})
     if not shape["tie_word_embeddings"]:
-        save_file({"lm_head.weight": _normal(vocabulary, hidden)}, folder / "model-90002.safetensors")
+        write("model-90002.safetensors", {"lm_head.weight": _normal(vocabulary, hidden)})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     (folder / "config.json").write_text(
         json.dumps({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "dtype": "bfloat16", **shape})
     )

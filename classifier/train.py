@@ -25,7 +25,7 @@ from backbone.buckets import length_buckets
 from backbone.config import RunConfig
 from backbone.dataset import training_sample
 from backbone.progress import track
-from backbone.prompts import Prompt
+from backbone.prompts import ticket_text
 from backbone.runs import disk_guard
 from backbone.stage import (
     ADAPTER,
@@ -53,16 +53,16 @@ _HEADS_KEY = "base_model.model.heads.layers."  # what peft puts before the names
 
 @dataclass(frozen=True)
 class EncodedTickets:
-    """Prompts and targets of tickets: class ids (tickets, columns) and tag indicators (tickets, tags)."""
+    """Prompt ids and targets of tickets: class ids (tickets, columns) and tag indicators (tickets, tags)."""
 
-    prompts: list[Prompt]
+    prompts: list[Sequence[int]]
     targets: np.ndarray[Any, np.dtype[np.int64]]
     tags: np.ndarray[Any, np.dtype[np.float32]]
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of every prompt."""
-        return [len(prompt.ids) for prompt in self.prompts]
+        return [len(ids) for ids in self.prompts]
 
 
 def train_classifier(config: RunConfig, init_from: Path | None = None, restart: bool = False) -> Path:
@@ -123,7 +123,10 @@ def encode_tickets(stage: Stage, tickets: Sequence[Ticket], space: LabelSpace) -
     limit = stage.config.classifier.training.max_length
     ids = [space.label_ids(ticket) for ticket in tickets]
     return EncodedTickets(
-        prompts=[stage.encoder.classifier_prompt(ticket, limit) for ticket in tickets],
+        prompts=stage.tokens.rows(
+            [stage.encoder.fingerprint, "classifier", limit, [ticket_text(ticket) for ticket in tickets]],
+            lambda: [stage.encoder.classifier_prompt(ticket, limit).ids for ticket in tickets],
+        ),
         targets=np.array([[row[column] for column in space.columns] for row in ids], dtype=np.int64),
         tags=np.array([space.tag_vector(ticket) for ticket in tickets], dtype=np.float32).reshape(len(tickets), -1),
     )
@@ -148,7 +151,7 @@ def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
 
 
 def _collate(tickets: EncodedTickets, pad_id: int, packed: bool, rows: list[int]) -> dict[str, Any]:
-    batch = collate([tickets.prompts[row].ids for row in rows], pad_id, packed)
+    batch = collate([tickets.prompts[row] for row in rows], pad_id, packed)
     batch["targets"] = torch.from_numpy(tickets.targets[rows])
     batch["tag_targets"] = torch.from_numpy(tickets.tags[rows])
     return batch
@@ -165,7 +168,7 @@ def _logits(
     model.eval()
     buckets = length_buckets([tickets.lengths[row] for row in rows], settings.batch_tokens)
     for bucket in track(processes.share(buckets), "evaluating"):
-        batch = collate([tickets.prompts[rows[i]].ids for i in bucket], stage.encoder.pad_id, stage.packed)
+        batch = collate([tickets.prompts[rows[i]] for i in bucket], stage.encoder.pad_id, stage.packed)
         batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         with torch.no_grad(), nullcontext() if as_served else autocast(stage.config.base, model.device):
             output = model(**batch)

@@ -31,7 +31,7 @@ _REPLY_BATCH = 16
 class CausalSamples:
     """Prompt ids, completion ids, the segment of every completion id and, where given, its weight in the loss."""
 
-    prompts: list[tuple[int, ...]]
+    prompts: list[Sequence[int]]
     completions: list[list[int]]
     segments: list[list[str]]
     weights: list[list[float]] | None = None

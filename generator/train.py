@@ -9,6 +9,7 @@ from transformers import set_seed
 
 from backbone import processes
 from backbone.config import RunConfig
+from backbone.prompts import label_text, ticket_text
 from backbone.runs import disk_guard, read_json
 from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN, SAMPLES, Stage, finish, open_stage, save_adapter
 from backbone.training import train
@@ -48,12 +49,12 @@ def encode_replies(stage: Stage, tickets: Sequence[Ticket], noise: LabelNoise) -
     limit = stage.config.generator.training.max_length
     columns = stage.config.classifier.columns
     rng = np.random.default_rng((stage.config.seed, len(tickets)))
-    pairs = [
-        reply_sample(
-            stage.encoder, ticket, conditioning_labels(ticket, columns, noise, stage.config.generator, rng), limit
-        )
-        for ticket in tickets
-    ]
+    shown = [conditioning_labels(ticket, columns, noise, stage.config.generator, rng) for ticket in tickets]
+    texts = [[ticket_text(t), label_text(labels), t.reply] for t, labels in zip(tickets, shown, strict=True)]
+    pairs = stage.tokens.rows(
+        [stage.encoder.fingerprint, "generator", limit, texts],
+        lambda: [reply_sample(stage.encoder, t, labels, limit) for t, labels in zip(tickets, shown, strict=True)],
+    )
     completions = [completion for _, completion in pairs]
     return CausalSamples([prompt for prompt, _ in pairs], completions, [[REPLY] * len(ids) for ids in completions])
 

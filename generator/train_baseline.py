@@ -8,12 +8,13 @@ from transformers import set_seed
 
 from backbone import processes
 from backbone.config import RunConfig
+from backbone.prompts import multitask_text
 from backbone.runs import disk_guard
 from backbone.stage import BASELINE, LABELS, SAMPLES, Stage, finish, open_stage, save_adapter
 from backbone.training import train
 from backbone.weights import class_weights, effective_examples, sampling_weights
 from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
-from generator.multitask import baseline_decoding, baseline_encoder, multitask_sample
+from generator.multitask import baseline_decoding, baseline_encoder, multitask_sample, target_parts
 from generator.parse import parse_output
 from generator.rouge import rouge_l
 from generator.samples import with_replies
@@ -58,9 +59,12 @@ def encode_outputs(
     """Encode tickets; with class weights, the tokens of a label weigh as much as its class."""
     limit = stage.config.baseline.training.max_length
     columns = tuple(space.columns)
-    prompts, completions, segments = zip(
-        *(multitask_sample(stage.encoder, ticket, columns, limit) for ticket in tickets), strict=True
+    texts = [[multitask_text(ticket), target_parts(ticket, columns)] for ticket in tickets]
+    rows = stage.tokens.rows(
+        [stage.encoder.fingerprint, "baseline", limit, texts],
+        lambda: [multitask_sample(stage.encoder, ticket, columns, limit) for ticket in tickets],
     )
+    prompts, completions, segments = zip(*rows, strict=True)
     by_column = {column: found for column, found in (weights or {}).items() if found}
     token_weights = None
     if by_column:

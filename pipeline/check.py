@@ -28,7 +28,8 @@ from tickets.schema import Ticket
 _STAGES = (CLASSIFIER, GENERATOR)
 _CHECKPOINTS = 2
 _SAMPLE = 2000  # tickets encoded for lengths: the check has to answer in seconds
-_EFFICIENCY = 0.6  # of a training step, beside its matrix products alone: bench/train.py
+# share of the rate of its matrix products that a whole step reaches: docs/benchmarks.md; on CUDA a guess
+_EFFICIENCY = {"cpu": 0.27, "cuda": 0.5}
 
 
 def check(config: RunConfig) -> str:
@@ -166,10 +167,11 @@ def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], enc
         parts = [needed.weights / gib, needed.trained / gib, needed.activations / gib]
         shown = " + ".join(f"{part:.1f}" for part in parts)
         lines.append(f"         {stage:<11}{shown} = {needed.total / gib:.1f} GiB of {free_memory() / gib:.0f} free")
-    lines.append(f"time     estimated for an epoch, at {_EFFICIENCY:.0%} of the rate of this machine's matrix products")
+    efficiency = _EFFICIENCY["cuda" if on_cuda() else "cpu"]
+    lines.append(f"time     estimated for an epoch, at {efficiency:.0%} of the rate of this machine's matrix products")
     for stage in _STAGES:
         tokens, predicted = _tokens_per_epoch(config, stage, train, encoder)
-        rate = product_rate(config, shape, stage_settings(config, stage).batch_tokens) * _EFFICIENCY
+        rate = product_rate(config, shape, stage_settings(config, stage).batch_tokens) * efficiency
         seconds = operations(config, stage, shape, tokens, predicted, recompute[stage]) / rate
         lines.append(f"         {stage:<11}{_span(seconds)} for {tokens / 1e6:.3g} million tokens")
     disk = 2 * shape.per_rank * config.lora.rank * (4 + _CHECKPOINTS * 12)

@@ -82,7 +82,7 @@ def test_classifier_loss_and_gradients_are_the_same_packed(make_config: MakeConf
     model = build_model(stage, space).train()
     found = []
     for packed in (False, True):
-        batch = collate([prompt.ids for prompt in tickets.prompts], stage.encoder.pad_id, packed)
+        batch = collate(tickets.prompts, stage.encoder.pad_id, packed)
         batch |= {"targets": torch.from_numpy(tickets.targets), "tag_targets": torch.from_numpy(tickets.tags)}
         output = model(**batch)
         found.append((output, gradients(model, output.loss)))

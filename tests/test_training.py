@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from backbone import training
 from backbone.config import RunConfig, load_config
 from backbone.cost import Shape, memory, operations, packs, recomputes
+from backbone.token_cache import TokenCache
 from backbone.training import TrainingJob
 from backbone.weights import effective_examples
 from classifier.train import train_classifier
@@ -209,3 +211,42 @@ def test_check_says_what_will_be_active_and_how_long_it_takes(make_config: MakeC
     assert "vocabulary head at reply tokens alone" in text
     assert "time     estimated for an epoch" in text
     assert "N>M: N tickets count as M in an epoch" in text
+
+
+def test_tickets_are_encoded_once(make_config: MakeConfig, small_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data, ignore=shutil.ignore_patterns(".tokens"))
+    config = make_config(data__path=data)
+    trains = (train_classifier, train_generator, train_baseline)
+    first = [weights(train(config)) for train in trains]
+    files = sorted((data / ".tokens").glob("*.json"))
+    assert len(files) == 6  # training and validation tickets of three stages
+    times = [file.stat().st_mtime_ns for file in files]
+    again = [weights(train(config)) for train in trains]
+    assert [file.stat().st_mtime_ns for file in files] == times
+    for a, b in zip(first, again, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_token_cache_notices_damage_and_other_texts(tmp_path: Path) -> None:
+    cache, made = TokenCache(tmp_path), []
+
+    def rows(text: str) -> list[list[int]]:
+        return cache.rows([text], lambda: made.append(text) or [[len(text)], [1, 2]])  # type: ignore[func-returns-value]
+
+    assert rows("a") == rows("a") == [[1], [1, 2]]
+    assert rows("bb") == [[2], [1, 2]]
+    assert made == ["a", "bb"]
+    for file in (tmp_path / ".tokens").iterdir():
+        file.write_bytes(file.read_bytes().replace(b"[1, 2]", b"[1, 3]"))
+    assert rows("a") == [[1], [1, 2]]
+    assert made == ["a", "bb", "a"]
+    for i in range(30):
+        rows("c" * i)
+    assert len(list((tmp_path / ".tokens").iterdir())) == 16
+
+
+def test_a_token_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / ".tokens").write_text("in the way", encoding="utf-8")
+    assert TokenCache(tmp_path).rows(["a"], lambda: [[1]]) == [[1]]
+    assert TokenCache(None).rows(["a"], lambda: [[1]]) == [[1]]

@@ -1,0 +1,284 @@
+"""Speed and memory of training: ours beside `transformers.Trainer` as it comes, on the same tickets.
+
+    make bench-train                                                      # the CPU rows
+    PYTHONPATH=. python bench/train.py --row shape --row qlora            # the CUDA rows, Qwen2-7B shape, 15 GB of disk
+    PYTHONPATH=. python bench/train.py --row shape --row qlora --small    # the same code on the CPU with a tiny shape
+
+Every system trains in a process of its own, and repeats take turns, so that what else the machine does hits all alike.
+Seconds run from the first step's start to the last one's end: loading, evaluation and checkpoints are left out.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen2ForCausalLM, Trainer
+
+import classifier.train
+import generator.causal
+import generator.train
+from backbone import training
+from backbone.base import find_base, on_cuda
+from backbone.batching import IGNORE, pad_left
+from backbone.config import RunConfig, load_config
+from backbone.cost import Shape, operations, product_rate
+from bench.shapes import QWEN2_7B, write_random_base
+from tickets.prepare import PrepareOptions, prepare
+
+SOURCE, SCRATCH = "../shared/data/tickets.csv", Path("runs/bench-train")
+TINY = {**QWEN2_7B, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
+TINY |= {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
+PUBLISHED_TICKETS, PUBLISHED_EPOCHS = 19_782, 3
+_TICKETS = 16  # in the library's batches
+STAGES: dict[str, Callable[[RunConfig], Path]] = {
+    "classifier": classifier.train.train_classifier,
+    "generator": generator.train.train_generator,
+}
+# what the CPU rows share: one evaluation, after the last step
+ONCE = [f"{stage}.training.evaluations_per_epoch=1" for stage in STAGES]
+PUBLISHED_FLAGS = ["base.gradient_checkpointing=true", *(f"{stage}.training.packing=false" for stage in STAGES)]
+PUBLISHED_FLAGS += [f"{stage}.training.batch_tickets=4" for stage in STAGES]
+PUBLISHED_FLAGS += [f"{stage}.training.accumulation=8" for stage in STAGES]
+
+
+def main() -> None:
+    """Print the rows that were asked for, as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--row", action="append", choices=list(ROWS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="a tiny shape in place of the 7B one")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments, overrides = parser.parse_known_args()
+    if arguments.worker:
+        print(json.dumps(_work(arguments.worker, overrides)))
+        return
+    if not (SCRATCH / "data").is_dir():
+        prepare(PrepareOptions(source=SOURCE, out=SCRATCH / "data", languages=("en",)))
+    print("| figure | measured | |\n| --- | --- | --- |")
+    for row in arguments.row or ["classifier", "generator"]:
+        ROWS[row](arguments.repeats, arguments.small)
+
+
+def _classifier(repeats: int, small: bool) -> None:
+    # a budget of 16 tickets of mean length: as many steps as 16 tickets a batch make
+    overrides = [f"data.path={SCRATCH / 'data'}", "data.max_train=600", "classifier.training.epochs=1", *ONCE]
+    overrides += ["classifier.training.batch_tokens=2912", "classifier.training.batch_tickets=24"]
+    found = _measure(["classifier:ours", "classifier:grouped", "classifier:plain"], overrides, repeats)
+    ours, grouped, plain = (found[name] for name in found)
+    losses = " / ".join(f"{one['validation_loss']:.3f}" for one in (ours, grouped, plain))
+    for name, other in (("group_by_length", grouped), ("no grouping", plain)):
+        rates = f"{ours['tickets_per_second']:.1f} / {other['tickets_per_second']:.1f} tickets/s"
+        print(f"| classifier, ours / Trainer, {name} | {_ratio(ours, other, 'tickets_per_second')} | {rates} |")
+    print(f"| validation loss after it, ours / grouped / plain | | {losses} |", flush=True)
+
+
+def _generator(repeats: int, small: bool) -> None:
+    base = SCRATCH / "vocabulary"
+    if not (base / "config.json").is_file():
+        write_random_base(base, TINY)
+    overrides = [f"data.path={SCRATCH / 'data'}", f"base.path={base}", "generator.training.max_steps=6"]
+    overrides += ["generator.training.batch_tokens=2560", "generator.training.batch_tickets=8", *ONCE]
+    found = _measure(["generator:ours", "generator:full"], overrides, repeats)
+    ours, full = (found[name] for name in found)
+    rates = f"{ours['loss_tokens_per_second']:.0f} / {full['loss_tokens_per_second']:.0f} tokens/s"
+    print(
+        f"| generator, 152,064 tokens, ours / full logits | {_ratio(ours, full, 'loss_tokens_per_second')} | {rates} |"
+    )
+    sizes = f"{ours['peak'] / 1e9:.2f} / {full['peak'] / 1e9:.2f} GB"
+    print(f"| the same, peak memory | {ours['peak'] / full['peak']:.2f} | {sizes} |")
+    print(f"| the same, mean training loss | | {ours['training_loss']:.4f} / {full['training_loss']:.4f} |", flush=True)
+
+
+def _shape(repeats: int, small: bool) -> None:
+    base, common = _large_base(small), _large_config(small)
+    for stage in STAGES:
+        overrides = [*common, f"base.path={base}"]
+        flags = [f"{stage}.training.max_steps={4 if small else 30}"]
+        found = _measure([f"{stage}:ours"], [*overrides, *flags], repeats)[f"{stage}:ours"]
+        flags = [f"{stage}.training.max_steps={1 if small else 4}", *PUBLISHED_FLAGS]
+        theirs = _measure([f"{stage}:published"], [*overrides, *flags], repeats)[f"{stage}:published"]
+        share = found["useful_flops"] / found["product_flops"]
+        rates = f"{found['useful_flops'] / 1e12:.3g} / {found['product_flops'] / 1e12:.3g} TFLOP/s"
+        print(f"| {stage}, useful FLOP/s / rate of products | {share:.2f} | {rates} |")
+        rates = f"{found['tickets_per_second']:.1f} / {theirs['tickets_per_second']:.1f} tickets/s"
+        print(f"| {stage}, ours / the published flags | {_ratio(found, theirs, 'tickets_per_second')} | {rates} |")
+        minutes = PUBLISHED_TICKETS * PUBLISHED_EPOCHS / found["tickets_per_second"] / 60
+        print(f"| {stage}, minutes for {PUBLISHED_EPOCHS} epochs of {PUBLISHED_TICKETS:,} tickets | {minutes:.1f} | |")
+        print(f"| {stage}, peak memory | {found['peak'] / 1e9:.1f} GB | |", flush=True)
+
+
+def _qlora(repeats: int, small: bool) -> None:
+    overrides = [*_large_config(small), f"base.path={_large_base(small)}", "base.precision=nf4"]
+    for stage in STAGES:
+        flags = [f"{stage}.training.batch_tokens=2048", f"{stage}.training.max_steps={1 if small else 10}"]
+        found = _measure([f"{stage}:ours"], [*overrides, *flags, "base.gradient_checkpointing=true"], 1)
+        print(f"| {stage}, NF4, peak memory | {found[f'{stage}:ours']['peak'] / 1e9:.1f} GB | |", flush=True)
+
+
+ROWS: dict[str, Callable[[int, bool], None]] = {
+    "classifier": _classifier,
+    "generator": _generator,
+    "shape": _shape,
+    "qlora": _qlora,
+}
+
+
+def _large_base(small: bool) -> Path:
+    base = SCRATCH / ("tiny" if small else "qwen2-7b")
+    if not (base / "config.json").is_file():
+        write_random_base(base, TINY if small else QWEN2_7B)
+    return base
+
+
+def _large_config(small: bool) -> list[str]:
+    overrides = [f"data.path={SCRATCH / 'data'}", "base.precision=bf16", "base.compute=bf16", "lora.rank=64", *ONCE]
+    for stage in STAGES:
+        budget = 1024 if small else 16384
+        overrides += [f"{stage}.training.max_length=1024", f"{stage}.training.batch_tokens={budget}"]
+        overrides += [f"{stage}.training.batch_tickets={8 if small else 64}"]
+    return overrides
+
+
+def _measure(names: Sequence[str], overrides: Sequence[str], repeats: int) -> dict[str, dict[str, float]]:
+    """Medians of each worker's figures over repeats that take turns."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name in names:
+            command = [sys.executable, __file__, "--worker", name, *overrides]
+            run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found[name].append(json.loads(run.stdout.splitlines()[-1]))
+            print(f"{name}: {found[name][-1]}", file=sys.stderr)
+    return {
+        name: {key: statistics.median(one[key] for one in figures) for key in figures[0]}
+        for name, figures in found.items()
+    }
+
+
+def _ratio(ours: dict[str, float], other: dict[str, float], key: str) -> str:
+    return f"{ours[key] / other[key]:.2f}"
+
+
+class _Trained(Exception):
+    """Ends a stage after its training."""
+
+
+class _Meter:
+    """Counts what the training steps of this process do, and how long they take."""
+
+    def __init__(self) -> None:
+        self.tickets = self.tokens = self.loss_tokens = 0
+        self._losses: list[float] = []
+        self._started = self._ended = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the first step's start to the last one's end."""
+        return self._ended - self._started
+
+    def around(self, step: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """`training_step`, metered."""
+
+        def metered(trainer: Any, model: Any, inputs: dict[str, Any], *rest: Any, **options: Any) -> torch.Tensor:
+            self._started = self._started or time.perf_counter()
+            positions = inputs["position_ids"]
+            mask = inputs.get("attention_mask")
+            self.tickets += positions.shape[0] if mask is not None else int((positions == 0).sum())
+            self.tokens += positions.numel() if mask is None else int(mask.sum())
+            labels = inputs.get("shift_labels", inputs.get("labels"))
+            self.loss_tokens += 0 if labels is None else int((labels != IGNORE).sum())
+            loss = step(trainer, model, inputs, *rest, **options)
+            self._losses.append(float(loss))  # waits for the device
+            self._ended = time.perf_counter()
+            return loss
+
+        return metered
+
+    def figures(self) -> dict[str, float]:
+        """Rates over the measured seconds, and the mean loss of a step."""
+        return {
+            "tickets_per_second": self.tickets / self.seconds,
+            "loss_tokens_per_second": self.loss_tokens / self.seconds,
+            "training_loss": statistics.mean(self._losses),
+        }
+
+
+class _Library(training._StageTrainer):
+    """Our stage with the library's own batches: a fixed number of tickets, in random order or grouped by length."""
+
+    strategy = "random"
+
+    def __init__(self, job: training.TrainingJob, *rest: Any) -> None:
+        super().__init__(job, *rest)
+        self.train_dataset = [{"row": i, "input_ids": range(length)} for i, length in enumerate(job.lengths)]
+        self.data_collator = lambda items: job.collate([item["row"] for item in items])
+        self.args.train_sampling_strategy = self.strategy
+        self._train_batch_size = _TICKETS if job.config.accumulation == 1 else self.args.per_device_train_batch_size
+        self.args.eval_steps = self.args.save_steps = 10**9  # the evaluation after the last step is enough
+
+    def get_train_dataloader(self) -> Any:
+        """The library's own."""
+        return Trainer.get_train_dataloader(self)
+
+
+def _full_batch(samples: Any, rows: Sequence[int], pad_id: int, packed: bool, weighted: bool = True) -> dict[str, Any]:
+    """What most people give to a causal model: labels over the whole width, logits everywhere."""
+    whole = [[*samples.prompts[row], *samples.completions[row]] for row in rows]
+    batch: dict[str, Any] = dict(pad_left(whole, pad_id))
+    labels = torch.full_like(batch["input_ids"], IGNORE)
+    for i, row in enumerate(rows):
+        labels[i, -len(samples.completions[row]) :] = torch.tensor(samples.completions[row])
+    return batch | {"labels": labels, "use_cache": False}
+
+
+def _work(name: str, overrides: Sequence[str]) -> dict[str, float]:
+    """Train once in one of the ways and return its figures.
+
+    Ways: ours; grouped and plain, with the library's batches; full, with full logits; published, with both, plain.
+    """
+    stage, _, way = name.partition(":")
+    meter = _Meter()
+    Trainer.training_step = meter.around(Trainer.training_step)  # type: ignore[method-assign]
+    if way in ("grouped", "plain", "published"):
+        training._StageTrainer = _Library  # type: ignore[misc]
+        _Library.strategy = "group_by_length" if way == "grouped" else "random"
+    if way in ("full", "published"):
+        generator.causal.Qwen2ForReplies = Qwen2ForCausalLM  # type: ignore[misc]
+        generator.causal.CausalSamples.batch = _full_batch  # type: ignore[method-assign]
+    figures: dict[str, float] = {}
+
+    def train(job: training.TrainingJob, folder: Path) -> Any:
+        if stage != "classifier" or on_cuda():  # figures of speed alone
+            job = replace(job, evaluate=lambda: {"loss": 1.0, "train_loss": 1.0})
+        figures["validation_loss"] = training.train(job, folder).best["eval_loss"]
+        raise _Trained
+
+    classifier.train.train = generator.train.train = train  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Trained):
+        config = load_config(None, [*overrides, f"output={folder}/run"])
+        STAGES[stage](config)
+    figures["peak"] = float(torch.cuda.max_memory_allocated() if on_cuda() else _peak_resident())
+    shape = Shape.load(find_base(config.base.path), config)
+    useful = operations(config, stage, shape, meter.tokens, meter.loss_tokens, recompute=False)
+    figures["useful_flops"] = useful / meter.seconds
+    figures["product_flops"] = product_rate(config, shape, getattr(config, stage).training.batch_tokens)
+    return figures | meter.figures()
+
+
+def _peak_resident() -> int:
+    """Bytes, from the kernel's high-water mark."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+if __name__ == "__main__":
+    main()
