@@ -41,6 +41,9 @@ def packed_attention(
     if cu_seq_lens_q is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
         return output, None
+    if torch.is_autocast_enabled(query.device.type):
+        # fp32 norms of an NF4 base, or an fp32 base, make fp32 queries; torch's own attention is cast by autocast
+        query, key, value = (x.to(torch.get_autocast_dtype(query.device.type)) for x in (query, key, value))
     if query.is_cuda and query.dtype in _FLASH_TYPES and not dropout and max_length_q is not None:
         flat = varlen_attn(
             query[0].transpose(0, 1),

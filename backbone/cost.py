@@ -87,8 +87,10 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
     weights += shape.embedding * (4.0 if config.base.precision == "fp32" else 2.0)
     width = 4 if config.base.compute == "fp32" else 2
     inputs = 6 * shape.hidden + shape.intermediate  # of the seven linear layers
-    # what one layer keeps for the backward pass: inputs of norms, attention and linear layers
-    per_layer = 10 * shape.hidden + 5 * shape.intermediate + (1.5 * inputs if config.lora.dropout else 0)
+    # what one layer keeps for the backward pass: inputs of norms, attention and linear layers, what the adapters hold
+    # between their two products, and with dropout their own inputs and masks (a test measures it)
+    per_layer = 10 * shape.hidden + 5 * shape.intermediate + 7 * config.lora.rank
+    per_layer += 2 * inputs if config.lora.dropout else 0
     kept = shape.layers * shape.hidden + per_layer if recompute else shape.layers * per_layer
     logits = min(_LOGIT_BYTES, 8 * shape.vocabulary * stage_settings(config, stage).batch_tokens)
     return Memory(

@@ -19,7 +19,7 @@ class _HeadLoss(torch.autograd.Function):
         step = max(16, _SLICE // weight.shape[0])
         for start in range(0, len(states), step):
             rows = slice(start, start + step)
-            logits = linear(states[rows], weight).float()
+            logits = linear(states[rows].to(weight.dtype), weight).float()
             total = logits.logsumexp(dim=1, keepdim=True)
             place = labels[rows].unsqueeze(1)
             losses[rows] = (total - logits.gather(1, place)).squeeze(1)

@@ -2,10 +2,10 @@
 
     python tests/fault_harness.py MODE COUNT STAGE KEY=VALUE ...
 
-MODE is `kill` (one run, SIGKILL at COUNT random moments), `killwrite` (a run for every COUNT-th file operation, SIGKILL
-there) or `full` (the same, but the operation fails with ENOSPC). Imports happen once; every attempt is a fork. The
-folder of the run is `output`. Prints a JSON object with the number of attempts that were cut short; ends with an error
-where a run does not go on by itself or ends with other weights than an undisturbed one.
+MODE is `kill` (SIGKILL at COUNT random moments of a run, or of several), `killwrite` (a run for every COUNT-th file
+operation, SIGKILL there) or `full` (the same, but the operation fails with ENOSPC). Imports happen once; every
+attempt is a fork. The folder of the run is `output`. Prints a JSON object with the number of attempts that were cut
+short; ends with an error where a run does not go on by itself or ends with other weights than an undisturbed one.
 """
 
 import errno
@@ -47,17 +47,20 @@ def main() -> None:
 
 
 def _kill_at_random(count: int, stage: str, config: RunConfig, duration: float) -> int:
-    """One run, killed `count` times; returns how often it was still running then."""
+    """Runs that are killed until `count` kills hit one that was still going; returns how many that were."""
     rng = random.Random(0)
     cut = 0
     while cut < count:
         child = _forked(stage, config)
         time.sleep(rng.uniform(0.05, 0.6) * duration)
-        if os.waitpid(child, os.WNOHANG)[0] != 0:
-            return cut
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        cut += 1
+        if os.waitpid(child, os.WNOHANG)[0] == 0:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            cut += 1
+        else:  # it came to its end between two kills: another one
+            _finish(stage, config)
+            _compare(stage, config, f"after {cut} kills")
+            shutil.rmtree(config.folder)
     _finish(stage, config)
     return cut
 
@@ -75,13 +78,17 @@ def _fail_at_each(step: int, mode: str, stage: str, config: RunConfig) -> int:
             sys.exit(f"operation {number}: ended with status {status}")
         cut += 1
         _finish(stage, config)
-        ours, whole = (
-            (folder / stage / "adapter" / "adapter_model.safetensors").read_bytes()
-            for folder in (config.folder, config.folder.with_name(f"{config.folder.name}.whole"))
-        )
-        if ours != whole:
-            sys.exit(f"operation {number}: other weights")
+        _compare(stage, config, f"operation {number}")
     return cut
+
+
+def _compare(stage: str, config: RunConfig, when: str) -> None:
+    ours, whole = (
+        (folder / stage / "adapter" / "adapter_model.safetensors").read_bytes()
+        for folder in (config.folder, config.folder.with_name(f"{config.folder.name}.whole"))
+    )
+    if ours != whole:
+        sys.exit(f"{when}: other weights")
 
 
 def _operations(config: RunConfig) -> int:

@@ -59,7 +59,7 @@ def config(make_config: MakeConfig) -> RunConfig:
 @pytest.mark.parametrize("stage", ["classifier", "generator", "baseline"] if LONG else ["classifier"])
 def test_kills_at_random_moments(config: RunConfig, stage: str) -> None:
     found = harness("kill", 20 if LONG else 4, stage, config)
-    assert found["cut"] >= (10 if LONG else 2)
+    assert found["cut"] == (20 if LONG else 4)
     assert same_weights(config, stage)
 
 

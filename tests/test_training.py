@@ -13,12 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 from backbone import training
+from backbone.batching import collate
 from backbone.config import RunConfig, load_config
 from backbone.cost import Shape, memory, operations, packs, recomputes
+from backbone.stage import open_stage
 from backbone.token_cache import TokenCache
 from backbone.training import TrainingJob
 from backbone.weights import effective_examples
-from classifier.train import train_classifier
+from classifier.train import build_model, encode_tickets, train_classifier
 from generator.train import train_generator
 from generator.train_baseline import train_baseline
 from pipeline.check import check
@@ -188,6 +190,33 @@ def test_activations_are_recomputed_when_memory_asks_for_it() -> None:
     assert recomputes(config_7b("base.gradient_checkpointing=true"), "generator", shape, available=999 * GIB)
     nf4 = config_7b("base.precision=nf4", "generator.training.batch_tokens=2048")
     assert memory(nf4, "generator", shape, recompute=True).total < 14 * GIB
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_activations_are_estimated_as_they_are(make_config: MakeConfig, dropout: float) -> None:
+    """Everything autograd keeps for the backward pass of a packed batch, but for parameters, counted once."""
+    config = make_config(
+        base__path="mini", base__precision="bf16", base__compute="bf16", lora__rank=32, lora__dropout=dropout
+    )
+    stage = open_stage("classifier", config)
+    space = LabelSpace.learn(stage.train, config.classifier.columns, 10)
+    samples = encode_tickets(stage, stage.train[:16], space)
+    model = build_model(stage, space).train()
+    batch = collate(samples.prompts, stage.encoder.pad_id, packed=True)
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}  # holding them keeps their addresses their own
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        model(**batch, targets=torch.from_numpy(samples.targets), tag_targets=torch.from_numpy(samples.tags))
+    sizes = {place: tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in parameters}
+    measured = sum(sizes.values()) / batch["input_ids"].numel()
+    shape = Shape.load(stage.base_folder, config)
+    estimated = memory(config, "classifier", shape, recompute=False).activations / stage.settings.batch_tokens
+    assert 0.85 < measured / estimated < 1.05
 
 
 def test_batches_are_packed_on_cuda_in_bf16() -> None:
