@@ -414,6 +414,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more: not our failure
         sys.exit(0)
     except Exception as error:
+        sys.stderr = own_stderr
         if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: importing torch here would cost seconds
             mend = "lower training.batch_tokens, set base.gradient_checkpointing=true or base.precision=nf4"
             sys.exit(_fail(f"out of GPU memory; expected room for the batch; {mend}, see `duet check`", 1))

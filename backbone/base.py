@@ -92,6 +92,14 @@ def read_shape(folder: Path) -> dict[str, Any]:
     return record
 
 
+def unquantised_bytes(config: BaseConfig) -> int:
+    """Bytes per parameter of embeddings and vocabulary head.
+
+    Four under an NF4 base with fp32 compute too: its norms are fp32, and without autocast nothing would cast between.
+    """
+    return 4 if config.precision == "fp32" or (config.precision, config.compute) == ("nf4", "fp32") else 2
+
+
 def load_options(config: BaseConfig, device: "torch.device", attention: str = "sdpa") -> dict[str, Any]:
     """Arguments of `from_pretrained` for the wanted weight format; NF4 leaves heads and lm_head unquantised."""
     import torch
@@ -99,7 +107,7 @@ def load_options(config: BaseConfig, device: "torch.device", attention: str = "s
 
     quiet_libraries()
     options: dict[str, Any] = {
-        "dtype": torch.float32 if config.precision == "fp32" else torch.bfloat16,
+        "dtype": torch.float32 if unquantised_bytes(config) == 4 else torch.bfloat16,
         "attn_implementation": attention,
         "device_map": {"": device},
         "use_safetensors": True,

@@ -40,12 +40,8 @@ class TokenBudgetSampler(Sampler[list[int]]):
         """Plan batches over rows of the given token lengths; `weights` draws rows with replacement instead.
 
         Raises:
-            InputError: there are fewer rows than parts.
+            InputError: batches of this size would be too small for every part to have a row of each.
         """
-        if len(lengths) < parts:
-            raise InputError(
-                f"found {len(lengths)} training tickets, expected at least one for each of {parts} processes"
-            )
         self._lengths = np.asarray(lengths, dtype=np.float64)
         self._cost = np.maximum(self._lengths, budget / max_rows)
         self._weights = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
@@ -54,7 +50,13 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self._epoch = 0
         self._plan: list[list[int]] = []
         expected = self._cost.sum() if self._weights is None else len(lengths) * float(self._cost @ self._weights)
-        self._batches = min(max(1, int(np.ceil(expected / budget))), len(lengths) // parts)
+        wanted = max(1, int(np.ceil(expected / budget)))
+        if parts > 1 and wanted > len(lengths) // parts:
+            raise InputError(
+                f"found batches of {len(lengths) / wanted:.1f} tickets, expected one or more for each of {parts} "
+                "processes; raise training.batch_tokens and batch_tickets (and lower accumulation), or start fewer"
+            )
+        self._batches = min(wanted, len(lengths))
 
     def __len__(self) -> int:
         return self._batches

@@ -167,8 +167,8 @@ class Interrupt(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Save and stop if that was asked of any process."""
-        self.requested = self._is_stopping = processes.any_of(self.requested)  # all stop at the same step
-        if self._is_stopping:
+        if processes.any_of(self.requested):  # all stop at the same step
+            self.requested = self._is_stopping = True
             control.should_save = control.should_training_stop = True
 
     def evaluating(self, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:

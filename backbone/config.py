@@ -88,7 +88,8 @@ class TrainingConfig(_Section):
     accumulation: Count = Field(1, description="batches per optimiser step")
     evaluations_per_epoch: Count = 2
     select_by: str = Field(
-        "loss", description="metric of an evaluation that tells which weights are best, e.g. macro_f1 or low_recall"
+        "loss",
+        description="metric of an evaluation that tells which weights are best, e.g. macro_f1 or priority_recall_low",
     )
     patience: Count = Field(3, description="evaluations without a better one before training stops")
     loss_sample: Count = Field(512, description="training tickets on which the training loss is measured")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backbone.base import ALL_LINEAR, read_shape
+from backbone import processes
+from backbone.base import ALL_LINEAR, read_shape, unquantised_bytes
 from backbone.config import RunConfig, TrainingConfig
 
 GENERATES = ("generator", "baseline")  # stages that train through the vocabulary head
@@ -15,6 +16,7 @@ _TRAINED_BYTES = 16  # fp32 weight, gradient and two AdamW moments
 _LOGIT_BYTES = 1 << 29  # the slice of logits that is at hand, and its gradient
 _HEADROOM = 0.9  # of the free memory: the estimate is one, and memory fragments
 _TIMED_SECONDS = 0.3
+_CPU_ROWS = 256  # enough for a CPU to reach its rate; a 7B-shaped product of thousands takes it seconds
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Memory:
-    """Estimated bytes of one stage's training: frozen weights, what is trained with its optimizer, activations."""
+    """Estimated bytes of one stage's training, per device: frozen weights, what is trained, activations."""
 
     weights: float
     trained: float
@@ -84,7 +86,7 @@ def stage_settings(config: RunConfig, stage: str) -> TrainingConfig:
 def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memory:
     """The memory that a stage needs, with or without recomputing activations."""
     weights = shape.linear * _WEIGHT_BYTES[config.base.precision]
-    weights += shape.embedding * (4.0 if config.base.precision == "fp32" else 2.0)
+    weights += shape.embedding * float(unquantised_bytes(config.base))
     width = 4 if config.base.compute == "fp32" else 2
     inputs = 6 * shape.hidden + shape.intermediate  # of the seven linear layers
     # what one layer keeps for the backward pass: inputs of norms, attention and linear layers, what the adapters hold
@@ -92,12 +94,12 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
     per_layer = 10 * shape.hidden + 5 * shape.intermediate + 7 * config.lora.rank
     per_layer += 2 * inputs if config.lora.dropout else 0
     kept = shape.layers * shape.hidden + per_layer if recompute else shape.layers * per_layer
-    logits = min(_LOGIT_BYTES, 8 * shape.vocabulary * stage_settings(config, stage).batch_tokens)
+    tokens = stage_settings(config, stage).batch_tokens / processes.count()
+    logits = min(_LOGIT_BYTES, 8 * shape.vocabulary * tokens)
     return Memory(
         weights=weights,
         trained=float(shape.per_rank * config.lora.rank * _TRAINED_BYTES),
-        activations=float(stage_settings(config, stage).batch_tokens * kept * width)
-        + (logits if stage in GENERATES else 0.0),
+        activations=tokens * kept * width + (logits if stage in GENERATES else 0.0),
     )
 
 
@@ -142,6 +144,7 @@ def product_rate(config: RunConfig, shape: Shape, tokens: int) -> float:
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokens = tokens if device.type == "cuda" else min(tokens, _CPU_ROWS)
     dtype = torch.float32 if config.base.compute == "fp32" else torch.bfloat16
     left = torch.randn(tokens, shape.hidden, dtype=dtype, device=device)
     right = torch.randn(shape.intermediate, shape.hidden, dtype=dtype, device=device)

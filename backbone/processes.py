@@ -4,11 +4,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from tickets.errors import DuetError
 
-_PATIENCE = timedelta(hours=2)  # the others wait while the first process writes replies or hashes a download
+_PATIENCE = timedelta(hours=2)  # the others wait while the first process downloads a base or writes a checkpoint
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -46,12 +46,12 @@ def from_first(make: Callable[[], Result]) -> Result:
     from torch.distributed import broadcast_object_list
 
     box: list[Any] = [None, None]
-    error: DuetError | None = None
+    error: Exception | None = None
     if is_first():
         try:
             box[0] = make()
-        except DuetError as found:
-            error, box[1] = found, found.exit_code
+        except Exception as found:  # whatever it is, the others must not wait for what will not come
+            error, box[1] = found, getattr(found, "exit_code", 1)
     broadcast_object_list(box)
     if error is not None:
         raise error
@@ -59,6 +59,13 @@ def from_first(make: Callable[[], Result]) -> Result:
         sys.exit(box[1])
     result: Result = box[0]
     return result
+
+
+def fail_together(error: DuetError) -> NoReturn:
+    """Raise what all processes know of: the first one tells it, the others end with the same exit code."""
+    if is_first():
+        raise error
+    sys.exit(error.exit_code)
 
 
 def share(items: Sequence[Item]) -> list[Item]:

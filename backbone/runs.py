@@ -116,10 +116,10 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     partial = partial_folder(folder)
     with disk_guard(partial):
         partial.mkdir(parents=True, exist_ok=True)
-    _hold(folder)
-    if restart:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        _hold(folder)
+        if restart:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
     # without a checkpoint nothing would be lost: a run that failed its first checks may be corrected
     if (partial / PLAN).is_file() and any((partial / CHECKPOINTS).glob("checkpoint-*")):
         differing = _differences(read_json(partial / PLAN), plan)

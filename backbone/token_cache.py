@@ -22,7 +22,7 @@ class TokenCache:
         self._folder = data / FOLDER if data is not None else None
 
     def rows(self, key: Sequence[Any], make: Callable[[], Sequence[Any]]) -> list[Any]:
-        """What `make` returns, as plain JSON values, from a file where one holds it.
+        """What `make` returns, or the same as JSON has it from a file that holds it: tuples become lists.
 
         Args:
             key: everything the rows depend on, as JSON values: fingerprint of the encoder, limits, all texts.

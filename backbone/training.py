@@ -1,6 +1,7 @@
 """The one training module: `transformers.Trainer` with token-budget batches, our evaluation and safe resumption."""
 
 import math
+import signal
 import sys
 import time
 import warnings
@@ -34,11 +35,11 @@ from backbone.callbacks import (
 from backbone.checkpoints import STATE, drop_old, fault, newest_intact, seal
 from backbone.config import TrainingConfig
 from backbone.runs import METRICS, TENSORBOARD, disk_guard, read_json, write_json
+from backbone.selection import score
 from tickets.errors import InputError, WorkError
 
-LOSS = "loss"
 _CLOCK = "clock.json"  # in every checkpoint: seconds of training so far, and whether its evaluation is still to come
-_WORKERS = 2  # collating is quick; the GPU must not wait for it all the same
+_WORKERS, _CPU_WORKERS = 2, 0  # collating is quick; a GPU must not wait for it all the same
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class TrainingJob:
     """Everything that differs between stages.
 
     `collate` turns row numbers into a batch for `model`, which returns its loss; `evaluate` returns at least `loss`
-    (validation, unweighted) and `train_loss` (fixed training sample), both in evaluation mode, and whatever else of
-    `selectable` the best weights may be told by, higher being better.
+    (validation, unweighted) and `train_loss` (fixed training sample), both in evaluation mode, and what else
+    `config.select_by` may name, higher being better.
     """
 
     model: nn.Module
@@ -59,7 +60,6 @@ class TrainingJob:
     seed: int = 42
     weights: Sequence[float] | None = None
     head_parameters: Callable[[str], bool] = field(default=lambda name: False)
-    selectable: Sequence[str] = (LOSS,)
     packed: bool = False
     tensorboard: bool = False
 
@@ -83,13 +83,13 @@ def train(job: TrainingJob, folder: Path) -> TrainingResult:
     and stop. Metrics are written beside `folder` as they come.
 
     Raises:
-        InputError: the configuration selects by a metric that this stage does not have.
-        WorkError: interrupted, or the disk is full.
+        WorkError: interrupted, diverged, or the disk is full.
     """
-    if job.config.select_by not in job.selectable:
-        raise InputError(
-            f"training.select_by: found {job.config.select_by!r}, expected one of {', '.join(job.selectable)}"
-        )
+    with disk_guard(folder):
+        return _train(job, folder)
+
+
+def _train(job: TrainingJob, folder: Path) -> TrainingResult:
     sampler = TokenBudgetSampler(
         job.lengths,
         job.config.batch_tokens,
@@ -116,23 +116,28 @@ def train(job: TrainingJob, folder: Path) -> TrainingResult:
         trainer.add_callback(OwedEvaluation(trainer.make_up_evaluation, patience))
     elif state is not None and is_over(state, patience):
         # what came after the last step failed; another step would not be the run that was asked for
+        result = _result(state, clock["seconds"])
         trainer.state = state
         trainer._load_best_model()
-        return _result(state, clock["seconds"])
-    with disk_guard(folder), interrupt, warnings.catch_warnings():
+        return result
+    with interrupt, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*", category=UserWarning)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except Finished:
-            trainer._load_best_model()
+            trainer.close()
         except KeyboardInterrupt:
             if not trainer.owes_evaluation:
                 raise
             trainer.save_before_evaluation()
+    # takes off accelerate's autocast around forward, which no context can switch off: what comes after training decides
+    trainer.accelerator.unwrap_model(job.model, keep_fp32_wrapper=False)
     if interrupt.requested and (trainer.owes_evaluation or not is_over(trainer.state, patience)):
-        raise WorkError(
-            f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; saved in {folder}; run the "
-            "same command again to go on"
+        processes.fail_together(
+            WorkError(
+                f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; saved in {folder}; run "
+                "the same command again to go on"
+            )
         )
     return _result(trainer.state, trainer.seconds)
 
@@ -146,9 +151,11 @@ def _result(state: TrainerState, seconds: float) -> TrainingResult:
     history = list(state.log_history)
     finite = [record for record in history if math.isfinite(record.get(SELECTED, math.nan))]
     if not finite:
-        raise WorkError(
-            "training diverged: no evaluation had a finite validation loss; lower training.learning_rate and start "
-            "over with --restart"
+        processes.fail_together(
+            WorkError(
+                "training diverged: no evaluation had a finite validation loss; lower training.learning_rate and start "
+                "over with --restart"
+            )
         )
     return TrainingResult(max(finite, key=lambda record: float(record[SELECTED])), history, seconds)
 
@@ -250,8 +257,10 @@ class _StageTrainer(Trainer):
             list(range(len(self._job.lengths))),  # type: ignore[arg-type]
             batch_sampler=self._sampler,
             collate_fn=self._job.collate,
-            num_workers=_WORKERS if on_cuda else 0,
+            num_workers=_WORKERS if on_cuda else _CPU_WORKERS,
             pin_memory=on_cuda,
+            worker_init_fn=_leave_signals_to_the_parent,
+            multiprocessing_context="fork" if on_cuda or _CPU_WORKERS else None,  # what collates need not be picklable
         )
 
     def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -277,6 +286,12 @@ class _StageTrainer(Trainer):
             self.state.best_model_checkpoint = str(Path(self.args.output_dir) / best)
         self._is_making_up = False
 
+    def close(self) -> None:
+        """What the library does at the end of a training, for one whose last evaluation was made up for."""
+        self._load_best_model()
+        self.log({"total_flos": self.state.total_flos})
+        self.callback_handler.on_train_end(self.args, self.state, self.control)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save, seal, verify; only then earlier checkpoints go."""
         super()._save_checkpoint(model, trial)
@@ -301,18 +316,17 @@ class _StageTrainer(Trainer):
             found = self._interrupt.evaluating(self._job.evaluate)
         self.owes_evaluation = False
         metrics = {f"eval_{name}": value for name, value in found.items()}
-        metrics[SELECTED] = _score(found, self._job.config.select_by)
+        metrics[SELECTED] = score(found, self._job.config.select_by)
         self.model.train()
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
-def _score(metrics: dict[str, Any], select_by: str) -> float:
-    """The chosen metric, turned so that higher is better; NaN where the loss is not finite."""
-    if not math.isfinite(metrics[LOSS]):
-        return math.nan
-    return -float(metrics[LOSS]) if select_by == LOSS else float(metrics[select_by])
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A signal to the whole process group must not end the workers of a training that is about to save."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _optimizer(job: TrainingJob) -> torch.optim.Optimizer:

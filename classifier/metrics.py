@@ -6,6 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backbone.selection import LOSS
+from tickets.labels import LabelSpace
+from tickets.schema import Ticket
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -73,3 +77,12 @@ def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[s
         "confusion": matrix.tolist(),
         "calibration_error": expected_calibration_error(softmax(logits), targets),
     }
+
+
+def selectable_metrics(space: LabelSpace, validation: Sequence[Ticket]) -> list[str]:
+    """What the best weights of a classifier may be chosen by; a class without validation tickets has no recall."""
+    names = [LOSS, "macro_f1", *(f"{column}_{name}" for column in space.columns for name in ("accuracy", "macro_f1"))]
+    for column, classes in space.columns.items():
+        present = {ticket.labels[column] for ticket in validation}
+        names += [f"{column}_recall_{label}" for label in classes if label in present]
+    return names

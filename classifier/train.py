@@ -27,6 +27,7 @@ from backbone.dataset import training_sample
 from backbone.progress import track
 from backbone.prompts import ticket_text
 from backbone.runs import disk_guard
+from backbone.selection import check_select_by
 from backbone.stage import (
     ADAPTER,
     BASE,
@@ -39,10 +40,10 @@ from backbone.stage import (
     open_stage,
     save_adapter,
 )
-from backbone.training import LOSS, TrainingJob, train
+from backbone.training import TrainingJob, train
 from backbone.weights import class_weights, effective_examples, sampling_weights
 from classifier.calibration import Calibration, fit_head, fit_tag_threshold
-from classifier.metrics import Floats, binary_cross_entropy, cross_entropy, head_report, micro_f1
+from classifier.metrics import Floats, binary_cross_entropy, cross_entropy, head_report, micro_f1, selectable_metrics
 from classifier.model import TAGS, ClassifierLoss, Qwen2ForTicketLabels, head_name
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
@@ -76,6 +77,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)
     training, validation = (encode_tickets(stage, part, space) for part in (stage.train, stage.validation))
     _warn_of_single_examples(stage.train, space)
+    check_select_by(settings.training, selectable_metrics(space, stage.validation))
     set_seed(config.seed)  # before the model is built: heads and adapter start from it
     model = build_model(stage, space)
     if init_from is not None:
@@ -91,7 +93,6 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
         seed=config.seed,
         weights=sampling_weights(stage.train, space, settings),
         head_parameters=lambda name: ".heads." in name,
-        selectable=_selectable(space),
         packed=stage.packed,
         tensorboard=config.tensorboard,
     )
@@ -166,7 +167,8 @@ def _logits(
     found: dict[int, dict[str, Any]] = {}
     was_training = model.training
     model.eval()
-    buckets = length_buckets([tickets.lengths[row] for row in rows], settings.batch_tokens)
+    budget = settings.batch_tokens // processes.count()
+    buckets = length_buckets([tickets.lengths[row] for row in rows], budget)
     for bucket in track(processes.share(buckets), "evaluating"):
         batch = collate([tickets.prompts[rows[i]] for i in bucket], stage.encoder.pad_id, stage.packed)
         batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
@@ -211,13 +213,6 @@ def _evaluate(
     if TAGS in logits:
         metrics["tags_micro_f1"] = micro_f1(logits[TAGS] > 0, validation.tags > 0.5)
     return metrics
-
-
-def _selectable(space: LabelSpace) -> list[str]:
-    """The metrics of `_evaluate` by which the best weights may be chosen."""
-    by_column = [f"{column}_{name}" for column in space.columns for name in ("accuracy", "macro_f1")]
-    recalls = [f"{column}_recall_{label}" for column, classes in space.columns.items() for label in classes]
-    return [LOSS, "macro_f1", *by_column, *recalls]
 
 
 def _calibrate(logits: dict[str, Floats], validation: EncodedTickets, stage: Stage, space: LabelSpace) -> Calibration:

@@ -123,7 +123,8 @@ def _segment_losses(
     """By segment: `tokens`, and `loss`, the mean cross-entropy per token in nats, without weights."""
     rows = list(rows)
     found: dict[int, list[float]] = {}
-    buckets = length_buckets([samples.lengths[row] for row in rows], settings.batch_tokens)
+    budget = settings.batch_tokens // processes.count()
+    buckets = length_buckets([samples.lengths[row] for row in rows], budget)
     for bucket in track(processes.share(buckets), "evaluating"):
         chosen = [rows[i] for i in bucket]
         batch = samples.batch(chosen, stage.encoder.pad_id, stage.packed, weighted=False)

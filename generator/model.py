@@ -30,6 +30,7 @@ class Qwen2ForReplies(Qwen2ForCausalLM):
         loss_weights: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> Any:
         """Losses of a batch of `causal_batch`; without `shift_labels`, what the parent returns.
@@ -38,7 +39,8 @@ class Qwen2ForReplies(Qwen2ForCausalLM):
         step, or by their own number without it.
         """
         if shift_labels is None:
-            return super().forward(input_ids=input_ids, labels=labels, **kwargs)
+            # named above because `generate` looks for it before it asks for the last position alone
+            return super().forward(input_ids=input_ids, labels=labels, logits_to_keep=logits_to_keep, **kwargs)
         if "cu_seq_lens_q" in kwargs:
             kwargs |= {"attention_mask": NO_MASK}
         states = self.model(input_ids=input_ids, use_cache=False, **kwargs).last_hidden_state

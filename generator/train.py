@@ -11,6 +11,7 @@ from backbone import processes
 from backbone.config import RunConfig
 from backbone.prompts import label_text, ticket_text
 from backbone.runs import disk_guard, read_json
+from backbone.selection import LOSS, check_select_by
 from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN, SAMPLES, Stage, finish, open_stage, save_adapter
 from backbone.training import train
 from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
@@ -29,6 +30,7 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
     training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
     train_set = encode_replies(stage, training, noise)
     validation_set = encode_replies(stage, validation, noise)
+    check_select_by(settings.training, [LOSS])
     set_seed(config.seed)  # before the model is built: the adapter starts from it
     model = build_model(stage)
     result = train(causal_job(stage, model, settings.training, train_set, validation_set), stage.checkpoints)

@@ -10,6 +10,7 @@ from backbone import processes
 from backbone.config import RunConfig
 from backbone.prompts import multitask_text
 from backbone.runs import disk_guard
+from backbone.selection import LOSS, check_select_by
 from backbone.stage import BASELINE, LABELS, SAMPLES, Stage, finish, open_stage, save_adapter
 from backbone.training import train
 from backbone.weights import class_weights, effective_examples, sampling_weights
@@ -33,6 +34,7 @@ def train_baseline(config: RunConfig, restart: bool = False) -> Path:
     train_set = encode_outputs(stage, training, space, weights)
     validation_set = encode_outputs(stage, validation, space)
     sampling = sampling_weights(training, space, settings)
+    check_select_by(settings.training, [LOSS])
     set_seed(config.seed)  # before the model is built: the adapter starts from it
     model = build_model(stage)
     result = train(causal_job(stage, model, settings.training, train_set, validation_set, sampling), stage.checkpoints)

@@ -19,8 +19,10 @@ from backbone.cost import (
 )
 from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder
+from backbone.selection import LOSS, check_select_by
 from backbone.stage import CLASSIFIER, GENERATOR
 from backbone.weights import effective_examples
+from classifier.metrics import selectable_metrics
 from generator.samples import reply_sample
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -45,6 +47,8 @@ def check(config: RunConfig) -> str:
     for ticket in validation:
         space.label_ids(ticket)
     examples = effective_examples(train, space, config.classifier)
+    check_select_by(config.classifier.training, selectable_metrics(space, validation))
+    check_select_by(config.generator.training, [LOSS])
     base = find_base(config.base.path, config.base.revision)  # last: a hub id is downloaded here
     encoder = PromptEncoder(base, config.prompt.instruction)
     shape = Shape.load(base, config)
@@ -169,9 +173,9 @@ def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], enc
         lines.append(f"         {stage:<11}{shown} = {needed.total / gib:.1f} GiB of {free_memory() / gib:.0f} free")
     efficiency = _EFFICIENCY["cuda" if on_cuda() else "cpu"]
     lines.append(f"time     estimated for an epoch, at {efficiency:.0%} of the rate of this machine's matrix products")
+    rate = product_rate(config, shape, config.generator.training.batch_tokens) * efficiency
     for stage in _STAGES:
         tokens, predicted = _tokens_per_epoch(config, stage, train, encoder)
-        rate = product_rate(config, shape, stage_settings(config, stage).batch_tokens) * efficiency
         seconds = operations(config, stage, shape, tokens, predicted, recompute[stage]) / rate
         lines.append(f"         {stage:<11}{_span(seconds)} for {tokens / 1e6:.3g} million tokens")
     disk = 2 * shape.per_rank * config.lora.rank * (4 + _CHECKPOINTS * 12)

@@ -124,5 +124,8 @@ def test_without_labels_it_is_its_parent(tiny_base: Path) -> None:
         for extra in ({}, {"labels": labels}):
             a, b = (m(input_ids=ids, attention_mask=mask, **extra) for m in (ours, parent))
             torch.testing.assert_close(a.logits[mask == 1], b.logits[mask == 1], atol=1e-5, rtol=1e-5)
+    widths: list[int] = []
+    ours.lm_head.register_forward_hook(lambda module, inputs, output: widths.append(output.shape[1]))
     written = [m.generate(ids, attention_mask=mask, max_new_tokens=8, do_sample=False).tolist() for m in (ours, parent)]
     assert written[0] == written[1]
+    assert set(widths) == {1}  # no logits for the prompt

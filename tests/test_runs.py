@@ -75,9 +75,13 @@ def test_a_two_stage_run_end_to_end(make_config: MakeConfig, tickets: list[Ticke
         load_two_stage(generator)
 
 
-def test_inference_sees_the_states_that_training_saw(make_config: MakeConfig, tickets: list[Ticket]) -> None:
-    """The classifier is trained without, and run with, a vocabulary head: labels and logits must be the same."""
-    config = make_config()
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+def test_inference_sees_the_states_that_training_saw(make_config: MakeConfig, compute: str) -> None:
+    """The classifier is trained without, and run with, a vocabulary head: labels and logits must be the same.
+
+    Under bf16 compute too: calibration is fitted on what engines compute, not on what training did.
+    """
+    config = make_config(base__precision="fp32", base__compute=compute)
     folder = train_classifier(config)
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     system = load_two_stage(config.folder)

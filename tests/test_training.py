@@ -1,6 +1,7 @@
 """What a training run keeps, chooses and decides by itself."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -279,3 +280,57 @@ def test_a_token_cache_that_cannot_be_written_is_done_without(tmp_path: Path) ->
     (tmp_path / ".tokens").write_text("in the way", encoding="utf-8")
     assert TokenCache(tmp_path).rows(["a"], lambda: [[1]]) == [[1]]
     assert TokenCache(None).rows(["a"], lambda: [[1]]) == [[1]]
+
+
+def test_data_workers_change_nothing_and_outlive_signals(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train_classifier(make_config(output=tmp_path / "plain"))
+    monkeypatch.setattr(training, "_CPU_WORKERS", 2)
+    step, workers = training._StageTrainer.training_step, set()
+
+    def signalled(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for child in multiprocessing.active_children():
+            workers.add(child.pid)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(child.pid or 0, number)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(training._StageTrainer, "training_step", signalled)
+    run = train_classifier(make_config(output=tmp_path / "workers"))
+    assert len(workers) >= 2
+    first, second = weights(plain), weights(run)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_nf4_with_fp32_compute_trains_and_writes(make_config: MakeConfig) -> None:
+    """What a GPU without bf16 is told to use."""
+    config = make_config(base__precision="nf4", base__compute="fp32", generator__training__max_steps=1)
+    assert (train_generator(config) / "samples.jsonl").is_file()
+
+
+def test_a_diverged_run_says_so_again(make_config: MakeConfig) -> None:
+    wild = make_config(classifier__training__max_steps=2, classifier__training__head_learning_rate=1e38)
+    for _ in range(2):
+        with pytest.raises(WorkError, match="diverged"):
+            train_classifier(wild)
+
+
+def test_a_run_whose_last_evaluation_was_cut_off_has_its_closing_record(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(classifier__training__evaluations_per_epoch=1, classifier__training__max_steps=3)
+    evaluate = training._StageTrainer.evaluate
+
+    def cut(self: Any, *args: Any, **kwargs: Any) -> Any:
+        inner = self._job.evaluate
+        if self.state.global_step == 3:
+            replaced = {"evaluate": lambda: (os.kill(os.getpid(), signal.SIGTERM), inner())[1]}
+            self._job = TrainingJob(**{**vars(self._job), **replaced})
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(training._StageTrainer, "evaluate", cut)
+    with pytest.raises(WorkError, match="interrupted at step 3 of 3"):
+        train_classifier(config)
+    monkeypatch.undo()
+    assert history(train_classifier(config))[-1]["total_flos"] > 0

@@ -1,0 +1,27 @@
+"""By which metric the best weights of a run are chosen."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backbone.config import TrainingConfig
+from tickets.errors import InputError
+
+LOSS = "loss"
+
+
+def check_select_by(settings: TrainingConfig, selectable: Sequence[str]) -> None:
+    """Refuse a metric that a stage does not have; to be called before anything is loaded.
+
+    Raises:
+        InputError: it is none of `selectable`.
+    """
+    if settings.select_by not in selectable:
+        raise InputError(f"training.select_by: found {settings.select_by!r}, expected one of {', '.join(selectable)}")
+
+
+def score(metrics: Mapping[str, Any], select_by: str) -> float:
+    """The chosen metric, turned so that higher is better; NaN where the loss is not finite."""
+    if not math.isfinite(metrics[LOSS]):
+        return math.nan
+    return -float(metrics[LOSS]) if select_by == LOSS else float(metrics[select_by])
