@@ -69,12 +69,13 @@ def main() -> None:
     parser.add_argument("--seed", action="append", type=int)
     parser.add_argument("--wider", action="store_true", help="also the baseline at double rank and at double epochs")
     parser.add_argument("--levers", action="store_true")
+    parser.add_argument("--lever", action="append", choices=list(LEVERS), help="only this one; all without it")
     arguments = parser.parse_args()
     for split in arguments.split or list(SEEDS):
         seeds = [seed for seed in SEEDS[split] if not arguments.seed or seed in arguments.seed]
         if arguments.levers:
             if split == "grouped":
-                _levers(split, seeds)
+                _levers(split, seeds, arguments.lever or list(LEVERS))
         else:
             _systems(split, seeds, arguments.wider)
 
@@ -105,13 +106,14 @@ def _systems(split: str, seeds: Sequence[int], wider: bool) -> None:
     print(f"\n### {split}\n\n{_table(reports, seeds)}\n")
 
 
-def _levers(split: str, seeds: Sequence[int]) -> None:
+def _levers(split: str, seeds: Sequence[int], names: Sequence[str]) -> None:
     _provide_base(split)
     figures: dict[str, list[Mapping[str, Any]]] = {}
     for seed in seeds:
         runs = {}
-        for name, overrides in LEVERS.items():
-            config = _config(split, f"seed{seed}-{name}" if name != "weighted" else f"seed{seed}", seed, overrides)
+        for name in names:
+            own = f"seed{seed}-{name}" if name != "weighted" else f"seed{seed}"
+            config = _config(split, own, seed, LEVERS[name])
             if not (config.folder / CLASSIFIER).is_dir():
                 train_classifier(config)
             runs[name] = config.folder / CLASSIFIER
