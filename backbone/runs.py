@@ -124,6 +124,7 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     if (partial / PLAN).is_file() and any((partial / CHECKPOINTS).glob("checkpoint-*")):
         differing = _differences(read_json(partial / PLAN), plan)
         if differing:
+            _release(folder)
             raise InputError(
                 f"{partial}: an unfinished run with other {', '.join(differing[:5])}; go on with its settings "
                 f"({partial / PLAN}), choose another output, or start over with --restart"
