@@ -92,6 +92,27 @@ def read_shape(folder: Path) -> dict[str, Any]:
     return record
 
 
+def computes_bf16() -> bool:
+    """Whether the device that trains has arithmetic for bf16; a CPU without emulates it at a tenth of its fp32 rate."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name) for name in ("amx_bf16", "avx512_bf16"))
+
+
+def settled_format(name: str) -> str:
+    """A format as configured, `auto` chosen for this machine."""
+    return name if name != "auto" else "bf16" if computes_bf16() else "fp32"
+
+
+def settled(config: BaseConfig) -> BaseConfig:
+    """The configuration with its formats chosen for this machine."""
+    formats = {"precision": settled_format(config.precision), "compute": settled_format(config.compute)}
+    return config.model_copy(update=formats)
+
+
 def unquantised_bytes(config: BaseConfig) -> int:
     """Bytes per parameter of embeddings and vocabulary head.
 
@@ -169,8 +190,11 @@ def pick_device() -> "torch.device":
 def lora_config(settings: LoraSettings, saved_modules: list[str] | None = None) -> "LoraConfig":
     """peft's configuration of one adapter; `saved_modules` are trained whole beside it."""
     from peft import LoraConfig
+    from torch import nn
 
-    return LoraConfig(
+    from backbone.lora_layers import FusedLoraLinear
+
+    config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.scale,  # an int by its annotation, but peft only divides by it
         lora_dropout=settings.dropout,
@@ -179,6 +203,8 @@ def lora_config(settings: LoraSettings, saved_modules: list[str] | None = None) 
         modules_to_save=saved_modules,
         bias="none",
     )
+    config._register_custom_module({nn.Linear: FusedLoraLinear})
+    return config
 
 
 def quiet_libraries() -> None:

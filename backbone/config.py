@@ -38,8 +38,12 @@ class BaseConfig(_Section):
 
     path: str = Field(MINI, description="hub id or local folder of a Qwen2 / Qwen2.5 model, or `mini`")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
-    precision: Literal["fp32", "bf16", "nf4"] = Field("bf16", description="format of the frozen weights")
-    compute: Literal["fp32", "bf16"] = Field("bf16", description="format of matrix products in training (autocast)")
+    precision: Literal["auto", "fp32", "bf16", "nf4"] = Field(
+        "auto", description="format of the frozen weights; auto: bf16 where the machine computes in it, else fp32"
+    )
+    compute: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="format of matrix products in training (autocast); auto: as for precision"
+    )
     gradient_checkpointing: Literal["auto"] | bool = Field(
         "auto", description="recompute activations: less memory, a third slower; auto: when memory asks for it"
     )

@@ -88,12 +88,14 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
     weights = shape.linear * _WEIGHT_BYTES[config.base.precision]
     weights += shape.embedding * float(unquantised_bytes(config.base))
     width = 4 if config.base.compute == "fp32" else 2
-    inputs = 6 * shape.hidden + shape.intermediate  # of the seven linear layers
     # what one layer keeps for the backward pass: inputs of norms, attention and linear layers, what the adapters hold
     # between their two products, and with dropout their own inputs and masks (a test measures it)
-    per_layer = 10 * shape.hidden + 5 * shape.intermediate + 7 * config.lora.rank
-    per_layer += 2 * inputs if config.lora.dropout else 0
-    kept = shape.layers * shape.hidden + per_layer if recompute else shape.layers * per_layer
+    dropped = 1.5 if config.lora.dropout else 0.0  # inputs of adapters after it, and masks of a byte
+    attention = (7 + 4 * dropped) * shape.hidden + 4 * config.lora.rank
+    forward = (3 + 2 * dropped) * shape.hidden + (5 + dropped) * shape.intermediate + 3 * config.lora.rank
+    per_layer = attention + forward
+    last = attention  # its feed-forward part is as good as left out (backbone/last_layer.py)
+    kept = shape.layers * shape.hidden + per_layer if recompute else (shape.layers - 1) * per_layer + last
     tokens = stage_settings(config, stage).batch_tokens / processes.count()
     logits = min(_LOGIT_BYTES, 8 * shape.vocabulary * tokens)
     return Memory(
@@ -126,17 +128,19 @@ def packs(config: RunConfig, stage: str, on_cuda: bool) -> bool:
     return on_cuda and config.base.compute == "bf16" if wanted == "auto" else wanted
 
 
-def operations(config: RunConfig, stage: str, shape: Shape, tokens: float, predicted: float, recompute: bool) -> float:
-    """Floating-point operations of training on `tokens`, of which `predicted` carry loss through the vocabulary head.
+def operations(config: RunConfig, stage: str, shape: Shape, tokens: float, read: float, recompute: bool) -> float:
+    """Floating-point operations of training on `tokens`, of which `read` are predicted from, or labelled from.
 
     Four per frozen parameter and token: two forward, two for the gradient of the input, none for the weight's own; six
-    per adapter parameter; two more of each where activations are recomputed. Attention is left out: under 3 % at the
-    length of tickets.
+    per adapter parameter; two more of each where activations are recomputed. The feed-forward part of the last layer,
+    and the vocabulary head, run at the tokens that are read. Attention is left out: under 3 % at the length of tickets.
     """
     extra = 2 if recompute else 0
     adapter = shape.per_rank * config.lora.rank
-    head = 4 * shape.vocabulary * shape.hidden * predicted if stage in GENERATES else 0.0
-    return tokens * ((4 + extra) * shape.linear + (6 + extra) * adapter) + head
+    last = 3 * shape.hidden * shape.intermediate
+    head = 4 * shape.vocabulary * shape.hidden * read if stage in GENERATES else 0.0
+    frozen = tokens * (shape.linear - last) + read * last
+    return (4 + extra) * frozen + (6 + extra) * adapter * tokens + head
 
 
 def product_rate(config: RunConfig, shape: Shape, tokens: int) -> float:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
-from backbone.base import find_base, quiet_libraries
+from backbone.base import find_base, quiet_libraries, settled_format
 from backbone.batching import IGNORE
 from backbone.buckets import length_buckets
 from backbone.config import SAMPLE, PromptConfig, TrainingConfig
@@ -59,7 +59,7 @@ class PretrainConfig(BaseModel):
     key_value_heads: int = Field(2, ge=1)
     context: int = Field(2048, ge=128)
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="of attention weights")
-    compute: Literal["fp32", "bf16"] = "bf16"
+    compute: Literal["auto", "fp32", "bf16"] = "auto"
     prompt: PromptConfig = PromptConfig()
     training: TrainingConfig = TrainingConfig(
         epochs=10, learning_rate=2e-3, weight_decay=0.1, batch_tickets=16, batch_tokens=4096, evaluations_per_epoch=1
@@ -96,6 +96,7 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
     Returns:
         The folder, config.output.
     """
+    config = config.model_copy(update={"compute": settled_format(config.compute)})
     folder = Path(config.output)
     quiet_libraries()
     texts = _texts(config)

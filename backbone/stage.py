@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backbone import processes
-from backbone.base import BaseIdentity, find_base, identify, on_cuda
+from backbone.base import BaseIdentity, find_base, identify, on_cuda, settled
 from backbone.config import SAMPLE, RunConfig, TrainingConfig, dump_config
 from backbone.cost import Shape, packs, recomputes, stage_settings
 from backbone.dataset import data_fingerprint, load_part, resolve_data
@@ -34,9 +34,14 @@ SAMPLES = "samples.jsonl"
 
 @dataclass(frozen=True)
 class Stage:
-    """An open run of one stage: where it is written, and what it trains on."""
+    """An open run of one stage: where it is written, and what it trains on.
+
+    Attributes:
+        asked: the configuration as given; `config` is what this machine makes of it.
+    """
 
     name: str
+    asked: RunConfig
     config: RunConfig
     folder: Path
     partial: Path
@@ -71,6 +76,7 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         InputError: something is missing, or an unfinished run there has another configuration or other data.
     """
     processes.connect()
+    asked, config = config, config.model_copy(update={"base": settled(config.base)})
     folder = config.folder / name
     base_folder = processes.from_first(lambda: find_base(config.base.path, config.base.revision))
     base = identify(base_folder, config.base.path, config.base.revision)
@@ -82,6 +88,7 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
     partial = processes.from_first(lambda: open_partial(folder, plan, restart))
     return Stage(
         name=name,
+        asked=asked,
         config=config,
         folder=folder,
         partial=partial,
@@ -131,7 +138,7 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
     """Write what explains the run, drop the checkpoints and publish the folder."""
     partial = stage.partial
     with disk_guard(partial):
-        (partial / "config.yaml").write_text(dump_config(stage.config), encoding="utf-8")
+        (partial / "config.yaml").write_text(dump_config(stage.asked), encoding="utf-8")
         (partial / BASE).write_text(stage.base.to_json(), encoding="utf-8")
         for name in TOKENIZER_FILES:
             if (stage.base_folder / name).is_file():
@@ -143,6 +150,8 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
             train_tickets=len(stage.train),
             validation_tickets=len(stage.validation),
             seconds=result.seconds,
+            precision=stage.config.base.precision,
+            compute=stage.config.base.compute,
             packed=stage.packed,
             recomputed=stage.recompute,
             best=result.best,

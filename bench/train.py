@@ -21,14 +21,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 from transformers import Qwen2ForCausalLM, Trainer
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 import classifier.train
 import generator.causal
 import generator.train
-from backbone import training
-from backbone.base import find_base, on_cuda
+from backbone import last_layer, lora_layers, training
+from backbone.base import find_base, on_cuda, settled
 from backbone.batching import IGNORE, pad_left
 from backbone.config import RunConfig, load_config
 from backbone.cost import Shape, operations, product_rate
@@ -240,14 +242,24 @@ def _full_batch(samples: Any, rows: Sequence[int], pad_id: int, packed: bool, we
     return batch | {"labels": labels, "use_cache": False}
 
 
+def _whole_layer(layer: Any, states: torch.Tensor, wanted: torch.Tensor | None = None, **rest: Any) -> torch.Tensor:
+    """The last block as Qwen2 has it, computed everywhere and then read at the wanted positions."""
+    found: torch.Tensor = Qwen2DecoderLayer.forward(layer, states, **rest)
+    return found if wanted is None else found.flatten(0, 1)[wanted].unsqueeze(0)
+
+
 def _work(name: str, overrides: Sequence[str]) -> dict[str, float]:
     """Train once in one of the ways and return its figures.
 
-    Ways: ours; grouped and plain, with the library's batches; full, with full logits; published, with both, plain.
+    Ways: ours; grouped and plain, with the library's batches; full, with full logits; published, with both, plain. All
+    but ours have peft's own layers and a last block that is computed everywhere.
     """
     stage, _, way = name.partition(":")
     meter = _Meter()
     Trainer.training_step = meter.around(Trainer.training_step)  # type: ignore[method-assign]
+    if way != "ours":
+        last_layer.LastLayer.forward = _whole_layer  # type: ignore[method-assign]
+        lora_layers.FusedLoraLinear = peft.tuners.lora.Linear  # type: ignore[misc]
     if way in ("grouped", "plain", "published"):
         training._StageTrainer = _Library  # type: ignore[misc]
         _Library.strategy = "group_by_length" if way == "grouped" else "random"
@@ -265,10 +277,12 @@ def _work(name: str, overrides: Sequence[str]) -> dict[str, float]:
     classifier.train.train = generator.train.train = train  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Trained):
         config = load_config(None, [*overrides, f"output={folder}/run"])
+        config = config.model_copy(update={"base": settled(config.base)})
         STAGES[stage](config)
     figures["peak"] = float(torch.cuda.max_memory_allocated() if on_cuda() else _peak_resident())
     shape = Shape.load(find_base(config.base.path), config)
-    useful = operations(config, stage, shape, meter.tokens, meter.loss_tokens, recompute=False)
+    read = meter.tickets if stage == "classifier" else meter.loss_tokens
+    useful = operations(config, stage, shape, meter.tokens, read, recompute=False)
     figures["useful_flops"] = useful / meter.seconds
     figures["product_flops"] = product_rate(config, shape, getattr(config, stage).training.batch_tokens)
     return figures | meter.figures()

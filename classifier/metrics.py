@@ -33,8 +33,13 @@ def binary_cross_entropy(logits: Floats, targets: Floats) -> float:
 
 
 def expected_calibration_error(probabilities: Floats, targets: Ints, bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal-width confidence bins (Guo et al. 2017)."""
+    """Mean gap between confidence and accuracy over equal-width confidence bins (Guo et al. 2017).
+
+    NaN where a probability is, as in a training that diverged.
+    """
     confidence = probabilities.max(axis=1)
+    if np.isnan(confidence).any():
+        return float("nan")
     correct = probabilities.argmax(axis=1) == targets
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [

@@ -11,6 +11,7 @@ from transformers import Qwen2Model, Qwen2PreTrainedModel
 from transformers.utils import ModelOutput
 
 from backbone.attention import NO_MASK
+from backbone.last_layer import shorten
 from tickets.labels import LabelSpace
 
 TAGS = "tags"
@@ -88,6 +89,7 @@ class Qwen2ForTicketLabels(Qwen2PreTrainedModel):
     def __init__(self, config: Any, space: LabelSpace) -> None:
         super().__init__(config)
         self.model = Qwen2Model(config)
+        shorten(self.model)
         self.heads = Heads(config.hidden_size, space)
         self.post_init()
 
@@ -109,28 +111,29 @@ class Qwen2ForTicketLabels(Qwen2PreTrainedModel):
         packing: dict[str, Any] = {}
         if cu_seq_lens_q is not None:
             packing = {"cu_seq_lens_q": cu_seq_lens_q, "max_length_q": max_length_q}
+            last = cu_seq_lens_q[1:] - 1
+        else:
+            assert attention_mask is not None
+            last = last_positions(attention_mask)
         states = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask if cu_seq_lens_q is None else NO_MASK,
             position_ids=position_ids,
             use_cache=False,
+            wanted=last,
             **packing,
         ).last_hidden_state
-        if cu_seq_lens_q is not None:
-            last = states[0, cu_seq_lens_q[1:] - 1]
-        else:
-            assert attention_mask is not None
-            last = last_states(states, attention_mask)
-        logits = self.heads(last)
+        logits = self.heads(states[0])
         loss = None if targets is None else self.loss(logits, targets, tag_targets)
         return ClassifierOutput(loss=loss, logits=logits)
 
 
-def last_states(states: Tensor, attention_mask: Tensor) -> Tensor:
-    """The state at the last unmasked position of every row: (batch, seq, hidden) -> (batch, hidden).
+def last_positions(attention_mask: Tensor) -> Tensor:
+    """Where the last unmasked token of every row (batch, seq) stands in the flattened batch: (batch,).
 
     Found by the mask, never by comparing ids with the padding id, which may also be an end token inside the text.
     """
-    positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    rows, width = attention_mask.shape
+    positions = torch.arange(width, device=attention_mask.device)
     last = (attention_mask * positions).argmax(dim=1)
-    return states[torch.arange(states.shape[0], device=states.device), last]
+    return last + width * torch.arange(rows, device=attention_mask.device)

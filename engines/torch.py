@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, Qwen2ForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
-from backbone.base import load_options, pick_device
+from backbone.base import load_options, pick_device, settled
 from backbone.batching import pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
@@ -31,7 +31,7 @@ class TorchEngine:
             InputError: an adapter does not fit the base.
         """
         self._pad_id, self._end_id = pad_id, end_id
-        device = pick_device()
+        device, config = pick_device(), settled(config)
         self._model = Qwen2ForCausalLM.from_pretrained(base, **load_options(config, device)).eval()
         self._adapters = Adapters(self._model, adapters, device)
 

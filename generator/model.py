@@ -8,6 +8,7 @@ from transformers import Qwen2ForCausalLM
 from transformers.utils import ModelOutput
 
 from backbone.attention import NO_MASK
+from backbone.last_layer import shorten
 from backbone.vocabulary_loss import vocabulary_losses
 
 
@@ -21,6 +22,10 @@ class ReplyOutput(ModelOutput):
 
 class Qwen2ForReplies(Qwen2ForCausalLM):
     """Qwen2 that, given what to predict and where, returns losses instead of logits; otherwise its parent."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        shorten(self.model)
 
     def forward(
         self,
@@ -43,8 +48,8 @@ class Qwen2ForReplies(Qwen2ForCausalLM):
             return super().forward(input_ids=input_ids, labels=labels, logits_to_keep=logits_to_keep, **kwargs)
         if "cu_seq_lens_q" in kwargs:
             kwargs |= {"attention_mask": NO_MASK}
-        states = self.model(input_ids=input_ids, use_cache=False, **kwargs).last_hidden_state
-        losses = vocabulary_losses(states.flatten(0, 1)[loss_positions], self.lm_head.weight, shift_labels)
+        states = self.model(input_ids=input_ids, use_cache=False, wanted=loss_positions, **kwargs).last_hidden_state
+        losses = vocabulary_losses(states[0], self.lm_head.weight, shift_labels)
         weighted = losses if loss_weights is None else losses * loss_weights
         count = shift_labels.numel() if num_items_in_batch is None else num_items_in_batch
         return ReplyOutput(loss=weighted.sum() / count, losses=losses.detach())

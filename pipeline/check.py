@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from backbone.base import find_base, on_cuda, uses_liger
+from backbone.base import computes_bf16, find_base, on_cuda, settled, uses_liger
 from backbone.config import RunConfig
 from backbone.cost import (
     GENERATES,
@@ -40,6 +40,7 @@ def check(config: RunConfig) -> str:
     Raises:
         InputError: what would stop the run.
     """
+    config = config.model_copy(update={"base": settled(config.base)})
     data = resolve_data(config.data.path)
     train = load_part(data, "train", config.data.max_train)
     validation = load_part(data, "validation", config.data.max_validation)
@@ -66,11 +67,15 @@ def check(config: RunConfig) -> str:
 def _describe_base(config: RunConfig, base: Path, shape: Shape) -> str:
     total = shape.linear + shape.embedding
     adapter = shape.per_rank * config.lora.rank
+    slow = "bf16" in (config.base.precision, config.base.compute) and not computes_bf16()
+    warning = (
+        "\n         warning: this machine has no arithmetic for bf16; base.precision=auto and compute=auto are faster"
+    )
     return (
         f"base     {config.base.path} in {config.base.precision}: {total / 1e9:.3g} billion parameters\n"
         f"         {base}\n"
         f"adapter  rank {config.lora.rank}, alpha {config.lora.scale:g}: {adapter / 1e6:.3g} million parameters "
-        f"({adapter / total:.2%} of the base)"
+        f"({adapter / total:.2%} of the base)" + (warning if slow else "")
     )
 
 
@@ -175,8 +180,8 @@ def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], enc
     lines.append(f"time     estimated for an epoch, at {efficiency:.0%} of the rate of this machine's matrix products")
     rate = product_rate(config, shape, config.generator.training.batch_tokens) * efficiency
     for stage in _STAGES:
-        tokens, predicted = _tokens_per_epoch(config, stage, train, encoder)
-        seconds = operations(config, stage, shape, tokens, predicted, recompute[stage]) / rate
+        tokens, read = _tokens_per_epoch(config, stage, train, encoder)
+        seconds = operations(config, stage, shape, tokens, read, recompute[stage]) / rate
         lines.append(f"         {stage:<11}{_span(seconds)} for {tokens / 1e6:.3g} million tokens")
     disk = 2 * shape.per_rank * config.lora.rank * (4 + _CHECKPOINTS * 12)
     free = shutil.disk_usage(_existing_parent(config.folder)).free
@@ -189,12 +194,12 @@ def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], enc
 def _tokens_per_epoch(
     config: RunConfig, stage: str, train: Sequence[Ticket], encoder: PromptEncoder
 ) -> tuple[float, float]:
-    """All tokens, and those that carry loss, scaled up from a sample."""
+    """All tokens, and those that are read for labels or predicted from, scaled up from a sample."""
     sample = train[:: max(1, len(train) // _SAMPLE)]
     limit = stage_settings(config, stage).max_length
     scale = len(train) / len(sample)
     if stage == CLASSIFIER:
-        return scale * sum(len(encoder.classifier_prompt(ticket, limit).ids) for ticket in sample), 0.0
+        return scale * sum(len(encoder.classifier_prompt(ticket, limit).ids) for ticket in sample), len(train)
     pairs = [
         reply_sample(encoder, ticket, {c: ticket.labels[c] for c in config.classifier.columns}, limit)
         for ticket in sample

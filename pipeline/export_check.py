@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from backbone.base import settled
 from backbone.stage import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
 from engines.base import Encoder, Writer
@@ -27,7 +28,7 @@ def check_memory(model: ModelFolder, base: Path) -> None:
     Raises:
         InputError: no CUDA device, and less memory than the weights take.
     """
-    precision = model.any_stage.config.base.precision
+    precision = settled(model.any_stage.config.base).precision
     needed = sum(file.stat().st_size for file in base.glob("*.safetensors")) * (2 if precision == "fp32" else 1)
     available = _available_memory()
     if needed < _SMALL or available is None or needed < available:
@@ -56,7 +57,7 @@ def check_export(
     engine = torch_engine(model, model.stages)
     before = reference(tickets, classifier, engine, generator, engine if generator else None)
     del engine  # its weights make room for the next
-    precision = stage.config.base.precision
+    precision = settled(stage.config.base).precision
     results = []
     exported = _exported(model, folder, quant, onnx, merged, classifier, generator)
     for name, exact, encoder, writer in exported:

@@ -229,10 +229,12 @@ def test_batches_are_packed_on_cuda_in_bf16() -> None:
 
 def test_operations_are_four_per_frozen_parameter() -> None:
     shape, config = Shape.of(QWEN2_7B, LAYERS), config_7b()
-    plain = operations(config, "classifier", shape, 1.0, 0.0, recompute=False)
+    plain = operations(config, "classifier", shape, 1.0, 1.0, recompute=False)
     assert plain == pytest.approx(4 * shape.linear, rel=0.05)  # and six per adapter parameter
     assert operations(config, "generator", shape, 1.0, 1.0, False) - plain == 4 * 152064 * 3584
-    assert operations(config, "classifier", shape, 1.0, 0.0, recompute=True) / plain == pytest.approx(1.5, rel=0.02)
+    assert operations(config, "classifier", shape, 1.0, 1.0, recompute=True) / plain == pytest.approx(1.5, rel=0.02)
+    unread = plain - operations(config, "classifier", shape, 1.0, 0.0, recompute=False)
+    assert unread == 4 * 3 * 3584 * 18944  # the last layer's feed-forward part
 
 
 def test_check_says_what_will_be_active_and_how_long_it_takes(make_config: MakeConfig) -> None:

@@ -1,0 +1,85 @@
+"""Our adapted linear layer and the shortened last block compute what peft's and Qwen2's own do."""
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+from transformers import Qwen2Config, Qwen2Model
+
+from backbone.last_layer import shorten
+from backbone.lora_layers import FusedLoraLinear
+
+
+def adapted(layer: type[nn.Module], dropout: float, weights: torch.dtype) -> Any:
+    torch.manual_seed(0)
+    config = LoraConfig(r=3, lora_alpha=7, lora_dropout=dropout, target_modules=["0"])
+    config._register_custom_module({nn.Linear: layer})
+    model = get_peft_model(nn.Sequential(nn.Linear(10, 6)).to(weights), config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter)  # zero by default, which would hide a wrong gradient of A
+    return model
+
+
+def outcome(model: Any, compute: str) -> dict[str, Tensor]:
+    """Output, gradient of the input, and gradients of the adapter."""
+    torch.manual_seed(1)
+    x = torch.randn(2, 5, 10, dtype=model.base_model.model[0].base_layer.weight.dtype, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=compute == "bf16"):
+        output = model(x)
+    output.float().square().sum().backward()
+    assert x.grad is not None
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {"output": output.detach(), "x": x.grad, **grads}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize(
+    ("weights", "compute", "tolerance"),
+    [(torch.float32, "fp32", 1e-5), (torch.float32, "bf16", 0.05), (torch.bfloat16, "bf16", 0.05)],
+)
+def test_the_fused_layer_is_pefts(weights: torch.dtype, compute: str, tolerance: float, dropout: float) -> None:
+    wanted, found = (outcome(adapted(layer, dropout, weights), compute) for layer in (Linear, FusedLoraLinear))
+    assert wanted.keys() == found.keys() and len(found) == 4
+    for name, value in wanted.items():
+        assert found[name].dtype == value.dtype
+        scale = float(value.float().abs().max())
+        torch.testing.assert_close(found[name], value, atol=tolerance * scale, rtol=tolerance)
+
+
+def test_a_switched_off_adapter_leaves_the_base() -> None:
+    model = adapted(FusedLoraLinear, 0.0, torch.float32)
+    x = torch.randn(4, 10)
+    base = model.base_model.model[0].base_layer(x)
+    assert not torch.allclose(model(x), base)
+    with model.disable_adapter():
+        torch.testing.assert_close(model(x), base)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_last_block_gives_the_wanted_states_alone(recompute: bool) -> None:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = Qwen2Config(**shape, num_key_value_heads=2, vocab_size=60, use_cache=False)
+    whole = Qwen2Model(config).train()
+    short = Qwen2Model(config).train()
+    shorten(short)
+    short.load_state_dict(whole.state_dict())
+    if recompute:
+        short.gradient_checkpointing_enable()
+    ids = torch.randint(0, 60, (3, 7))
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    wanted = torch.tensor([2, 6, 13, 18, 20])
+    expected = whole(input_ids=ids, attention_mask=mask).last_hidden_state.flatten(0, 1)[wanted]
+    found = short(input_ids=ids, attention_mask=mask, wanted=wanted).last_hidden_state
+    torch.testing.assert_close(found[0], expected)
+    expected.square().sum().backward()
+    found.square().sum().backward()
+    for (name, a), b in zip(whole.named_parameters(), short.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, atol=1e-4, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    everything = short(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(everything, whole(input_ids=ids, attention_mask=mask).last_hidden_state)
