@@ -35,8 +35,9 @@ demo: $(INSTALLED) $(LLAMA)
 	@echo; echo "== How good that is, on built-in tickets that none has seen; open the report in a browser"
 	$(BIN)/duet compare runs/demo --out runs/demo-comparison --limit 64 --timed 3 --no-zero-shot
 
+# A process per core: one thread each is faster than all threads for tests of tiny models, one after the other
 test: $(INSTALLED) $(LLAMA) lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 # Kills, full disks and damaged files by the dozen: about a quarter of an hour
 test-faults: $(INSTALLED)

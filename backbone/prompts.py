@@ -10,6 +10,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -55,8 +56,7 @@ class PromptEncoder:
         path = folder / "tokenizer.json"
         try:
             text = path.read_text(encoding="utf-8")
-            self._full = Tokenizer.from_str(text)
-            self._plain = Tokenizer.from_str(json.dumps({**json.loads(text), "added_tokens": []}))
+            self._full, self._plain = _tokenizers(text)
         except OSError:
             raise InputError(
                 f"{path}: missing; expected the tokenizer of a Qwen2 model beside its config.json"
@@ -155,6 +155,12 @@ class PromptEncoder:
 
     def _turn(self, turn: Turn) -> list[int]:
         return [self.start_id, *self.encode_text(f"{turn.role}\n{turn.text}"), self.end_id, *self._line_break]
+
+
+@lru_cache(maxsize=2)
+def _tokenizers(text: str) -> tuple[Tokenizer, Tokenizer]:
+    """The tokenizer of a `tokenizer.json`, and one without its added tokens; a second to load, so stages share them."""
+    return Tokenizer.from_str(text), Tokenizer.from_str(json.dumps({**json.loads(text), "added_tokens": []}))
 
 
 def ticket_text(ticket: Ticket) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from backbone.adapters import LowRank, read_adapter
+from backbone.adapters import LowRank
 from tickets.errors import InputError
 
 
@@ -33,20 +32,23 @@ class AdaptedLinear(nn.Module):
 class Adapters:
     """The adapters of one base, by name; one is active at a time."""
 
-    def __init__(self, model: nn.Module, folders: Mapping[str, Path], device: torch.device) -> None:
+    def __init__(self, model: nn.Module, adapters: Mapping[str, Mapping[str, LowRank]], device: torch.device) -> None:
         """Wrap the linear layers that any adapter changes.
 
+        Args:
+            adapters: by their name, the change of every module, by its name.
+
         Raises:
-            InputError: an adapter is unreadable or does not fit the base.
+            InputError: an adapter does not fit the base.
         """
         self._layers: dict[str, AdaptedLinear] = {}
-        for name, folder in folders.items():
-            for module_name, change in read_adapter(folder).items():
-                layer = self._layer(model, module_name, folder)
+        for name, changes in adapters.items():
+            for module_name, change in changes.items():
+                layer = self._layer(model, module_name, name)
                 weight = layer.base
                 if (change.a.shape[1], change.b.shape[0]) != (weight.in_features, weight.out_features):
                     raise InputError(
-                        f"{folder}: its {module_name} is {change.b.shape[0]} x {change.a.shape[1]}, the base's "
+                        f"{name} adapter: its {module_name} is {change.b.shape[0]} x {change.a.shape[1]}, the base's "
                         f"{weight.out_features} x {weight.in_features}; train the adapter on this base"
                     )
                 layer.products[name] = replace(change, a=change.a.to(device), b=change.b.to(device))
@@ -56,7 +58,7 @@ class Adapters:
         for layer in self._layers.values():
             layer.active = name
 
-    def _layer(self, model: nn.Module, module_name: str, folder: Path) -> AdaptedLinear:
+    def _layer(self, model: nn.Module, module_name: str, adapter: str) -> AdaptedLinear:
         if module_name not in self._layers:
             parent_name, _, leaf = module_name.rpartition(".")
             try:
@@ -65,7 +67,7 @@ class Adapters:
             except AttributeError:
                 base = None
             if not isinstance(base, nn.Linear):
-                raise InputError(f"{folder}: the base has no {module_name}; train the adapter on this base")
+                raise InputError(f"{adapter} adapter: the base has no {module_name}; train it on this base")
             self._layers[module_name] = AdaptedLinear(base)
             setattr(parent, leaf, self._layers[module_name])
         return self._layers[module_name]

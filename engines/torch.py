@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, Qwen2ForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
+from backbone.adapters import read_adapter
 from backbone.base import load_options, pick_device, settled
 from backbone.batching import pad_left
 from backbone.buckets import length_buckets
@@ -28,12 +29,13 @@ class TorchEngine:
         """Load the base and every adapter.
 
         Raises:
-            InputError: an adapter does not fit the base.
+            InputError: an adapter is unreadable or does not fit the base.
         """
         self._pad_id, self._end_id = pad_id, end_id
         device, config = pick_device(), settled(config)
         self._model = Qwen2ForCausalLM.from_pretrained(base, **load_options(config, device)).eval()
-        self._adapters = Adapters(self._model, adapters, device)
+        changes = {name: read_adapter(folder) for name, folder in adapters.items()}
+        self._adapters = Adapters(self._model, changes, device)
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from pipeline.bundle import (
     bundle_facts,
 )
 from pipeline.engines import HOW_TO_ADD
-from pipeline.export_check import check_export, check_memory
+from pipeline.export_check import check_export
 from pipeline.model_card import model_card, modelfile
 from pipeline.model_folder import ModelFolder, StageFolder, check_same_base, open_model
 from tickets.errors import InputError
@@ -88,7 +88,6 @@ def export(options: ExportOptions) -> str:
         from classifier.onnx_export import check_size
 
         check_size(base)
-    check_memory(model, base)
     _check_out(options.out)
     partial = _open_partial(options, model)
     with disk_guard(partial):
@@ -253,7 +252,7 @@ def _write_onnx(model: ModelFolder, base: Path, partial: Path) -> None:
     classifier = Classifier.load(stage.path, stage.encoder(), stage.config)
     exact, quantised = Path(ONNX_FP32), Path(ONNX_INT8)  # in folders of their own: a large graph is two files
     _once(partial / exact.parent, lambda out: export_onnx(base, stage.path / ADAPTER, classifier, out / exact.name))
-    _once(partial / quantised.parent, lambda out: quantize_onnx(partial / exact, out / quantised.name))
+    _once(partial / quantised.parent, lambda out: quantize_onnx(partial / exact, out / quantised.name, base))
 
 
 def _run_facts(stage: StageFolder) -> dict[str, Any]:

@@ -4,42 +4,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backbone.base import settled
-from backbone.stage import CLASSIFIER, GENERATOR
+from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
 from engines.base import Encoder, Writer
+from engines.layered import LayeredEngine
 from generator.reply import Generator
 from pipeline.bundle import NO_GGUF, ONNX_FP32, ONNX_INT8, adapter_file, base_file
-from pipeline.engines import llama_engine, torch_engine
+from pipeline.engines import llama_engine
 from pipeline.model_folder import ModelFolder
-from pipeline.parity import Parity, compare, reference
-from tickets.errors import InputError, WorkError
+from pipeline.parity import Parity, ask, choices, compare, reference
+from tickets.errors import WorkError
 from tickets.schema import Ticket
 
 _MAX_FALL = 0.01  # of a head's validation accuracy
 # bf16 keeps 8 bits: what such a reference says of two labels this close in log-probability is chance
 _TIE = {"fp32": 0.0, "bf16": 0.1, "nf4": 0.1}
 _TOGETHER = 16
-_SMALL = 2e9  # bytes; below it nobody needs to be asked
-
-
-def check_memory(model: ModelFolder, base: Path) -> None:
-    """The check runs the whole base in torch; tell at once where it will not fit.
-
-    Raises:
-        InputError: no CUDA device, and less memory than the weights take.
-    """
-    precision = settled(model.any_stage.config.base).precision
-    needed = sum(file.stat().st_size for file in base.glob("*.safetensors")) * (2 if precision == "fp32" else 1)
-    available = _available_memory()
-    if needed < _SMALL or available is None or needed < available:
-        return
-    import torch
-
-    if not torch.cuda.is_available():
-        raise InputError(
-            f"the check at the end of an export runs the trained model in torch, which takes {needed / 1e9:.0f} GB; "
-            f"found {available / 1e9:.0f} GB of free memory; export where the model was trained and copy the bundle"
-        )
 
 
 def check_export(
@@ -54,17 +34,22 @@ def check_export(
     classifier = Classifier.load(stage.path, stage.encoder(), stage.config)
     writing = model.stages.get(GENERATOR)
     generator = Generator.load(writing.encoder(), writing.config) if writing else None
-    engine = torch_engine(model, model.stages)
-    before = reference(tickets, classifier, engine, generator, engine if generator else None)
-    del engine  # its weights make room for the next
-    precision = settled(stage.config.base).precision
-    results = []
+    adapters = {name: one.path / ADAPTER for name, one in model.stages.items()}
+    encoder = classifier.encoder
+    engine = LayeredEngine(model.base_folder(), adapters, stage.config.base, encoder.pad_id)
+    before = reference(tickets, classifier, generator, engine)
     exported = _exported(model, folder, quant, onnx, merged, classifier, generator)
-    for name, exact, encoder, writer in exported:
-        result = compare(name, before, classifier, encoder, generator, writer, _TIE[precision])
-        _judge(result, exact and precision != "nf4")  # the files hold the weights that NF4 was rounded from
-        results.append(result)
-        del encoder, writer  # before the next engine is loaded
+    said, exact = [], {}
+    for name, is_exact, labeller, writer in exported:
+        said.append(ask(name, before, labeller, writer))
+        exact[name] = is_exact
+        del labeller, writer  # before the next engine is loaded
+    chosen = choices(before, said, engine)
+    precision = settled(stage.config.base).precision
+    ends = {encoder.end_id, encoder.pad_id}
+    results = [compare(before, one, chosen.get(one.name, ()), classifier, _TIE[precision], ends) for one in said]
+    for result in results:
+        _judge(result, exact[result.name] and precision != "nf4")  # files hold the weights that NF4 was rounded from
     return results
 
 
@@ -109,12 +94,3 @@ def _judge(result: Parity, exact: bool) -> None:
             f"{worst[1].accuracy_after:.3f} on {result.tickets} validation tickets; expected at most one point; "
             f"nothing was exported; {mend}"
         )
-
-
-def _available_memory() -> float | None:
-    """Bytes that may be had without swapping; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable")), None)

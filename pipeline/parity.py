@@ -1,12 +1,14 @@
 """Does an exported model say what the trained one says? Labels, hidden states and replies on validation tickets."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backbone.config import DecodingConfig
 from backbone.progress import track
 from backbone.stage import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
@@ -19,14 +21,33 @@ _REPLIES = 16
 _BATCH = 16
 
 
+class Choosing(Protocol):
+    """An engine that tells what it would write (`engines/layered.py`)."""
+
+    def choices(
+        self, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]], adapter: str
+    ) -> list[list[int]]:
+        """The most likely id after every prompt and every prefix of what was written to it."""
+
+
 @dataclass(frozen=True)
 class Reference:
-    """What the torch run says of the tickets."""
+    """What the trained model says of the tickets, and the prompts of the replies to check."""
 
     tickets: Sequence[Ticket]
+    prompts: Sequence[Sequence[int]]
     states: NDArray[np.float32]
     predictions: Sequence[Prediction]
-    replies: Sequence[Sequence[int]]
+    reply_prompts: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one exported engine says: states (tickets, hidden) and the first ids of replies; None where not asked."""
+
+    name: str
+    states: NDArray[np.float32] | None
+    replies: Sequence[Sequence[int]] | None
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,8 @@ class Parity:
     """One exported engine beside the reference.
 
     `state_difference` is the largest over tickets of |difference| / |reference|, Euclidean norms; `reply_tokens` the
-    share of the first greedy tokens up to the first difference; both None where not compared.
+    mean share of the first greedy tokens up to the first that torch would not have written; both None where not
+    compared.
     """
 
     name: str
@@ -88,74 +110,73 @@ class Parity:
 
 
 def reference(
-    tickets: Sequence[Ticket],
-    classifier: Classifier,
-    engine: Encoder,
-    generator: Generator | None,
-    writer: Writer | None,
+    tickets: Sequence[Ticket], classifier: Classifier, generator: Generator | None, engine: Encoder
 ) -> Reference:
-    """Run the trained model on tickets."""
-    states = _states(tickets, classifier, engine)
+    """Run the trained classifier on tickets; its labels are in the prompts of all replies, whoever writes them."""
+    prompts = [prompt.ids for prompt in classifier.prompts(tickets)]
+    states = engine.encode(prompts, CLASSIFIER)
     predictions = classifier.read(states)
-    return Reference(tickets, states, predictions, _replies(tickets, predictions, generator, writer))
+    labels = [prediction.labels for prediction in predictions[:_REPLIES]]
+    replies = generator.prompts(tickets[:_REPLIES], labels) if generator else []
+    return Reference(tickets, prompts, states, predictions, [prompt.ids for prompt in replies])
+
+
+def ask(name: str, before: Reference, encoder: Encoder | None, writer: Writer | None) -> Said:
+    """Run an exported engine on the same prompts; None for `encoder` or `writer` leaves labels or replies out."""
+    states = None
+    if encoder is not None:
+        parts = [
+            encoder.encode(before.prompts[start : start + _BATCH], CLASSIFIER)
+            for start in track(range(0, len(before.prompts), _BATCH), f"{name}: labels")
+        ]
+        states = np.concatenate(parts)
+    greedy = DecodingConfig(max_new_tokens=REPLY_TOKENS)
+    replies = None if writer is None else writer.generate(before.reply_prompts, GENERATOR, greedy)
+    return Said(name, states, replies)
+
+
+def choices(before: Reference, said: Sequence[Said], engine: Choosing) -> dict[str, list[list[int]]]:
+    """What the trained model would have written in place of every id of every reply, by the engine that wrote."""
+    writing = {one.name: one.replies for one in said if one.replies is not None}
+    if not writing:
+        return {}
+    prompts = [prompt for _ in writing for prompt in before.reply_prompts]
+    found = iter(engine.choices(prompts, [ids for replies in writing.values() for ids in replies], GENERATOR))
+    return {name: [next(found) for _ in replies] for name, replies in writing.items()}
 
 
 def compare(
-    name: str,
     before: Reference,
+    said: Said,
+    chosen: Sequence[Sequence[int]],
     classifier: Classifier,
-    engine: Encoder | None,
-    generator: Generator | None,
-    writer: Writer | None,
     tie: float,
+    ends: AbstractSet[int],
 ) -> Parity:
-    """Run an exported model on the same tickets.
+    """An exported engine beside the reference.
 
     Args:
-        engine: None leaves labels out.
-        writer: None leaves replies out.
+        chosen: what the reference would have written, of `choices`.
         tie: a label that changes counts as a tie where the reference gave both labels log-probabilities that differ by
             less; 0 for a reference computed in fp32.
+        ends: ids that end a reply.
     """
     columns, difference = {}, None
-    if engine is not None:
-        states = _states(before.tickets, classifier, engine)
-        after = classifier.read(states)
+    if said.states is not None:
+        after = classifier.read(said.states)
         columns = {column: _column(column, before, after, tie) for column in classifier.space.columns}
-        distances = np.linalg.norm(states - before.states, axis=1) / np.linalg.norm(before.states, axis=1)
+        distances = np.linalg.norm(said.states - before.states, axis=1) / np.linalg.norm(before.states, axis=1)
         difference = float(distances.max())
-    replies = _replies(before.tickets, before.predictions, generator, writer)
-    shares = [_common(a, b) / max(len(a), 1) for a, b in zip(before.replies, replies, strict=False)]
+    shares = [_agreement(ids, own, ends) for ids, own in zip(said.replies or (), chosen, strict=True)]
     return Parity(
-        name=name,
+        name=said.name,
         tickets=len(before.tickets),
         columns=columns,
         state_difference=difference,
-        replies=len(replies),
-        same_replies=sum(list(a) == list(b) for a, b in zip(before.replies, replies, strict=False)),
-        reply_tokens=float(np.mean(shares)) if replies else None,
+        replies=len(shares),
+        same_replies=sum(share == 1 for share in shares),
+        reply_tokens=float(np.mean(shares)) if shares else None,
     )
-
-
-def _states(tickets: Sequence[Ticket], classifier: Classifier, engine: Encoder) -> NDArray[np.float32]:
-    prompts = [prompt.ids for prompt in classifier.prompts(tickets)]
-    parts = [
-        engine.encode(prompts[start : start + _BATCH], CLASSIFIER)
-        for start in track(range(0, len(prompts), _BATCH), "checking labels")
-    ]
-    return np.concatenate(parts)
-
-
-def _replies(
-    tickets: Sequence[Ticket], predictions: Sequence[Prediction], generator: Generator | None, writer: Writer | None
-) -> list[list[int]]:
-    """The first tokens written to the first tickets, greedily; the reference's labels for both sides."""
-    if generator is None or writer is None:
-        return []
-    labels = [prediction.labels for prediction in predictions[:_REPLIES]]
-    prompts = [prompt.ids for prompt in generator.prompts(tickets[:_REPLIES], labels)]
-    options = generator.decoding.model_copy(update={"max_new_tokens": REPLY_TOKENS, "temperature": 0.0})
-    return writer.generate(prompts, GENERATOR, options)
 
 
 def _column(column: str, before: Reference, after: Sequence[Prediction], tie: float) -> ColumnParity:
@@ -172,6 +193,9 @@ def _column(column: str, before: Reference, after: Sequence[Prediction], tie: fl
     return ColumnParity(flips, ties, right_before / n, right_after / n)
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+def _agreement(written: Sequence[int], chosen: Sequence[int], ends: AbstractSet[int]) -> float:
+    """Share of what was written, its end included, up to the first id that the reference would not have written."""
+    right = [ours == theirs for ours, theirs in zip(written, chosen, strict=False)]
+    if len(written) < REPLY_TOKENS:
+        right.append(chosen[len(written)] in ends)
+    return (right.index(False) if False in right else len(right)) / len(right)

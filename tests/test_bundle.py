@@ -302,17 +302,6 @@ def test_places_that_cannot_be_written_are_one_line(trained_run: RunConfig, tmp_
         export(ExportOptions(trained_run.folder, tmp_path / "file" / "out", quant="f16", check=2))
 
 
-def test_memory_that_is_short_is_told_at_once(
-    trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export_check, "_SMALL", 0)
-    monkeypatch.setattr(export_check, "_available_memory", lambda: 1.0)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(InputError, match="export where the model was trained"):
-        export(ExportOptions(trained_run.folder, tmp_path / "out", quant="f16", check=2))
-    assert not (tmp_path / "out.partial").exists()
-
-
 def test_quantised_bases_say_what_changed(trained_run: RunConfig, tmp_path: Path) -> None:
     text = export(ExportOptions(trained_run.folder, tmp_path / "out", quant="q8_0", check=8))
     assert "GGUF q8_0: 8 validation tickets" in text

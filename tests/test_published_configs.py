@@ -1,4 +1,4 @@
-"""Every published configuration, exactly as written but for base, data and steps, on a tiny Qwen2."""
+"""Every published configuration, exactly as written but for base, data, steps and their size, on a tiny Qwen2."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from peft.tuners.lora import LoraLayer
 
+from backbone.base import unquantised_bytes
 from backbone.config import load_config
 from backbone.stage import open_stage
 from classifier.train import build_model, train_classifier
@@ -17,6 +18,7 @@ from pipeline.two_stage import load_two_stage
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
+STAGES = ("classifier", "generator", "baseline")
 FOLDER = Path(__file__).parent.parent / "configs"
 CONFIGS = sorted(FOLDER.glob("qwen2-*.yaml"))
 PUBLISHED = sorted(FOLDER.glob("published*.yaml"))
@@ -33,13 +35,9 @@ def overrides(request: pytest.FixtureRequest) -> Iterator[tuple[Path, list[str]]
             f"base.path={base}",
             f"data.path={data}",
             f"output={out}",
-            "data.max_validation=6",
-            "classifier.training.loss_sample=6",
-            "generator.training.loss_sample=6",
-            "baseline.training.loss_sample=6",
-            "classifier.training.max_steps=1",
-            "generator.training.max_steps=1",
-            "baseline.training.max_steps=1",
+            "data.max_validation=3",
+            *(f"{stage}.training.loss_sample=2" for stage in STAGES),
+            *(f"{stage}.training.{key}" for stage in STAGES for key in ("max_steps=1", "batch_tickets=2")),
             "baseline.rouge_sample=1",
             "baseline.block_tokens=4",
             "generator.rouge_sample=1",
@@ -91,4 +89,5 @@ def test_weights_are_in_the_wanted_format(overrides: tuple[Path, list[str]]) -> 
     assert {type(module.base_layer.weight).__name__ for _, module in adapted} == {wanted}
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert {str(dtype) for dtype in dtypes.values()} == {"torch.float32"}
-    assert str(model.base_model.model.model.embed_tokens.weight.dtype) == "torch.bfloat16"
+    wanted = {2: "torch.bfloat16", 4: "torch.float32"}[unquantised_bytes(stage.config.base)]
+    assert str(model.base_model.model.model.embed_tokens.weight.dtype) == wanted

@@ -1,0 +1,127 @@
+"""The torch engine's computation block by block: a base of any size in the memory of one block.
+
+Every block is loaded once, used on all prompts and dropped. That serves checks of many prompts at a time, not answers:
+a reply would need one pass over the weights per token.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+from torch.nn.functional import linear
+from transformers import Qwen2Config, Qwen2Model
+
+from backbone.adapters import LowRank, read_adapter
+from backbone.base import load_options, pick_device, settled
+from backbone.batching import pad_left
+from backbone.buckets import length_buckets
+from backbone.config import BaseConfig
+from backbone.progress import track
+from engines.lora import Adapters
+
+_TOKENS = 2048  # padded tokens per batch
+_BLOCK = "layers.0."
+_HEAD_ROWS = 256  # positions whose vocabulary scores exist at a time
+
+
+class LayeredEngine:
+    """Reads prompts as `TorchEngine` does, and tells what it would write."""
+
+    def __init__(self, base: Path, adapters: Mapping[str, Path], config: BaseConfig, pad_id: int) -> None:
+        """Read the adapters; the base stays on disk.
+
+        Raises:
+            InputError: an adapter is unreadable.
+        """
+        self._config = Qwen2Config.from_pretrained(base)
+        self._files = _tensor_files(base)
+        self._adapters = {name: read_adapter(folder) for name, folder in adapters.items()}
+        self._pad_id, self._device = pad_id, pick_device()
+        self._options = load_options(settled(config), self._device)
+
+    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+        found = np.empty((len(prompts), self._config.hidden_size), dtype=np.float32)
+        for rows, states in self._run(prompts, adapter):
+            found[rows] = states[:, -1].float().cpu().numpy()
+        return found
+
+    def choices(
+        self, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]], adapter: str
+    ) -> list[list[int]]:
+        """The most likely next id after every prompt, and after every prefix of what was written to it.
+
+        A greedy reply is one that consists of its own choices: checking it needs no decoding.
+        """
+        found: list[list[int]] = [[] for _ in prompts]
+        together = [[*prompt, *ids] for prompt, ids in zip(prompts, written, strict=True)]
+        head = self._tensor("lm_head.weight" if "lm_head.weight" in self._files else "model.embed_tokens.weight")
+        for rows, states in self._run(together, adapter):
+            for i, row in enumerate(rows):
+                read = states[i, -len(written[row]) - 1 :]
+                for start in range(0, len(read), _HEAD_ROWS):
+                    found[row] += linear(read[start : start + _HEAD_ROWS], head).argmax(dim=-1).tolist()
+        return found
+
+    @torch.inference_mode()
+    def _run(self, prompts: Sequence[Sequence[int]], adapter: str) -> Iterator[tuple[list[int], Tensor]]:
+        """Rows of a batch and their states after the final norm, left-padded, (batch, seq, hidden)."""
+        buckets = length_buckets([len(ids) for ids in prompts], _TOKENS)
+        batches = [pad_left([prompts[row] for row in rows], self._pad_id) for rows in buckets]
+        embedding = self._tensor("model.embed_tokens.weight")
+        states = [embedding[batch.pop("input_ids").to(self._device)].cpu() for batch in batches]
+        del embedding
+        for number in track(range(self._config.num_hidden_layers), "checking, block by block"):
+            block = self._block(number, adapter)
+            for i, batch in enumerate(batches):
+                inputs = {name: tensor.to(self._device) for name, tensor in batch.items()}
+                output = block(inputs_embeds=states[i].to(self._device), use_cache=False, **inputs)
+                states[i] = output.last_hidden_state.cpu()
+        for rows, state in zip(buckets, states, strict=True):
+            yield rows, state.to(self._device)
+
+    def _block(self, number: int, adapter: str) -> Qwen2Model:
+        """A model of that one block; the last one with the final norm, the others with none."""
+        config = copy.deepcopy(self._config)
+        config.num_hidden_layers, config.layer_types, config.vocab_size = 1, [config.layer_types[number]], 1
+        config.pad_token_id = None
+        prefix = f"model.layers.{number}."
+        weights = {
+            _BLOCK + name.removeprefix(prefix): self._read(name) for name in self._files if name.startswith(prefix)
+        }
+        weights["norm.weight"] = self._read("model.norm.weight")
+        weights["embed_tokens.weight"] = torch.zeros(1, config.hidden_size, dtype=self._options["dtype"])
+        model = Qwen2Model.from_pretrained(None, config=config, state_dict=weights, **self._options).eval()
+        if number < self._config.num_hidden_layers - 1:
+            model.norm = torch.nn.Identity()
+        Adapters(model, {adapter: self._products(prefix, adapter)}, self._device).activate(adapter)
+        return model
+
+    def _products(self, prefix: str, adapter: str) -> dict[str, LowRank]:
+        products = self._adapters[adapter]
+        return {
+            _BLOCK + name.removeprefix(prefix): change for name, change in products.items() if name.startswith(prefix)
+        }
+
+    def _read(self, name: str) -> Tensor:
+        with safe_open(self._files[name], framework="pt") as file:
+            found: Tensor = file.get_tensor(name)
+        return found
+
+    def _tensor(self, name: str) -> Tensor:
+        """A tensor in the format and on the device of the computation."""
+        return self._read(name).to(device=self._device, dtype=self._options["dtype"])
+
+
+def _tensor_files(base: Path) -> dict[str, Path]:
+    """The file of every tensor of a base."""
+    found: dict[str, Path] = {}
+    for path in sorted(base.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found |= dict.fromkeys(file.keys(), path)
+    return found
