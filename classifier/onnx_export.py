@@ -87,8 +87,8 @@ def quantize_onnx(source: Path, out: Path, base: Path) -> None:
     """Write a copy with int8 weights; activations are quantised at run time, per batch (so rows affect each other).
 
     Weights keep to seven bits: with eight, products overflow 16-bit sums on CPUs without VNNI, and labels would depend
-    on the machine. The feed-forward outputs of the first and the last block stay in fp32: single tokens have huge
-    activations there (Sun et al. 2024), which leave the others few steps of an int8 scale.
+    on the machine. The feed-forward output of the first block stays in fp32: single tokens have huge activations there
+    (Sun et al. 2024), which leave the others few steps of an int8 scale.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -98,7 +98,7 @@ def quantize_onnx(source: Path, out: Path, base: Path) -> None:
     model = onnx.load(source, load_external_data=False)
     inner = read_shape(base)["intermediate_size"]
     narrowing = {weight.name for weight in model.graph.initializer if weight.dims and weight.dims[0] == inner}
-    outputs = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in narrowing]
+    first = next(node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in narrowing)
     del model.graph.value_info[:]  # shapes of the exporter that the quantiser would contradict
     onnx.save(model, bare)
     del model
@@ -111,7 +111,7 @@ def quantize_onnx(source: Path, out: Path, base: Path) -> None:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
-                nodes_to_exclude=[outputs[0], outputs[-1]],
+                nodes_to_exclude=[first],
                 use_external_data_format=source.with_name(f"{source.name}.data").exists(),
             )
     finally:

@@ -1,5 +1,6 @@
 """Tiny Qwen2 models built in the test process, and small sets of the built-in tickets."""
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -19,9 +20,15 @@ from backbone.pretrain import train_tokenizer
 from backbone.prompts import PromptEncoder
 from tickets.schema import Ticket, write_tickets
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tiny products; a test process per core
 VOCABULARY = 2000  # large enough to keep sequences, and so the tests, short
 SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the libraries collect garbage all the time, which walks through all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied: bool = True) -> Path:
