@@ -14,7 +14,7 @@ from pathlib import Path
 from backbone.base import mini_folder
 from backbone.dataset import load_part
 from eval.answers import Answered, Cost
-from eval.bootstrap import Resamples
+from eval.bootstrap import Resamples, Score
 from eval.compare import Comparison
 from eval.replies import TrainingReplies
 from eval.report.page import write_report
@@ -44,10 +44,10 @@ def main() -> None:
     print(f"reply metrics of {len(test):,} pairs   {time.perf_counter() - start:6.1f} s")
     scores = {one.system.name: replies for one in answered}
     start = time.perf_counter()
-    reports = [system_report(one, data, replies, None) for one in answered]
+    f1 = {one.system.name: f1_replicates(one, data) for one in answered}
+    reports = [system_report(one, data, replies, f1[one.system.name]) for one in answered]
     print(f"scores of {_SYSTEMS} systems              {time.perf_counter() - start:6.1f} s")
     start = time.perf_counter()
-    f1 = {one.system.name: f1_replicates(one, data) for one in answered}
     pairs = [compare_pair(a, b, data, scores, f1) for i, a in enumerate(answered) for b in answered[i + 1 :]]
     print(f"{len(pairs)} pairs                         {time.perf_counter() - start:6.1f} s")
     start = time.perf_counter()
@@ -67,7 +67,7 @@ def _answered(shift: int, tickets: list[Ticket]) -> Answered:
     system = ReferenceSystem(NEAREST if shift % 2 else TFIDF, tickets, _COLUMNS)
     system.name = f"system {shift}"
     outputs = [Output(t.id, o.labels, o.reply, o.tags) for t, o in zip(tickets, others, strict=True)]
-    return Answered(system, outputs, Cost(None, None, 1.0, None, 0.0))
+    return Answered(system, outputs, Cost(None, None, Score(1.0, 1.0, 1.0), None, 0.0, 0.0, 0.0))
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ def _table(reports: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:
         cells.append(_spread([s["unparsable"] for s in systems]))
         cells.append(_spread([s["replies"][ROUGE_L]["value"] for s in systems if s["replies"]]))
         for figure in ("labels_s", "answer_s"):
-            cells.append(_spread([s["cost"][figure] for s in systems if s["cost"][figure]], 2))
+            cells.append(_spread([s["cost"][figure]["value"] for s in systems if s["cost"][figure]], 2))
         lines.append(f"| {name.strip()} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -14,8 +14,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backbone.progress import track
 from backbone.runs import disk_guard, read_json, write_json
+from eval.bootstrap import Resamples, Score
 from eval.systems import Output, ReferenceSystem, System
 from tickets.schema import Ticket, ticket_to_json
 
@@ -29,15 +32,15 @@ class Cost:
 
     Attributes:
         labels_s, answer_s: median seconds of one ticket by itself; None where it was not timed.
-        per_hour: tickets in batches by the median batch, replies included where the system writes them.
+        seconds: of one ticket in a batch, by the median batch, replies included where the system writes them.
         memory_mib: peak of a process of its own that answers one batch: allocated on CUDA, or resident on the CPU.
         read, tokens: read and written per ticket, mean.
         truncated: share of tickets that were cut to fit.
     """
 
-    labels_s: float | None
-    answer_s: float | None
-    per_hour: float
+    labels_s: Score | None
+    answer_s: Score | None
+    seconds: Score
     memory_mib: float | None
     read: float
     tokens: float
@@ -72,30 +75,34 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
         _free(system)
     outputs = [system.reread(output) for output in outputs]
     measured = read_json(costs)
-    del measured["timed"]
     cost = Cost(
-        per_hour=3600 / max(statistics.median(output.seconds for output in outputs), 1e-9),
+        labels_s=_median(measured["labels_s"]),
+        answer_s=_median(measured["answer_s"]),
+        seconds=Resamples(len(outputs)).median(np.array([output.seconds for output in outputs])),
+        memory_mib=measured["memory_mib"],
         read=statistics.mean(output.read for output in outputs),
         tokens=statistics.mean(output.tokens for output in outputs),
         truncated=statistics.mean(output.truncated for output in outputs),
-        **measured,
     )
     return Answered(system, outputs, cost)
 
 
-def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str, float | None]:
-    """Latencies of the first tickets, and memory."""
+def _median(seconds: Sequence[float]) -> Score | None:
+    return Resamples(len(seconds)).median(np.array(seconds)) if seconds else None
+
+
+def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str, Any]:
+    """Latencies of the first tickets, one by one, and memory."""
     if isinstance(system, ReferenceSystem):
-        return {"labels_s": None, "answer_s": None, "memory_mib": None}
+        return {"labels_s": [], "answer_s": [], "memory_mib": None}
     system.load()
     found = [latency for ticket in tickets[:timed] if (latency := system.latency(ticket))]
     _free(system)
-    labels = [latency.labels for latency in found if latency.labels is not None]
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         memory = process.submit(_peak_memory, system, tickets[:_TOGETHER]).result() if timed else None
     return {
-        "labels_s": statistics.median(labels) if labels else None,
-        "answer_s": statistics.median(latency.answer for latency in found) if found else None,
+        "labels_s": [latency.labels for latency in found if latency.labels is not None],
+        "answer_s": [latency.answer for latency in found],
         "memory_mib": memory,
     }
 

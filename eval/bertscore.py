@@ -9,6 +9,8 @@ import numpy as np
 from eval.bootstrap import Floats
 from tickets.errors import InputError
 
+BERTSCORE = "bertscore"  # name of the metric
+
 
 @dataclass(frozen=True)
 class BertScore:

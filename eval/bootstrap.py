@@ -62,8 +62,16 @@ class Resamples:
 
     def statistic(self, of_times: Callable[[Floats], float]) -> Score:
         """That figure with its interval."""
-        *values, whole = self.replicates(of_times)
+        return self.score(self.replicates(of_times))
+
+    def score(self, replicates: Floats) -> Score:
+        """A figure with its interval, from its replicates."""
+        *values, whole = replicates
         return Score(float(whole), *self._limits(np.array(values)))
+
+    def median(self, values: Floats) -> Score:
+        """Median over tickets."""
+        return self.statistic(lambda times: float(np.median(np.repeat(values, times.astype(int)))))
 
     def gap(self, first: Floats, second: Floats) -> Difference:
         """Paired bootstrap (Koehn 2004) of the difference of two figures, from their replicates."""

@@ -13,9 +13,9 @@ from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs import disk_guard, package_versions, read_json
 from backbone.stage import LABELS, RUN
 from eval.answers import Answered, run_system
-from eval.bertscore import BertScore, bert_score, check_encoder
+from eval.bertscore import BERTSCORE, BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
-from eval.replies import TrainingReplies
+from eval.replies import ReplyScores, TrainingReplies, spread
 from eval.report.page import REPORT, read_report, write_report
 from eval.scoring import (
     Pair,
@@ -27,7 +27,6 @@ from eval.scoring import (
     pick_examples,
     reply_scores,
     score_slices,
-    spread,
     system_report,
 )
 from eval.systems import SINGLE, System, open_runs, references, stages_of, zero_shot
@@ -120,15 +119,16 @@ def measure(options: CompareOptions) -> Comparison:
     answered = [run_system(system, tickets, options.out / ANSWERS, options.timed) for system in systems]
     training = TrainingReplies([ticket.reply for ticket in train])
     scores = {a.system.name: reply_scores(a, test, training) for a in answered}
+    bert = {name: found for a in answered if (found := _bert(a, test, options)) for name in [a.system.name]}
+    scores |= {name: _with_bert(scores[name], found) for name, found in bert.items()}
     f1 = {a.system.name: f1_replicates(a, test) for a in answered}
-    bert = {a.system.name: _bert(a, test, options) for a in answered}
     _write_answers(options.out / f"{ANSWERS}.jsonl", test, answered)
     return Comparison(
         data=data,
         part=options.part,
         tickets=len(tickets),
         columns=columns,
-        systems=[system_report(a, test, scores[a.system.name], bert[a.system.name]) for a in answered],
+        systems=[system_report(a, test, scores[a.system.name], f1[a.system.name]) for a in answered],
         pairs=[compare_pair(a, b, test, scores, f1) for a, b in combinations(answered, 2)],
         slices=score_slices(answered, test, scores),
         examples=pick_examples(answered, test, scores),
@@ -162,8 +162,12 @@ def _usable(tickets: Sequence[Ticket], columns: Sequence[str], part: str) -> lis
     return found
 
 
-def _bertscore_note(bert: Mapping[str, BertScore | None]) -> str:
-    found = next((score for score in bert.values() if score), None)
+def _with_bert(scores: ReplyScores | None, bert: BertScore) -> ReplyScores | None:
+    return scores and replace(scores, values={**scores.values, BERTSCORE: bert.f1})
+
+
+def _bertscore_note(bert: Mapping[str, BertScore]) -> str:
+    found = next(iter(bert.values()), None)
     return f"{found.model}, layer {found.layer}" if found else "not computed (no --bertscore-model)"
 
 

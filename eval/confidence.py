@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from classifier.calibration import HeadCalibration
-from classifier.metrics import expected_calibration_error, softmax
-from eval.bootstrap import Floats
+from classifier.metrics import Ints, expected_calibration_error, softmax
+from eval.bootstrap import Floats, Resamples, Score
 
 _BINS = 10
 _COVERAGES = np.linspace(0.05, 1.0, 20)
@@ -33,17 +33,17 @@ class ConfidenceReport:
         threshold: confidence below which a person looks; `above` and `accuracy_above` are of the tickets at or over it.
     """
 
-    error_before: float
-    error_after: float
+    error_before: Score
+    error_after: Score
     reliability: tuple[Bin, ...]
     coverage: tuple[tuple[float, float], ...]
     threshold: float
-    above: float
-    accuracy_above: float
+    above: Score
+    accuracy_above: Score
 
 
 def confidence_report(
-    probabilities: Sequence[Mapping[str, float]], truth: Sequence[str], head: HeadCalibration
+    probabilities: Sequence[Mapping[str, float]], truth: Sequence[str], head: HeadCalibration, resamples: Resamples
 ) -> ConfidenceReport:
     """From calibrated probabilities by class and the true labels."""
     classes = list(probabilities[0])
@@ -56,14 +56,25 @@ def confidence_report(
     kept = [max(1, round(share * len(order))) for share in _COVERAGES]
     over = confidence >= head.threshold
     return ConfidenceReport(
-        error_before=expected_calibration_error(before, targets),
-        error_after=expected_calibration_error(after, targets),
+        error_before=_calibration_error(before, targets, resamples),
+        error_after=_calibration_error(after, targets, resamples),
         reliability=_reliability(confidence, correct.astype(np.float64)),
         coverage=tuple((n / len(order), float(correct[order[:n]].mean())) for n in kept),
         threshold=head.threshold,
-        above=float(over.mean()),
-        accuracy_above=float(correct[over].mean()) if over.any() else float("nan"),
+        above=resamples.mean(over.astype(np.float64)),
+        accuracy_above=resamples.ratio((correct & over).astype(np.float64), over.astype(np.float64)),
     )
+
+
+def _calibration_error(probabilities: Floats, targets: Ints, resamples: Resamples) -> Score:
+    """`expected_calibration_error` with its interval. Of few tickets it is never 0: its bins are small samples."""
+    counted = np.arange(resamples.count)
+
+    def error(times: Floats) -> float:
+        rows = np.repeat(counted, times.astype(int))
+        return expected_calibration_error(probabilities[rows], targets[rows])
+
+    return resamples.statistic(error)
 
 
 def _reliability(confidence: Floats, correct: Floats) -> tuple[Bin, ...]:

@@ -45,8 +45,14 @@ class ColumnScores:
         return {label: scores.recall for label, scores in self.classes.items()}
 
 
-def score_column(truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples) -> ColumnScores:
-    """Score one column; labels by ticket, None where the system gave none that the column has."""
+def score_column(
+    truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples, f1: Floats | None = None
+) -> ColumnScores:
+    """Score one column; labels by ticket, None where the system gave none that the column has.
+
+    Args:
+        f1: of `macro_f1_replicates`, where the caller has them already.
+    """
     names, y, p = _places(truth, predicted)
     width = len(names) + 1
     whole = _confusion(y, p, width, np.ones(len(y)))
@@ -63,7 +69,7 @@ def score_column(truth: Sequence[str], predicted: Sequence[str | None], resample
             )
     return ColumnScores(
         accuracy=resamples.mean((y == p).astype(np.float64)),
-        macro_f1=resamples.statistic(lambda times: _macro_f1(_confusion(y, p, width, times))),
+        macro_f1=resamples.score(macro_f1_replicates(truth, predicted, resamples) if f1 is None else f1),
         classes=classes,
         predicted=tuple(names),
         confusion=tuple(tuple(int(n) for n in whole[names.index(label)]) for label in classes),

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,13 +32,45 @@ class ReplyScores:
 
     Attributes:
         values: per ticket (tickets,), by metric; NaN where a metric has nothing to measure.
-        corpus: figures of all replies together.
-        bleu_signature: sacreBLEU's, which says how its figure was computed.
+        ratios: figures that are a sum over a sum, both per ticket (tickets,), by metric.
+        bleu: what corpus BLEU adds up per ticket, (tickets, 10): lengths of reply and true reply, matching n-grams,
+            n-grams, for n from 1 to 4.
+        bleu_signature: sacreBLEU's, which says how its figure is computed.
+        variety: of all replies together. Drawing replies twice lowers it, so it has no bootstrap interval.
     """
 
     values: Mapping[str, Floats]
-    corpus: Mapping[str, float]
+    ratios: Mapping[str, tuple[Floats, Floats]]
+    bleu: Floats
     bleu_signature: str
+    variety: Mapping[str, float]
+
+    def spread(self, rows: Sequence[int], count: int) -> "ReplyScores":
+        """The same for `count` tickets, of which `rows` were scored and the others count nothing."""
+
+        def placed(values: Floats, empty: float) -> Floats:
+            return spread(values, rows, count, empty)
+
+        return replace(
+            self,
+            values={name: placed(values, np.nan) for name, values in self.values.items()},
+            ratios={name: (placed(top, 0.0), placed(bottom, 0.0)) for name, (top, bottom) in self.ratios.items()},
+            bleu=placed(self.bleu, 0.0),
+        )
+
+
+def spread(values: Floats, rows: Sequence[int], count: int, empty: float = np.nan) -> Floats:
+    """Values of some rows (rows, ...) in an array of `count` rows, `empty` elsewhere."""
+    whole = np.full((count, *values.shape[1:]), empty)
+    whole[list(rows)] = values
+    return whole
+
+
+def corpus_bleu(sums: Floats) -> float:
+    """sacreBLEU, 0 to 100, from the sums of `ReplyScores.bleu` over tickets, (10,)."""
+    reply, reference, *counts = (round(value) for value in sums.tolist())
+    score = BLEU.compute_bleu(counts[:4], counts[4:], reply, reference, smooth_method="exp")
+    return float(score.score)
 
 
 @dataclass(frozen=True)
@@ -61,9 +93,10 @@ def score_replies(tickets: Sequence[Ticket], replies: Sequence[str], training: T
     ]
     values = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
     bleu = BLEU()
-    score = bleu.corpus_score(list(replies), [[ticket.reply for ticket in tickets]])
-    corpus = {"sacrebleu": float(score.score), **_variety(replies), **_lengths(tickets, replies)}
-    return ReplyScores(values, corpus, str(bleu.get_signature()))
+    statistics = np.array([_bleu_statistics(bleu, t.reply, r) for t, r in zip(tickets, replies, strict=True)])
+    words, wanted = _words(replies), _words([ticket.reply for ticket in tickets])
+    ratios = {"mean_words": (words, np.ones(len(words))), "mean_words_ratio": (words, wanted)}
+    return ReplyScores(values, ratios, statistics, str(bleu.get_signature()), _variety(replies))
 
 
 def bucket_of(rouge: float) -> str:
@@ -153,6 +186,10 @@ def _variety(replies: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _lengths(tickets: Sequence[Ticket], replies: Sequence[str]) -> dict[str, float]:
-    words = [sum(len(text.split()) for text in texts) for texts in (replies, [ticket.reply for ticket in tickets])]
-    return {"mean_words": words[0] / len(replies), "mean_words_ratio": words[0] / max(words[1], 1)}
+def _bleu_statistics(bleu: BLEU, reference: str, reply: str) -> list[float]:
+    found = bleu.corpus_score([reply], [[reference]])
+    return [found.sys_len, found.ref_len, *found.counts, *found.totals]
+
+
+def _words(texts: Sequence[str]) -> Floats:
+    return np.array([len(text.split()) for text in texts], dtype=np.float64)

@@ -9,18 +9,18 @@ import numpy as np
 from backbone.stage import CALIBRATION
 from classifier.calibration import Calibration
 from eval.answers import Answered, Cost
-from eval.bertscore import BertScore
+from eval.bertscore import BERTSCORE
 from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
 from eval.confidence import ConfidenceReport, confidence_report
 from eval.labels import ColumnScores, macro_f1_replicates, score_column, tag_scores, true_labels
-from eval.replies import ROUGE_L, ReplyScores, TrainingReplies, bucket_of, score_replies
+from eval.replies import ROUGE_L, ReplyScores, TrainingReplies, bucket_of, corpus_bleu, score_replies
 from eval.slices import slices_of
 from eval.systems import TwoStageSystem, stages_of
 from eval.training_facts import TrainingFacts, training_facts
 from tickets.schema import Ticket
 
 EXACT = "exact match"
-_PAIRED_REPLIES = (ROUGE_L, "rougeL_unicode", "bleu")
+_PAIRED_REPLIES = (ROUGE_L, "rougeL_unicode", "bleu", BERTSCORE)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SystemReport:
     review: float
     confidence: Mapping[str, ConfidenceReport]
     replies: Mapping[str, Score] | None
-    reply_corpus: Mapping[str, float]
+    reply_corpus: Mapping[str, Score]
     bleu_signature: str
     rouge: Sequence[float]
     cost: Cost
@@ -94,35 +94,24 @@ def reply_scores(answered: Answered, test: TestSet, training: TrainingReplies) -
     if all(reply is None for reply in replies) or not rows:
         return None
     found = score_replies([test.tickets[i] for i in rows], [replies[i] or "" for i in rows], training)
-    return ReplyScores(
-        {name: spread(values, rows, len(replies)) for name, values in found.values.items()},
-        found.corpus,
-        found.bleu_signature,
-    )
-
-
-def spread(values: Floats, rows: Sequence[int], count: int) -> Floats:
-    """Values of some rows in an array of `count`, NaN elsewhere."""
-    whole = np.full(count, np.nan)
-    whole[list(rows)] = values
-    return whole
+    return found.spread(rows, len(replies))
 
 
 def system_report(
-    answered: Answered, test: TestSet, replies: ReplyScores | None, bert: BertScore | None
+    answered: Answered, test: TestSet, replies: ReplyScores | None, f1: Mapping[str, Floats]
 ) -> SystemReport:
-    """All figures of one system."""
+    """All figures of one system; `f1` are the replicates of its macro-F1."""
     outputs, system = answered.outputs, answered.system
     scores: dict[str, Score] | None = None
     if replies is not None:
         scores = {name: test.resamples.mean(values) for name, values in replies.values.items()}
-        scores |= {"bertscore": test.resamples.mean(bert.f1)} if bert else {}
     with_tags = any(output.tags for output in outputs)
     return SystemReport(
         name=system.name,
         kind=system.kind,
         columns={
-            c: score_column(true_labels(test.tickets, c), _given(answered, c), test.resamples) for c in test.columns
+            c: score_column(true_labels(test.tickets, c), _given(answered, c), test.resamples, f1[c])
+            for c in test.columns
         },
         exact_match=test.resamples.mean(_exact(answered, test).astype(np.float64)),
         tags=tag_scores(test.tickets, [output.tags for output in outputs], test.resamples) if with_tags else None,
@@ -132,12 +121,22 @@ def system_report(
         review=float(np.mean([output.review for output in outputs])),
         confidence=_confidence(answered, test),
         replies=scores,
-        reply_corpus=replies.corpus if replies else {},
+        reply_corpus=_corpus_scores(replies, test.resamples) if replies else {},
         bleu_signature=replies.bleu_signature if replies else "",
         rouge=[] if replies is None else [round(float(v), 4) for v in replies.values[ROUGE_L] if not np.isnan(v)],
         cost=answered.cost,
         training=[training_facts(stage) for stage in stages_of(system)],
     )
+
+
+def _corpus_scores(replies: ReplyScores, resamples: Resamples) -> dict[str, Score]:
+    """Figures of all replies together."""
+    nan = float("nan")
+    return {
+        "sacrebleu": resamples.statistic(lambda times: corpus_bleu(times @ replies.bleu)),
+        **{name: Score(value, nan, nan) for name, value in replies.variety.items()},
+        **{name: resamples.ratio(*sums) for name, sums in replies.ratios.items()},
+    }
 
 
 def _given(answered: Answered, column: str) -> list[str | None]:
@@ -162,6 +161,7 @@ def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport
             [output.probabilities[column] for output in answered.outputs],
             true_labels(test.tickets, column),
             heads[column],
+            test.resamples,
         )
         for column in test.columns
     }
@@ -185,7 +185,7 @@ def compare_pair(
     right = {column: (_right(a, test, column), _right(b, test, column)) for column in test.columns}
     right[EXACT] = (_exact(a, test), _exact(b, test))
     ours, theirs = scores[a.system.name], scores[b.system.name]
-    metrics = _PAIRED_REPLIES if ours and theirs else ()
+    metrics = [m for m in _PAIRED_REPLIES if ours and theirs and m in ours.values]
     return Pair(
         a.system.name,
         b.system.name,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sacrebleu import corpus_bleu as corpus_bleu_of_sacrebleu
 from transformers import BertConfig, BertModel
 
 from backbone.config import RunConfig, load_config
@@ -25,7 +27,7 @@ from eval.confidence import confidence_report
 from eval.human import make_sheet, score_sheets
 from eval.labels import macro_f1_replicates, score_column, tag_scores
 from eval.references import nearest_neighbours
-from eval.replies import TrainingReplies, bucket_counts, score_replies
+from eval.replies import TrainingReplies, bucket_counts, corpus_bleu, score_replies
 from eval.report.page import read_report, write_report
 from eval.report.verdicts import published
 from eval.slices import slices_of
@@ -42,6 +44,18 @@ def comparison(trained_run: RunConfig, tmp_path_factory: pytest.TempPathFactory)
     out = tmp_path_factory.mktemp("comparison") / "out"
     compare(CompareOptions([trained_run.folder], out, timed=1))
     return out
+
+
+@pytest.fixture(scope="session")
+def bert_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random encoder of three layers that knows four words."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world", "dear"]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', encoding="utf-8")
+    config = BertConfig(vocab_size=8, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16)
+    BertModel(config).save_pretrained(folder)
+    return folder
 
 
 def test_the_report_holds_every_system_and_section(comparison: Path) -> None:
@@ -122,17 +136,21 @@ def test_answers_are_kept_and_gone_on_from(
     assert all(system["cost"]["truncated"] == 0 for system in after["systems"])
 
 
-def test_runs_of_several_ranks_get_a_chart(trained_run: RunConfig, tmp_path: Path) -> None:
+def test_runs_of_several_ranks_get_a_chart(trained_run: RunConfig, tmp_path: Path, bert_encoder: Path) -> None:
     wide = trained_run.model_copy(
         update={"output": str(tmp_path / "wide"), "lora": trained_run.lora.model_copy(update={"rank": 8})}
     )
     train_baseline(wide)
     out = tmp_path / "out"
-    compare(CompareOptions([trained_run.folder, wide.folder], out, limit=4, timed=0, with_zero_shot=False))
+    runs = [trained_run.folder, wide.folder]
+    compare(CompareOptions(runs, out, limit=4, timed=0, with_zero_shot=False, bertscore_model=bert_encoder))
     names = [system["name"] for system in read_report(out)["systems"]]
     assert names[:3] == ["two-stage", "single-prompt (run)", "single-prompt, constrained (run)"]
     assert "single-prompt (wide)" in names
     assert "against the rank" in (out / "report.html").read_text(encoding="utf-8")
+    pair = read_report(out)["pairs"][0]
+    assert {"low", "high", "p", "value"} <= set(pair["replies"]["bertscore"])
+    assert f"BERTScore: {bert_encoder}, layer 2" in (out / "report.md").read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_compared_is_one_line(trained_run: RunConfig, tmp_path: Path) -> None:
@@ -225,6 +243,19 @@ def test_reply_metrics_of_known_replies() -> None:
     assert bucket_counts(np.array([0.6, 0.5, 0.3, 0.1])) == {"> 0.5": 1, "0.3-0.5": 2, "< 0.3": 1}
 
 
+def test_corpus_bleu_is_sacrebleus(tickets: list[Ticket]) -> None:
+    replies = [f"Thank you. {ticket.reply[:60]}" for ticket in tickets[:9]]
+    scores = score_replies(tickets[:9], replies, TrainingReplies([]))
+    wanted = corpus_bleu_of_sacrebleu(replies, [[ticket.reply for ticket in tickets[:9]]]).score
+    assert corpus_bleu(scores.bleu.sum(axis=0)) == pytest.approx(wanted)
+    spread = scores.spread([0, 2, 3, 4, 5, 6, 7, 8, 9], 12)  # three tickets without a true reply
+    assert corpus_bleu(spread.bleu.sum(axis=0)) == pytest.approx(wanted)
+    words, wanted_words = spread.ratios["mean_words_ratio"]
+    assert (words.sum(), wanted_words.sum()) == tuple(
+        sum(len(text.split()) for text in texts) for texts in (replies, [ticket.reply for ticket in tickets[:9]])
+    )
+
+
 def test_unicode_rouge_sees_umlauts_that_the_published_one_splits() -> None:
     ticket = Ticket("1", "", "b", reply="Müller")
     scores = score_replies([ticket], ["Möller"], TrainingReplies([]))
@@ -268,10 +299,12 @@ def test_calibration_error_before_and_after() -> None:
     targets = [int(rng.choice(3, p=row)) for row in softmax(logits)]
     head = HeadCalibration((0.0, 0.0, 0.0), 4.0, 0.6)  # the model was four times too sure; the temperature mends it
     rows = head.probabilities(logits * 4.0)
-    report = confidence_report([dict(zip("abc", row, strict=True)) for row in rows], ["abc"[t] for t in targets], head)
-    assert report.error_after < 0.03 < 0.2 < report.error_before
+    probabilities = [dict(zip("abc", row, strict=True)) for row in rows]
+    report = confidence_report(probabilities, ["abc"[t] for t in targets], head, Resamples(4000))
+    assert report.error_after.value < 0.03 < 0.2 < report.error_before.low < report.error_before.value
+    assert report.accuracy_above.low < report.accuracy_above.value < report.accuracy_above.high
     assert report.coverage[-1][0] == 1.0
-    assert report.accuracy_above > report.coverage[-1][1]
+    assert report.accuracy_above.value > report.coverage[-1][1]
     assert sum(b.tickets for b in report.reliability) == 4000
 
 
@@ -294,19 +327,14 @@ def test_the_nearest_neighbour_is_the_ticket_itself(tickets: list[Ticket]) -> No
     assert [t.id for t in nearest_neighbours(tickets, tickets[10:20])] == [t.id for t in tickets[10:20]]
 
 
-def test_bertscore_on_a_tiny_encoder(tmp_path: Path, tiny_base: Path) -> None:
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world", "dear"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', encoding="utf-8")
-    config = BertConfig(vocab_size=8, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16)
-    BertModel(config).save_pretrained(tmp_path)
-    found = bert_score(["hello world", "", "dear"], ["hello world", "hello", "world"], tmp_path)
+def test_bertscore_on_a_tiny_encoder(tmp_path: Path, bert_encoder: Path) -> None:
+    found = bert_score(["hello world", "", "dear"], ["hello world", "hello", "world"], bert_encoder)
     assert found.layer == 2
     assert found.f1[0] == pytest.approx(1.0, abs=1e-5)
     assert found.f1[1] == 0.0
     assert found.f1[2] < 1.0
     with pytest.raises(InputError, match="has 3 layers"):
-        bert_score(["a"], ["b"], tmp_path, layer=4)
+        bert_score(["a"], ["b"], bert_encoder, layer=4)
     with pytest.raises(InputError, match="no such folder"):
         bert_score(["a"], ["b"], tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
@@ -387,6 +415,10 @@ def test_formulas_in_a_sheet_are_text(comparison: Path, tmp_path: Path) -> None:
         make_sheet(tmp_path, systems=["mine"])
 
 
+FULL = bool(os.environ.get("DUET_PUBLISHED"))
+
+
+@pytest.mark.timeout(1500 if FULL else 300)
 def test_make_published_runs_its_file_end_to_end(tiny_base: Path, tickets: list[Ticket], tmp_path: Path) -> None:
     """The published configuration as it stands, but for base, data and steps, by the very make target."""
     source = tmp_path / "tickets.csv"
@@ -401,18 +433,26 @@ def test_make_published_runs_its_file_end_to_end(tiny_base: Path, tickets: list[
     for stage in ("classifier", "generator", "baseline"):
         overrides += [f"{stage}.training.max_steps=2", f"{stage}.training.accumulation=1"]
     overrides += ["generator.rouge_sample=1", "baseline.rouge_sample=1"]
+    published = tmp_path / "run"
     variables = {
         "INSTALLED": "",
         "PUBLISHED_SOURCE": str(source),
-        "PUBLISHED": str(tmp_path / "run"),
+        "PUBLISHED": str(published),
         "PUBLISHED_SET": " ".join(f"--set {override}" for override in overrides),
+        "DOUBLE_RANK": "8",
     }
-    command = ["make", "published", *(f"{name}={value}" for name, value in variables.items())]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    command = ["make", "published-full" if FULL else "published", *(f"{k}={v}" for k, v in variables.items())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    record = read_report(tmp_path / "run" / "comparison")
+    record = read_report(published / "comparison")
     assert record["tickets"] == 18
-    config = load_config(tmp_path / "run" / "classifier" / "config.yaml")
-    assert PromptEncoder(tmp_path / "run" / "baseline", config.prompt.instruction).vocabulary_size > 0
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    config = load_config(published / "classifier" / "config.yaml")
+    assert PromptEncoder(published / "baseline", config.prompt.instruction).vocabulary_size > 0
+    if FULL:
+        record = read_report(published / "comparison-full")
+        names = [system["name"] for system in record["systems"]]
+        assert names[:2] == ["two-stage", "single-prompt (run)"]
+        assert {"single-prompt (run-rank)", "single-prompt (run-epochs)"} <= set(names)
+        assert record["beside"]["data"] == str(tmp_path / "run-grouped" / "data")
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "answered before" in again.stderr

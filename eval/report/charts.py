@@ -93,11 +93,10 @@ def coverage_chart(confidence: Mapping[str, Record]) -> str:
     with _figure(len(confidence), width=3.0, height=2.6) as (figure, axes):
         for axis, (column, report) in zip(axes, confidence.items(), strict=True):
             axis.plot(*zip(*report["coverage"], strict=True), color=_series(0))
-            if report["accuracy_above"] is not None:
-                axis.plot(report["above"], report["accuracy_above"], "o", color=_series(1))
-                axis.annotate(
-                    "threshold", (report["above"], report["accuracy_above"]), (4, 6), textcoords="offset points"
-                )
+            above, accuracy = report["above"]["value"], report["accuracy_above"]["value"]
+            if accuracy is not None:
+                axis.plot(above, accuracy, "o", color=_series(1))
+                axis.annotate("threshold", (above, accuracy), (4, 6), textcoords="offset points")
             axis.set(title=column, xlabel="share answered without review", xlim=(0, 1.02), ylim=(0, 1.02))
         axes[0].set_ylabel("accuracy")
         return _svg(figure)

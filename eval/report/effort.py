@@ -6,7 +6,8 @@ from typing import Any
 from eval.replies import ROUGE_L
 from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
-from eval.report.text import NOTHING, SIGNIFICANT, p_value, seconds
+from eval.report.quality import REPLY_METRICS
+from eval.report.text import NOTHING, SIGNIFICANT, p_value, per_hour, span
 from eval.report.verdicts import rank_series, ratio_verdict
 from eval.systems import CONSTRAINED, TWO_STAGE, ZERO_SHOT
 
@@ -71,9 +72,9 @@ def cost(record: Record) -> Section:
         rows.append(
             [
                 system["name"],
-                seconds(cost["labels_s"]),
-                seconds(cost["answer_s"]),
-                f"{cost['per_hour']:,.0f}" if cost["tokens"] else NOTHING,
+                span(cost["labels_s"]),
+                span(cost["answer_s"]),
+                per_hour(cost["seconds"]) if cost["tokens"] else NOTHING,
                 f"{cost['read']:.0f} / {cost['tokens']:.0f}" if cost["tokens"] else NOTHING,
                 NOTHING if cost["memory_mib"] is None else f"{cost['memory_mib']:,.0f} MiB",
                 f"{sum(f['trained_parameters'] for f in training):,}" if training else NOTHING,
@@ -85,30 +86,16 @@ def cost(record: Record) -> Section:
     head = ["system", *times, "trained parameters", "training time", "training FLOP"]
     note = (
         "Labels after, answer after: median of one ticket by itself, no prefix cached. Tickets per hour: in batches "
-        "of 16 by the median batch. Peak memory: of a process of its own that answers one batch (CUDA: allocated; "
-        "CPU: resident, libraries included). Training FLOP: 4 per frozen weight and token (6 with recomputation), "
-        "padding counted. Training time is of the machine that trained."
+        "of 16 by the median batch. In brackets: 95 % bootstrap intervals of the medians. Peak memory: of a process of "
+        "its own that answers one batch (CUDA: allocated; CPU: resident, libraries included). Training FLOP: 4 per "
+        "frozen weight and token (6 with recomputation), padding counted. Training time is of the machine that trained."
     )
     return Section("Cost", [Table(head, rows, note)])
 
 
 def doubt(record: Record) -> Section:
     """Differences between systems, and figures of subsets."""
-    rows = []
-    for pair in record["pairs"]:
-        cells = [f"{d['value']:+.3f} ({p_value(pair['mcnemar'][name])})" for name, d in pair["labels"].items()]
-        cells += [f"{d['value']:+.3f} ({p_value(d['p'])})" for d in pair["macro_f1"].values()]
-        replies = pair["replies"].get(ROUGE_L)
-        rouge = f"{replies['value']:+.3f} ({p_value(replies['p'])})" if replies else NOTHING
-        rows.append([f"{pair['first']} - {pair['second']}", *cells, rouge])
-    names = list(record["pairs"][0]["labels"]) if record["pairs"] else []
-    accuracies = [f"{name} accuracy" if name in record["columns"] else name for name in names]
-    head = ["first - second", *accuracies, *(f"{name} macro-F1" for name in record["columns"]), "ROUGE-L"]
-    note = (
-        "Differences, in brackets p: exact McNemar test for accuracy, paired bootstrap (1,000 resamples) else; "
-        f"* marks p < {SIGNIFICANT}. With so many pairs, one in twenty is marked by chance."
-    )
-    blocks: list[Block] = [Table(head, rows, note)]
+    blocks: list[Block] = [_label_differences(record), *_reply_differences(record)]
     shown = [system["name"] for system in record["systems"] if system["kind"] not in (ZERO_SHOT, CONSTRAINED)]
     for group in dict.fromkeys(part["group"] for part in record["slices"]):
         parts = [part for part in record["slices"] if part["group"] == group]
@@ -127,6 +114,39 @@ def doubt(record: Record) -> Section:
             )
         )
     return Section("Doubt", blocks)
+
+
+def _label_differences(record: Record) -> Table:
+    rows = []
+    for pair in record["pairs"]:
+        cells = [f"{d['value']:+.3f} ({p_value(pair['mcnemar'][name])})" for name, d in pair["labels"].items()]
+        cells += [f"{d['value']:+.3f} ({p_value(d['p'])})" for d in pair["macro_f1"].values()]
+        rows.append([f"{pair['first']} - {pair['second']}", *cells])
+    names = list(record["pairs"][0]["labels"]) if record["pairs"] else []
+    accuracies = [f"{name} accuracy" if name in record["columns"] else name for name in names]
+    note = (
+        "Differences, in brackets p: exact McNemar test for accuracy, paired bootstrap (1,000 resamples) for macro-F1; "
+        f"* marks p < {SIGNIFICANT}. With so many pairs, one in twenty is marked by chance."
+    )
+    return Table(
+        ["labels: first - second", *accuracies, *(f"{name} macro-F1" for name in record["columns"])], rows, note
+    )
+
+
+def _reply_differences(record: Record) -> list[Table]:
+    writing = [pair for pair in record["pairs"] if pair["replies"]]
+    if not writing:
+        return []
+    rows = [
+        [f"{pair['first']} - {pair['second']}", *(_difference(found) for found in pair["replies"].values())]
+        for pair in writing
+    ]
+    names = [REPLY_METRICS[name] for name in writing[0]["replies"]]
+    return [Table(["replies: first - second", *names], rows, "Paired bootstrap: 95 % interval, then p.")]
+
+
+def _difference(found: Record) -> str:
+    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}] ({p_value(found['p'])})"
 
 
 def _flops(training: Sequence[Record]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from eval.bertscore import BERTSCORE
 from eval.replies import BUCKETS, ROUGE_L, bucket_of
 from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
@@ -10,7 +11,7 @@ from eval.report.text import NOTHING, full
 from eval.report.verdicts import published
 
 Record = Mapping[str, Any]
-_REPLY_METRICS = {
+REPLY_METRICS = {
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     ROUGE_L: "ROUGE-L",
@@ -18,7 +19,7 @@ _REPLY_METRICS = {
     "rouge2_unicode": "ROUGE-2, Unicode words",
     "rougeL_unicode": "ROUGE-L, Unicode words",
     "bleu": "BLEU as published",
-    "bertscore": "BERTScore F1",
+    BERTSCORE: "BERTScore F1",
     "copied": "8-word runs copied from training",
     "placeholders_kept": "placeholders kept",
     "placeholders_lost": "placeholders lost",
@@ -103,11 +104,11 @@ def confidence(record: Record) -> Section:
         rows = [
             [
                 column,
-                f"{report['error_before']:.3f}",
-                f"{report['error_after']:.3f}",
+                full(report["error_before"]),
+                full(report["error_after"]),
                 f"{report['threshold']:.2f}" if report["threshold"] <= 1 else "never sure enough",
-                f"{report['above']:.0%}",
-                NOTHING if report["accuracy_above"] is None else f"{report['accuracy_above']:.3f}",
+                f"{report['above']['value']:.0%}",
+                full(report["accuracy_above"]),
             ]
             for column, report in found.items()
         ]
@@ -116,7 +117,8 @@ def confidence(record: Record) -> Section:
             Table(
                 head,
                 rows,
-                "ECE: expected calibration error, 15 bins; before and after the fitted temperature and offsets.",
+                "ECE: expected calibration error, 15 bins; before and after the fitted temperature and offsets. In "
+                "brackets: 95 % bootstrap intervals, which for ECE lie high: bins of fewer different tickets err more.",
             ),
             Chart(charts.reliability_chart(found), "Reliability after calibration; dots grow with their tickets"),
             Chart(charts.coverage_chart(found), "Accuracy of the tickets the system is surest of"),
@@ -131,17 +133,18 @@ def replies(record: Record) -> Section:
         return Section("Replies")
     rows = [
         [name, *(full(system["replies"].get(key)) for system in writing)]
-        for key, name in _REPLY_METRICS.items()
-        if key != "bertscore" or any(key in system["replies"] for system in writing)
+        for key, name in REPLY_METRICS.items()
+        if key != BERTSCORE or any(key in system["replies"] for system in writing)
     ]
-    if not any("bertscore" in system["replies"] for system in writing):
+    if not any(BERTSCORE in system["replies"] for system in writing):
         rows.append(["BERTScore F1", *("not computed" for _ in writing)])
-    rows += [[name, *(f"{system['reply_corpus'][key]:.3f}" for system in writing)] for key, name in _CORPUS.items()]
+    rows += [[name, *(full(system["reply_corpus"][key]) for system in writing)] for key, name in _CORPUS.items()]
     signature = next(system["bleu_signature"] for system in writing)
     note = (
         "ROUGE: F1, Porter-stemmed a-z words as published, and words of every alphabet. BLEU as published: mean "
         f"sentence BLEU, smoothing method 1. sacreBLEU: {signature}. BERTScore: {record['bertscore']}. "
-        "Own names, numbers and dates: of those that ticket and true reply share."
+        "Own names, numbers and dates: of those that ticket and true reply share. distinct-n has no interval: drawing "
+        "replies twice lowers it."
     )
     buckets = []
     for system in writing:

@@ -12,7 +12,8 @@ def full(score: Record | None) -> str:
     """Value and interval."""
     if score is None or score["value"] is None:
         return NOTHING
-    return f"{score['value']:.3f} [{score['low']:.2f}, {score['high']:.2f}]"
+    interval = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"
+    return f"{score['value']:.3f}{interval}"
 
 
 def short(score: Record | None) -> str:
@@ -20,9 +21,20 @@ def short(score: Record | None) -> str:
     return NOTHING if score is None or score["value"] is None else f"{score['value']:.3f}"
 
 
-def seconds(value: float | None) -> str:
-    """Seconds."""
-    return NOTHING if value is None else f"{value:.2f} s"
+def seconds(score: Record | None) -> str:
+    """Seconds, without their interval."""
+    return NOTHING if score is None else f"{score['value']:.2f} s"
+
+
+def span(score: Record | None) -> str:
+    """Seconds and their interval."""
+    return NOTHING if score is None else f"{score['value']:.2f} s [{score['low']:.2f}, {score['high']:.2f}]"
+
+
+def per_hour(score: Record) -> str:
+    """How many an hour, from the seconds of one, with the interval."""
+    value, high, low = (f"{3600 / max(score[key], 1e-9):,.0f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def p_value(p: float) -> str:
