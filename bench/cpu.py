@@ -13,6 +13,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ def row__rates(scratch: Path, options: dict[str, Any]) -> dict[str, Any]:
     encoder, work = load_work(scratch, 2)
     one = engine(scratch, encoder, encoder.prefix, sequences=1, cells=2048, **options)
     _warm(one, work)
-    resident = _resident()
+    resident = _memory("self")["VmRSS"]
     ids = (list(work[0].single.ids) * 8)[:256]
     labels = timed(lambda: one.encode([ids], "classifier"))
     prefill = 256 / timed(lambda: one._decode([(ids, 0, one._slots[0])]))
@@ -273,6 +274,38 @@ def row_cold(scratch: Path, _count: int) -> dict[str, Any]:
     return found
 
 
+def row_export(scratch: Path, count: int) -> dict[str, Any]:
+    """`duet export` of a run on the 7B shape, checked on so many tickets: seconds and peak memory of the process.
+
+    Resident memory counts the pages of mapped files; what is not file is told beside it, sampled once a second.
+    """
+    from bench.shapes import QWEN2_7B, write_random_run
+
+    run, out = scratch / "run", scratch / "bundle"
+    if not (run / "generator").is_dir():
+        write_random_run(scratch / "base", QWEN2_7B, RANK, run)
+    command = [sys.executable, "cli.py", "export", "--model", str(run), "--out", str(out), "--quant", QUANT]
+    start = time.perf_counter()
+    own = whole = 0.0
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen([*command, "--check", str(count)], stdout=told, stderr=told)
+        while process.poll() is None:
+            found = _memory(process.pid)
+            own, whole = max(own, found.get("RssAnon", 0.0)), max(whole, found.get("VmHWM", 0.0))
+            time.sleep(1)
+        seconds = time.perf_counter() - start
+        told.seek(0)
+        said = told.read().splitlines()
+    return {
+        "tickets": count,
+        "seconds": seconds,
+        "peak GB": whole,
+        "peak without mapped files GB": own,
+        "exit code": process.returncode,
+        "last line": said[-1] if said else "",
+    }
+
+
 ROWS: dict[str, tuple[Callable[..., dict[str, Any]], int]] = {
     "cold": (row_cold, 1),
     "onnx": (row_onnx, 512),
@@ -282,6 +315,7 @@ ROWS: dict[str, tuple[Callable[..., dict[str, Any]], int]] = {
     "default": (row_default, 4),
     "threads": (row_threads, 4),
     "batch": (row_batch, 64),
+    "export": (row_export, 8),
 }
 
 
@@ -342,12 +376,14 @@ def _bandwidth() -> float:
     return max(block.numel() * 4 / timed(lambda: block.sum()) / 1e9 for _ in range(5))
 
 
-def _resident() -> float:
-    """Resident memory of this process, GB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) * 1024 / 1e9
-    return float("nan")
+def _memory(process: int | str) -> dict[str, float]:
+    """What the kernel says of a process's memory, GB, by its own names; nothing when the process is gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    parts = [line.split() for line in lines if line.endswith(" kB")]
+    return {part[0].rstrip(":"): int(part[1]) * 1024 / 1e9 for part in parts}
 
 
 def _labels_per_second(one: Any, prompts: Sequence[Sequence[int]]) -> float:

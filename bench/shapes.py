@@ -5,10 +5,14 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from backbone.adapters import LowRank
-from backbone.base import ALL_LINEAR
+from backbone.base import ALL_LINEAR, identify, mini_folder
+from backbone.config import dump_config, load_config
+from backbone.prompts import TOKENIZER_FILES
+from backbone.runs import partial_folder, publish, write_json
+from backbone.stage import ADAPTER, BASE, CLASSIFIER, GENERATOR, HEADS
 
 TOKENIZER = Path("../shared/tokenizer/qwen2")
 QWEN2_7B = {
@@ -92,3 +96,28 @@ def random_adapter(shape: dict[str, object], rank: int, seed: int) -> dict[str, 
 
 def _normal(*size: int) -> torch.Tensor:
     return torch.empty(size, dtype=torch.bfloat16).normal_(0, 0.02)
+
+
+def write_random_run(base: Path, shape: dict[str, object], rank: int, out: Path) -> None:
+    """A run folder as training on that base would leave it: the shipped model's records with random weights."""
+    for seed, stage in enumerate((CLASSIFIER, GENERATOR)):
+        partial = partial_folder(out / stage)
+        shutil.copytree(mini_folder() / stage, partial)
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(base / name, partial / name)
+        (partial / BASE).write_text(identify(base, str(base)).to_json(), encoding="utf-8")
+        asked = [f"base.path={base}", "base.precision=bf16", f"lora.rank={rank}"]
+        (partial / "config.yaml").write_text(dump_config(load_config(partial / "config.yaml", asked)), encoding="utf-8")
+        tensors = {}
+        for name, change in random_adapter(shape, rank, seed).items():
+            tensors |= {f"base_model.model.{name}.lora_A.weight": change.a.contiguous()}
+            tensors |= {f"base_model.model.{name}.lora_B.weight": change.b.contiguous()}
+        save_file(tensors, partial / ADAPTER / "adapter_model.safetensors")
+        record = json.loads((partial / ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))
+        write_json(partial / ADAPTER / "adapter_config.json", {**record, "r": rank, "lora_alpha": 2 * rank})
+        if stage == CLASSIFIER:
+            heads = load_file(partial / HEADS)
+            hidden = int(shape["hidden_size"])  # type: ignore[call-overload]
+            wide = {n: torch.randn(t.shape[0], hidden) if t.ndim == 2 else t for n, t in heads.items()}
+            save_file(wide, partial / HEADS)
+        publish(partial, out / stage)

@@ -31,7 +31,7 @@ _STAGES = (CLASSIFIER, GENERATOR)
 _CHECKPOINTS = 2
 _SAMPLE = 2000  # tickets encoded for lengths: the check has to answer in seconds
 # share of the rate of its matrix products that a whole step reaches: docs/benchmarks.md; on CUDA a guess
-_EFFICIENCY = {"cpu": 0.27, "cuda": 0.5}
+_EFFICIENCY = {("cpu", "fp32"): 0.5, ("cpu", "bf16"): 0.27, ("cuda", "fp32"): 0.5, ("cuda", "bf16"): 0.5}
 
 
 def check(config: RunConfig) -> str:
@@ -176,7 +176,7 @@ def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], enc
         parts = [needed.weights / gib, needed.trained / gib, needed.activations / gib]
         shown = " + ".join(f"{part:.1f}" for part in parts)
         lines.append(f"         {stage:<11}{shown} = {needed.total / gib:.1f} GiB of {free_memory() / gib:.0f} free")
-    efficiency = _EFFICIENCY["cuda" if on_cuda() else "cpu"]
+    efficiency = _EFFICIENCY["cuda" if on_cuda() else "cpu", config.base.compute]
     lines.append(f"time     estimated for an epoch, at {efficiency:.0%} of the rate of this machine's matrix products")
     rate = product_rate(config, shape, config.generator.training.batch_tokens) * efficiency
     for stage in _STAGES:
