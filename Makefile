@@ -130,7 +130,7 @@ published: $(INSTALLED)
 	$(BIN)/duet compare $(PUBLISHED) --out $(PUBLISHED)/comparison
 
 # What a sceptic asks next: the single prompt with as many parameters as both adapters, and with as much training; and
-# everything once more with near-duplicates on one side. Nearly three times the work.
+# everything once more with near-duplicates on one side. Nearly three times the work. Both doubles follow PUBLISHED_SET.
 GROUPED := $(PUBLISHED)-grouped
 GROUPED_RUN = $(PUBLISHED_RUN) --set data.path=$(GROUPED)/data --set output=$(GROUPED)
 DOUBLE_RANK := 256
@@ -146,6 +146,7 @@ published-full: published
 	test -d $(GROUPED)/generator || $(BIN)/duet train-gen $(GROUPED_RUN)
 	test -d $(GROUPED)/baseline || $(BIN)/duet train-baseline $(GROUPED_RUN)
 	$(BIN)/duet compare $(GROUPED) --out $(GROUPED)/comparison
+	test -d $(PUBLISHED)/comparison-full || cp -r $(PUBLISHED)/comparison $(PUBLISHED)/comparison-full
 	$(BIN)/duet compare $(PUBLISHED) $(PUBLISHED)-rank $(PUBLISHED)-epochs --beside $(GROUPED)/comparison \
 	  --out $(PUBLISHED)/comparison-full
 

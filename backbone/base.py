@@ -93,7 +93,7 @@ def read_shape(folder: Path) -> dict[str, Any]:
 
 
 def computes_bf16() -> bool:
-    """Whether the device that trains has arithmetic for bf16; a CPU without emulates it at a tenth of its fp32 rate."""
+    """Whether the device that trains has arithmetic for bf16; an x86 CPU without emulates it, ten times slower."""
     import torch
 
     if torch.cuda.is_available():

@@ -94,7 +94,8 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
     attention = (7 + 4 * dropped) * shape.hidden + 4 * config.lora.rank
     forward = (3 + 2 * dropped) * shape.hidden + (5 + dropped) * shape.intermediate + 3 * config.lora.rank
     per_layer = attention + forward
-    last = attention  # its feed-forward part is as good as left out (backbone/last_layer.py)
+    # the last feed-forward part runs where states are read: nowhere to speak of, or at the reply, about half of a row
+    last = attention + (forward / 2 if stage in GENERATES else 0.0)
     kept = shape.layers * shape.hidden + per_layer if recompute else (shape.layers - 1) * per_layer + last
     tokens = stage_settings(config, stage).batch_tokens / processes.count()
     logits = min(_LOGIT_BYTES, 8 * shape.vocabulary * tokens)

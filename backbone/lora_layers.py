@@ -32,5 +32,5 @@ class FusedLoraLinear(Linear):
         if type(self.base_layer) is nn.Linear and output.dtype == kind:
             output.addmm_(middle, up.t().to(kind))
         else:  # quantised layers return what must not be changed in place
-            output = torch.addmm(output.to(kind), middle, up.t()).to(output.dtype)
+            output = (output.to(kind) + linear(middle, up).to(kind)).to(output.dtype)
         return output.view(*x.shape[:-1], -1)

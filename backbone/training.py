@@ -170,7 +170,7 @@ def _arguments(job: TrainingJob, batches: int, folder: Path) -> TrainingArgument
     is_distributed = processes.count() > 1
     if not on_cpu and job.compute == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError(
-            f"{torch.cuda.get_device_name()} cannot compute in bf16; set base.precision=fp32 and base.compute=fp32, or "
+            f"{torch.cuda.get_device_name()} cannot compute in bf16; set base.precision=auto and base.compute=auto, or "
             "use a GPU of the Ampere generation or later"
         )
     arguments = TrainingArguments(

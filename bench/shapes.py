@@ -102,6 +102,7 @@ def write_random_run(base: Path, shape: dict[str, object], rank: int, out: Path)
     """A run folder as training on that base would leave it: the shipped model's records with random weights."""
     for seed, stage in enumerate((CLASSIFIER, GENERATOR)):
         partial = partial_folder(out / stage)
+        shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(mini_folder() / stage, partial)
         for name in TOKENIZER_FILES:
             shutil.copyfile(base / name, partial / name)

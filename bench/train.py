@@ -242,10 +242,13 @@ def _full_batch(samples: Any, rows: Sequence[int], pad_id: int, packed: bool, we
     return batch | {"labels": labels, "use_cache": False}
 
 
-def _whole_layer(layer: Any, states: torch.Tensor, wanted: torch.Tensor | None = None, **rest: Any) -> torch.Tensor:
+class _WholeLayer(Qwen2DecoderLayer):
     """The last block as Qwen2 has it, computed everywhere and then read at the wanted positions."""
-    found: torch.Tensor = Qwen2DecoderLayer.forward(layer, states, **rest)
-    return found if wanted is None else found.flatten(0, 1)[wanted].unsqueeze(0)
+
+    def forward(self, states: torch.Tensor, wanted: torch.Tensor | None = None, **rest: Any) -> torch.Tensor:
+        """All states, or those wanted of the flattened batch."""
+        found: torch.Tensor = super().forward(states, **rest)
+        return found if wanted is None else found.flatten(0, 1)[wanted].unsqueeze(0)
 
 
 def _work(name: str, overrides: Sequence[str]) -> dict[str, float]:
@@ -258,7 +261,7 @@ def _work(name: str, overrides: Sequence[str]) -> dict[str, float]:
     meter = _Meter()
     Trainer.training_step = meter.around(Trainer.training_step)  # type: ignore[method-assign]
     if way != "ours":
-        last_layer.LastLayer.forward = _whole_layer  # type: ignore[method-assign]
+        last_layer.LastLayer = _WholeLayer  # type: ignore[misc]
         lora_layers.FusedLoraLinear = peft.tuners.lora.Linear  # type: ignore[misc]
     if way in ("grouped", "plain", "published"):
         training._StageTrainer = _Library  # type: ignore[misc]

@@ -98,7 +98,11 @@ def quantize_onnx(source: Path, out: Path, base: Path) -> None:
     model = onnx.load(source, load_external_data=False)
     inner = read_shape(base)["intermediate_size"]
     narrowing = {weight.name for weight in model.graph.initializer if weight.dims and weight.dims[0] == inner}
-    first = next(node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in narrowing)
+    outputs = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in narrowing]
+    if not outputs:
+        raise WorkError(
+            f"{source}: found no feed-forward products in the graph, expected MatMul nodes; update onnxscript"
+        )
     del model.graph.value_info[:]  # shapes of the exporter that the quantiser would contradict
     onnx.save(model, bare)
     del model
@@ -111,7 +115,7 @@ def quantize_onnx(source: Path, out: Path, base: Path) -> None:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
-                nodes_to_exclude=[first],
+                nodes_to_exclude=outputs[:1],
                 use_external_data_format=source.with_name(f"{source.name}.data").exists(),
             )
     finally:

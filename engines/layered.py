@@ -17,16 +17,17 @@ from torch.nn.functional import linear
 from transformers import Qwen2Config, Qwen2Model
 
 from backbone.adapters import LowRank, read_adapter
-from backbone.base import load_options, pick_device, settled
+from backbone.base import computes_bf16, load_options, pick_device, settled
 from backbone.batching import pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig
 from backbone.progress import track
 from engines.lora import Adapters
+from tickets.errors import InputError
 
 _TOKENS = 2048  # padded tokens per batch
 _BLOCK = "layers.0."
-_HEAD_ROWS = 256  # positions whose vocabulary scores exist at a time
+_HEAD_ROWS = 16384  # of the vocabulary head, scored at a time
 
 
 class LayeredEngine:
@@ -36,13 +37,16 @@ class LayeredEngine:
         """Read the adapters; the base stays on disk.
 
         Raises:
-            InputError: an adapter is unreadable.
+            InputError: an adapter is unreadable or changes what the base does not have.
         """
         self._config = Qwen2Config.from_pretrained(base)
         self._files = _tensor_files(base)
-        self._adapters = {name: read_adapter(folder) for name, folder in adapters.items()}
+        self._adapters = {name: self._checked(folder) for name, folder in adapters.items()}
         self._pad_id, self._device = pad_id, pick_device()
-        self._options = load_options(settled(config), self._device)
+        config = settled(config)
+        if config.precision == "bf16" and not computes_bf16():
+            config = config.model_copy(update={"precision": "fp32"})  # the same numbers, ten times faster, for a block
+        self._options = load_options(config, self._device)
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
@@ -58,23 +62,34 @@ class LayeredEngine:
 
         A greedy reply is one that consists of its own choices: checking it needs no decoding.
         """
-        found: list[list[int]] = [[] for _ in prompts]
         together = [[*prompt, *ids] for prompt, ids in zip(prompts, written, strict=True)]
-        head = self._tensor("lm_head.weight" if "lm_head.weight" in self._files else "model.embed_tokens.weight")
+        read: dict[int, Tensor] = {}
         for rows, states in self._run(together, adapter):
-            for i, row in enumerate(rows):
-                read = states[i, -len(written[row]) - 1 :]
-                for start in range(0, len(read), _HEAD_ROWS):
-                    found[row] += linear(read[start : start + _HEAD_ROWS], head).argmax(dim=-1).tolist()
-        return found
+            read |= {row: states[i, -len(written[row]) - 1 :] for i, row in enumerate(rows)}
+        chosen = iter(self._most_likely(torch.cat([read[row] for row in range(len(prompts))])))
+        return [[next(chosen) for _ in read[row]] for row in range(len(prompts))]
+
+    @torch.inference_mode()
+    def _most_likely(self, states: Tensor) -> list[int]:
+        """The id with the highest score after each of some states (states, hidden)."""
+        head = self._read("model.embed_tokens.weight" if self._config.tie_word_embeddings else "lm_head.weight")
+        best = torch.full((len(states),), -torch.inf, device=self._device)
+        chosen = torch.zeros(len(states), dtype=torch.long, device=self._device)
+        for start in range(0, len(head), _HEAD_ROWS):
+            scores = linear(states, self._placed(head[start : start + _HEAD_ROWS])).float()
+            found = scores.max(dim=1)
+            better = found.values > best
+            best[better], chosen[better] = found.values[better], found.indices[better] + start
+        ids: list[int] = chosen.tolist()
+        return ids
 
     @torch.inference_mode()
     def _run(self, prompts: Sequence[Sequence[int]], adapter: str) -> Iterator[tuple[list[int], Tensor]]:
         """Rows of a batch and their states after the final norm, left-padded, (batch, seq, hidden)."""
         buckets = length_buckets([len(ids) for ids in prompts], _TOKENS)
         batches = [pad_left([prompts[row] for row in rows], self._pad_id) for rows in buckets]
-        embedding = self._tensor("model.embed_tokens.weight")
-        states = [embedding[batch.pop("input_ids").to(self._device)].cpu() for batch in batches]
+        embedding = self._read("model.embed_tokens.weight")
+        states = [embedding[batch.pop("input_ids")].to(self._options["dtype"]) for batch in batches]
         del embedding
         for number in track(range(self._config.num_hidden_layers), "checking, block by block"):
             block = self._block(number, adapter)
@@ -84,6 +99,13 @@ class LayeredEngine:
                 states[i] = output.last_hidden_state.cpu()
         for rows, state in zip(buckets, states, strict=True):
             yield rows, state.to(self._device)
+
+    def _checked(self, folder: Path) -> dict[str, LowRank]:
+        changes = read_adapter(folder)
+        foreign = next((name for name in changes if f"{name}.weight" not in self._files), None)
+        if foreign:
+            raise InputError(f"{folder}: the base has no {foreign}; train the adapter on this base")
+        return changes
 
     def _block(self, number: int, adapter: str) -> Qwen2Model:
         """A model of that one block; the last one with the final norm, the others with none."""
@@ -109,13 +131,14 @@ class LayeredEngine:
         }
 
     def _read(self, name: str) -> Tensor:
+        """A tensor as it lies in the base."""
         with safe_open(self._files[name], framework="pt") as file:
             found: Tensor = file.get_tensor(name)
         return found
 
-    def _tensor(self, name: str) -> Tensor:
-        """A tensor in the format and on the device of the computation."""
-        return self._read(name).to(device=self._device, dtype=self._options["dtype"])
+    def _placed(self, tensor: Tensor) -> Tensor:
+        """In the format and on the device of the computation."""
+        return tensor.to(device=self._device, dtype=self._options["dtype"])
 
 
 def _tensor_files(base: Path) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
 from engines.base import Allowed, OnToken
 from engines.lora import Adapters
+from tickets.errors import InputError
 
 _ENCODE_TOKENS = 8192  # padded tokens per batch
 _GENERATE_ROWS = 16
@@ -35,7 +36,10 @@ class TorchEngine:
         device, config = pick_device(), settled(config)
         self._model = Qwen2ForCausalLM.from_pretrained(base, **load_options(config, device)).eval()
         changes = {name: read_adapter(folder) for name, folder in adapters.items()}
-        self._adapters = Adapters(self._model, changes, device)
+        try:
+            self._adapters = Adapters(self._model, changes, device)
+        except InputError as error:
+            raise InputError(f"{', '.join(map(str, adapters.values()))}: {error}") from None
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:

@@ -10,15 +10,14 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from backbone.progress import track
 from backbone.runs import disk_guard, read_json, write_json
-from eval.bootstrap import Resamples, Score
+from eval.bootstrap import Score, median_score
 from eval.systems import Output, ReferenceSystem, System
 from tickets.schema import Ticket, ticket_to_json
 
@@ -32,7 +31,7 @@ class Cost:
 
     Attributes:
         labels_s, answer_s: median seconds of one ticket by itself; None where it was not timed.
-        seconds: of one ticket in a batch, by the median batch, replies included where the system writes them.
+        seconds: of one ticket, median over batches, replies included where the system writes them.
         memory_mib: peak of a process of its own that answers one batch: allocated on CUDA, or resident on the CPU.
         read, tokens: read and written per ticket, mean.
         truncated: share of tickets that were cut to fit.
@@ -62,8 +61,8 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
     Args:
         timed: how many tickets are also answered one at a time, for latencies.
     """
-    path = folder / f"{_slug(system.name)}-{_digest(system, tickets)}.jsonl"
-    costs = path.with_suffix(".cost.json")
+    path = folder / f"{_slug(system.kind)}-{_digest(system, tickets)}.jsonl"  # a name may change with what is beside it
+    costs = path.with_suffix(".times.json")
     with disk_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
         outputs = _kept(path, tickets)
@@ -76,19 +75,15 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
     outputs = [system.reread(output) for output in outputs]
     measured = read_json(costs)
     cost = Cost(
-        labels_s=_median(measured["labels_s"]),
-        answer_s=_median(measured["answer_s"]),
-        seconds=Resamples(len(outputs)).median(np.array([output.seconds for output in outputs])),
+        labels_s=median_score(measured["labels_s"]) if measured["labels_s"] else None,
+        answer_s=median_score(measured["answer_s"]) if measured["answer_s"] else None,
+        seconds=median_score([seconds for seconds, _ in groupby(output.seconds for output in outputs)]),
         memory_mib=measured["memory_mib"],
         read=statistics.mean(output.read for output in outputs),
         tokens=statistics.mean(output.tokens for output in outputs),
         truncated=statistics.mean(output.truncated for output in outputs),
     )
     return Answered(system, outputs, cost)
-
-
-def _median(seconds: Sequence[float]) -> Score | None:
-    return Resamples(len(seconds)).median(np.array(seconds)) if seconds else None
 
 
 def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str, Any]:

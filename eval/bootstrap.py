@@ -1,6 +1,6 @@
 """Doubt: percentile bootstrap intervals, paired differences, and McNemar's test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 Floats = NDArray[np.float64]
 RESAMPLES = 1_000
 _SEED = 0
+_FEWEST = 6  # values whose extremes hold the median in 95 % of cases
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,6 @@ class Resamples:
         *values, whole = replicates
         return Score(float(whole), *self._limits(np.array(values)))
 
-    def median(self, values: Floats) -> Score:
-        """Median over tickets."""
-        return self.statistic(lambda times: float(np.median(np.repeat(values, times.astype(int)))))
-
     def gap(self, first: Floats, second: Floats) -> Difference:
         """Paired bootstrap (Koehn 2004) of the difference of two figures, from their replicates."""
         *values, whole = first - second
@@ -97,6 +94,13 @@ class Resamples:
             return float("nan"), float("nan")
         low, high = np.percentile(known, [2.5, 97.5])
         return float(low), float(high)
+
+
+def median_score(values: Sequence[float]) -> Score:
+    """Median with its interval; of fewer than six values no interval, because all that they span is too narrow."""
+    if len(values) < _FEWEST:
+        return Score(float(np.median(values)), float("nan"), float("nan"))
+    return Resamples(len(values)).statistic(lambda times: float(np.median(np.repeat(values, times.astype(int)))))
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

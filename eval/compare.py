@@ -15,7 +15,7 @@ from backbone.stage import LABELS, RUN
 from eval.answers import Answered, run_system
 from eval.bertscore import BERTSCORE, BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
-from eval.replies import ReplyScores, TrainingReplies, spread
+from eval.replies import TrainingReplies, spread
 from eval.report.page import REPORT, read_report, write_report
 from eval.scoring import (
     Pair,
@@ -90,7 +90,7 @@ def compare(options: CompareOptions) -> Path:
     beside = read_report(options.beside) if options.beside else None
     record = asdict(measure(options))
     if (options.out / REPORT).is_file():
-        record["human"] = read_report(options.out).get("human")  # ratings stay with their comparison
+        record["human"] = read_json(options.out / REPORT).get("human")  # ratings stay with their comparison
     return write_report({**record, "beside": beside}, options.out)
 
 
@@ -119,8 +119,12 @@ def measure(options: CompareOptions) -> Comparison:
     answered = [run_system(system, tickets, options.out / ANSWERS, options.timed) for system in systems]
     training = TrainingReplies([ticket.reply for ticket in train])
     scores = {a.system.name: reply_scores(a, test, training) for a in answered}
-    bert = {name: found for a in answered if (found := _bert(a, test, options)) for name in [a.system.name]}
-    scores |= {name: _with_bert(scores[name], found) for name, found in bert.items()}
+    bert: dict[str, BertScore] = {}
+    for one in answered:
+        written, found = scores[one.system.name], _bert(one, test, options)
+        if written and found:
+            bert[one.system.name] = found
+            scores[one.system.name] = replace(written, values={**written.values, BERTSCORE: found.f1})
     f1 = {a.system.name: f1_replicates(a, test) for a in answered}
     _write_answers(options.out / f"{ANSWERS}.jsonl", test, answered)
     return Comparison(
@@ -160,10 +164,6 @@ def _usable(tickets: Sequence[Ticket], columns: Sequence[str], part: str) -> lis
             f"no {part} ticket has the labels {', '.join(columns)} of these runs; expected tickets with them"
         )
     return found
-
-
-def _with_bert(scores: ReplyScores | None, bert: BertScore) -> ReplyScores | None:
-    return scores and replace(scores, values={**scores.values, BERTSCORE: bert.f1})
 
 
 def _bertscore_note(bert: Mapping[str, BertScore]) -> str:

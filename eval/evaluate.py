@@ -13,7 +13,7 @@ from backbone.progress import track
 from classifier.metrics import micro_f1
 from eval.bootstrap import Resamples
 from eval.faithfulness import own_facts_kept
-from eval.labels import ColumnScores, score_column, true_labels
+from eval.labels import ColumnScores, macro_f1_replicates, score_column, true_labels
 from eval.references import majority, tfidf_regression
 from eval.systems import MAJORITY, TFIDF, TWO_STAGE
 from generator.rouge import rouge_l
@@ -56,13 +56,12 @@ def evaluate(model: Path | None, data: str | None, part: str, replies: int) -> E
         TWO_STAGE: [answer.prediction.labels for answer in answers],
     }
     resamples = Resamples(len(test))
-    scores = {
-        column: {
-            name: score_column(true_labels(test, column), [labels[column] for labels in predicted], resamples)
-            for name, predicted in systems.items()
-        }
-        for column in columns
-    }
+    scores: dict[str, dict[str, ColumnScores]] = {}
+    for column in columns:
+        truth = true_labels(test, column)
+        given = {name: [labels[column] for labels in predicted] for name, predicted in systems.items()}
+        f1 = {name: macro_f1_replicates(truth, labels, resamples) for name, labels in given.items()}
+        scores[column] = {name: score_column(truth, labels, resamples, f1[name]) for name, labels in given.items()}
     return Evaluation(
         tickets=len(test),
         columns=scores,

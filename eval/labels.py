@@ -46,12 +46,12 @@ class ColumnScores:
 
 
 def score_column(
-    truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples, f1: Floats | None = None
+    truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples, f1: Floats
 ) -> ColumnScores:
     """Score one column; labels by ticket, None where the system gave none that the column has.
 
     Args:
-        f1: of `macro_f1_replicates`, where the caller has them already.
+        f1: of `macro_f1_replicates`.
     """
     names, y, p = _places(truth, predicted)
     width = len(names) + 1
@@ -69,7 +69,7 @@ def score_column(
             )
     return ColumnScores(
         accuracy=resamples.mean((y == p).astype(np.float64)),
-        macro_f1=resamples.score(macro_f1_replicates(truth, predicted, resamples) if f1 is None else f1),
+        macro_f1=resamples.score(f1),
         classes=classes,
         predicted=tuple(names),
         confusion=tuple(tuple(int(n) for n in whole[names.index(label)]) for label in classes),

@@ -32,6 +32,7 @@ from pipeline.model_folder import ModelFolder, StageFolder, check_same_base, ope
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
+_RECIPE = 2  # of the files: what an earlier one left unfinished is made again
 _MERGED, _MODELFILE = "generator.{}.gguf", "Modelfile"
 
 
@@ -172,6 +173,7 @@ def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
         "stages": {name: str(stage.path.resolve()) for name, stage in model.stages.items()},
         "manifests": {name: (stage.path / MANIFEST).read_text() for name, stage in model.stages.items()},
         "quant": options.quant,
+        "recipe": _RECIPE,
     }
     if partial.exists() and (not (partial / PLAN).is_file() or read_json(partial / PLAN) != plan):
         shutil.rmtree(partial)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +13,13 @@ from backbone.progress import track
 from backbone.stage import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
 from engines.base import Encoder, Writer
+from engines.layered import LayeredEngine
 from generator.reply import Generator
 from tickets.schema import Prediction, Ticket
 
 REPLY_TOKENS = 32
 _REPLIES = 16
 _BATCH = 16
-
-
-class Choosing(Protocol):
-    """An engine that tells what it would write (`engines/layered.py`)."""
-
-    def choices(
-        self, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]], adapter: str
-    ) -> list[list[int]]:
-        """The most likely id after every prompt and every prefix of what was written to it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,7 @@ def ask(name: str, before: Reference, encoder: Encoder | None, writer: Writer | 
     return Said(name, states, replies)
 
 
-def choices(before: Reference, said: Sequence[Said], engine: Choosing) -> dict[str, list[list[int]]]:
+def choices(before: Reference, said: Sequence[Said], engine: LayeredEngine) -> dict[str, list[list[int]]]:
     """What the trained model would have written in place of every id of every reply, by the engine that wrote."""
     writing = {one.name: one.replies for one in said if one.replies is not None}
     if not writing:

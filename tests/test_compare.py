@@ -158,12 +158,15 @@ def test_what_cannot_be_compared_is_one_line(trained_run: RunConfig, tmp_path: P
         compare(CompareOptions([tmp_path / "nothing"], tmp_path / "out"))
     with pytest.raises(InputError, match=r"report\.json: not readable"):
         compare(CompareOptions([trained_run.folder], tmp_path / "out", beside=tmp_path))
+    (tmp_path / "report.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="run the same `duet compare` again"):
+        read_report(tmp_path)
 
 
 def test_label_scores_of_a_known_table() -> None:
     truth = ["a", "a", "a", "b", "b", "c"]
     given = ["a", "a", "b", "b", None, "d"]
-    scores = score_column(truth, given, Resamples(6))
+    scores = score_column(truth, given, Resamples(6), macro_f1_replicates(truth, given, Resamples(6)))
     assert scores.accuracy.value == pytest.approx(3 / 6)
     assert scores.classes["a"].precision.value == 1.0
     assert scores.classes["a"].recall.value == pytest.approx(2 / 3)
@@ -181,8 +184,8 @@ def test_macro_f1_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     truth, given = (rng.choice(list("abcd"), 300).tolist() for _ in range(2))
     wanted = f1_score(truth, given, average="macro")
-    assert score_column(truth, given, Resamples(300)).macro_f1.value == pytest.approx(wanted)
     replicates = macro_f1_replicates(truth, given, Resamples(300))
+    assert score_column(truth, given, Resamples(300), replicates).macro_f1.value == pytest.approx(wanted)
     assert replicates[-1] == pytest.approx(wanted)
     assert Resamples(300).gap(replicates, replicates).p == 1.0
 

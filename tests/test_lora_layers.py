@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -48,6 +49,27 @@ def test_the_fused_layer_is_pefts(weights: torch.dtype, compute: str, tolerance:
         assert found[name].dtype == value.dtype
         scale = float(value.float().abs().max())
         torch.testing.assert_close(found[name], value, atol=tolerance * scale, rtol=tolerance)
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+def test_a_quantised_base_is_served_too(compute: str) -> None:
+    torch.manual_seed(0)
+    base = bitsandbytes.nn.Linear4bit(64, 128, quant_type="nf4", compute_dtype=torch.float32).to("cpu")
+    config = LoraConfig(r=3, lora_alpha=7, target_modules=["0"])
+    config._register_custom_module({nn.Linear: FusedLoraLinear})
+    model = get_peft_model(nn.Sequential(base), config)
+    layer = model.base_model.model[0]
+    assert type(layer) is FusedLoraLinear and layer.base_layer.weight.dtype == torch.uint8
+    nn.init.normal_(layer.lora_B["default"].weight)
+    x = torch.randn(2, 5, 64, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=compute == "bf16"):
+        found = model(x)
+        wanted = layer.base_layer(x) + layer.lora_B["default"](layer.lora_A["default"](x)) * layer.scaling["default"]
+    tolerance = 1e-5 if compute == "fp32" else 0.1
+    torch.testing.assert_close(found, wanted, atol=tolerance, rtol=tolerance)
+    gradients = [torch.autograd.grad(output.float().square().sum(), x)[0] for output in (found, wanted)]
+    scale = float(gradients[1].abs().max())
+    torch.testing.assert_close(*gradients, atol=tolerance * scale, rtol=tolerance)
 
 
 def test_a_switched_off_adapter_leaves_the_base() -> None:

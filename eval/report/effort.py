@@ -86,9 +86,10 @@ def cost(record: Record) -> Section:
     head = ["system", *times, "trained parameters", "training time", "training FLOP"]
     note = (
         "Labels after, answer after: median of one ticket by itself, no prefix cached. Tickets per hour: in batches "
-        "of 16 by the median batch. In brackets: 95 % bootstrap intervals of the medians. Peak memory: of a process of "
-        "its own that answers one batch (CUDA: allocated; CPU: resident, libraries included). Training FLOP: 4 per "
-        "frozen weight and token (6 with recomputation), padding counted. Training time is of the machine that trained."
+        "of 16 by the median batch. In brackets: 95 % bootstrap intervals of the medians, from six timings on. Peak "
+        "memory: of a process of its own that answers one batch (CUDA: allocated; CPU: resident, libraries included). "
+        "Training FLOP: 4 per frozen weight and token (6 with recomputation), padding and all of the last block "
+        "counted. Training time is of the machine that trained."
     )
     return Section("Cost", [Table(head, rows, note)])
 
@@ -142,7 +143,13 @@ def _reply_differences(record: Record) -> list[Table]:
         for pair in writing
     ]
     names = [REPLY_METRICS[name] for name in writing[0]["replies"]]
-    return [Table(["replies: first - second", *names], rows, "Paired bootstrap: 95 % interval, then p.")]
+    return [
+        Table(
+            ["replies: first - second", *names],
+            rows,
+            f"Paired bootstrap: 95 % interval, then p; * marks p < {SIGNIFICANT}.",
+        )
+    ]
 
 
 def _difference(found: Record) -> str:

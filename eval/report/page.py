@@ -11,14 +11,16 @@ import jinja2
 from backbone.runs import disk_guard, read_json
 from eval.report.blocks import Chart, Section, Table
 from eval.report.sections import sections
+from tickets.errors import InputError
 
 Record = Mapping[str, Any]
 REPORT, HTML, MARKDOWN = "report.json", "report.html", "report.md"
+_FORMAT = 2  # of report.json
 
 
 def write_report(record: Record, folder: Path) -> Path:
     """Write report.json, report.html and report.md; returns the path of the HTML."""
-    record = plain(record)
+    record = {"format": _FORMAT, **plain(record)}
     title, parts = sections(record)
     with disk_guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,9 +45,15 @@ def read_report(folder: Path) -> dict[str, Any]:
     """What `write_report` was given.
 
     Raises:
-        InputError: no report there.
+        InputError: no report there, or one of another version.
     """
-    return read_json(folder / REPORT)
+    record = read_json(folder / REPORT)
+    if record.get("format") != _FORMAT:
+        raise InputError(
+            f"{folder / REPORT}: format {record.get('format')}, expected {_FORMAT}; run the same `duet compare` again, "
+            "which keeps its answers"
+        )
+    return record
 
 
 def _html(title: str, parts: list[Section]) -> str:

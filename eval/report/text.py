@@ -28,13 +28,18 @@ def seconds(score: Record | None) -> str:
 
 def span(score: Record | None) -> str:
     """Seconds and their interval."""
-    return NOTHING if score is None else f"{score['value']:.2f} s [{score['low']:.2f}, {score['high']:.2f}]"
+    if score is None:
+        return NOTHING
+    interval = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"
+    return f"{score['value']:.2f} s{interval}"
 
 
 def per_hour(score: Record) -> str:
     """How many an hour, from the seconds of one, with the interval."""
-    value, high, low = (f"{3600 / max(score[key], 1e-9):,.0f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    value, high, low = (
+        "" if score[key] is None else f"{3600 / max(score[key], 1e-9):,.0f}" for key in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]" if low else value
 
 
 def p_value(p: float) -> str:
