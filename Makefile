@@ -41,7 +41,7 @@ test: $(INSTALLED) $(LLAMA) lint
 
 # Kills, full disks and damaged files by the dozen: about a quarter of an hour
 test-faults: $(INSTALLED)
-	DUET_FAULTS=1 $(BIN)/pytest tests/test_faults.py
+	DUET_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto tests/test_faults.py
 
 # The published comparison with everything a sceptic asks for, on a tiny base: some minutes
 test-published: $(INSTALLED)

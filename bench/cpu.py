@@ -153,7 +153,7 @@ def row_answers(scratch: Path, count: int) -> dict[str, Any]:
 def row_batch(scratch: Path, count: int) -> dict[str, Any]:
     """Answers per hour, ours, all tickets at once."""
     encoder, work = load_work(scratch, count)
-    places = min(count, 32)
+    places = min(count, 64)
     two = engine(scratch, encoder, encoder.prefix, sequences=places, cells=places * 320)
     _warm(two, work[:1])
     labels = timed(lambda: two.encode([one.classifier.ids for one in work], "classifier"))

@@ -1,11 +1,12 @@
-"""Trains in forked children that are killed or run out of disk, again and again, until the run is done.
+"""Trains or exports in forked children that are killed or run out of disk, again and again, until the work is done.
 
     python tests/fault_harness.py MODE COUNT STAGE KEY=VALUE ...
 
 MODE is `kill` (SIGKILL at COUNT random moments of a run, or of several), `killwrite` (a run for every COUNT-th file
 operation, SIGKILL there) or `full` (the same, but the operation fails with ENOSPC). Imports happen once; every
-attempt is a fork. The folder of the run is `output`. Prints a JSON object with the number of attempts that were cut
-short; ends with an error where a run does not go on by itself or ends with other weights than an undisturbed one.
+attempt is a fork. The folder of the run is `output`; the stage `export` makes a bundle there of the run `trained` beside
+it. Prints a JSON object with the number of attempts that were cut short; ends with an error where a run does not go on by
+itself or ends with other weights than an undisturbed one.
 """
 
 import errno
@@ -27,9 +28,15 @@ from backbone.config import RunConfig, load_config
 from classifier.train import train_classifier
 from generator.train import train_generator
 from generator.train_baseline import train_baseline
+from pipeline.export import ExportOptions, export
 from tickets.errors import DuetError
 
-TRAIN = {"classifier": train_classifier, "generator": train_generator, "baseline": train_baseline}
+
+def _export(config: RunConfig) -> str:
+    return export(ExportOptions(config.folder.with_name("trained"), config.folder / "export", quant="f16", check=4))
+
+
+WORK = {"classifier": train_classifier, "generator": train_generator, "baseline": train_baseline, "export": _export}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 SECONDS = 120.0  # of one attempt; more is a hang
 
@@ -83,12 +90,16 @@ def _fail_at_each(step: int, mode: str, stage: str, config: RunConfig) -> int:
 
 
 def _compare(stage: str, config: RunConfig, when: str) -> None:
-    ours, whole = (
-        (folder / stage / "adapter" / "adapter_model.safetensors").read_bytes()
-        for folder in (config.folder, config.folder.with_name(f"{config.folder.name}.whole"))
-    )
-    if ours != whole:
-        sys.exit(f"{when}: other weights")
+    """End with an error unless the adapter, or every file of an export, is byte for byte what it should be."""
+    ours, whole = (folder / stage for folder in (config.folder, config.folder.with_name(f"{config.folder.name}.whole")))
+    names = [Path("adapter/adapter_model.safetensors")]
+    if stage == "export":
+        names = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
+        if len(names) != sum(path.is_file() for path in ours.rglob("*")):
+            sys.exit(f"{when}: other files")
+    for name in names:
+        if (ours / name).read_bytes() != (whole / name).read_bytes():
+            sys.exit(f"{when}: another {name}")
 
 
 def _operations(config: RunConfig) -> int:
@@ -126,7 +137,7 @@ def _whole_run(stage: str, overrides: list[str]) -> float:
 def _attempt(stage: str, config: RunConfig) -> int:
     signal.alarm(int(SECONDS))
     try:
-        TRAIN[stage](config)
+        WORK[stage](config)
     except DuetError as error:
         print(f"{error.exit_code}: {error}", file=sys.stderr)
         return int(error.exit_code)

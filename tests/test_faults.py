@@ -66,9 +66,15 @@ def test_kills_at_random_moments(config: RunConfig, stage: str) -> None:
 @pytest.mark.skipif(not LONG, reason="make test-faults")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", ["killwrite", "full"])
-def test_a_cut_at_every_file_operation(config: RunConfig, mode: str) -> None:
-    found = harness(mode, 1, "classifier", config)
-    assert found["cut"] >= 30
+@pytest.mark.parametrize("stage", ["classifier", "export"])
+def test_a_cut_at_every_file_operation(make_config: MakeConfig, stage: str, mode: str) -> None:
+    config = make_config(classifier__training__max_steps=6, classifier__training__evaluations_per_epoch=5)
+    if stage == "export":
+        pytest.importorskip("llama_cpp")
+        trained = config.model_copy(update={"output": str(config.folder.with_name("trained"))})
+        train_classifier(trained)
+    found = harness(mode, 1, stage, config)
+    assert found["cut"] >= 15
 
 
 def _cut_off(path: Path) -> None:
