@@ -38,7 +38,8 @@ def check_export(
     encoder = classifier.encoder
     engine = LayeredEngine(model.base_folder(), adapters, stage.config.base, encoder.pad_id)
     before = reference(tickets, classifier, generator, engine)
-    exported = _exported(model, folder, quant, onnx, merged, classifier, generator)
+    cells = _TOGETHER * before.longest  # not of what training allows: that is most of a gigabyte on a 7B
+    exported = _exported(model, folder, quant, onnx, merged, generator is not None, cells)
     said, exact = [], {}
     for name, is_exact, labeller, writer in exported:
         said.append(ask(name, before, labeller, writer))
@@ -59,15 +60,14 @@ def _exported(
     quant: str,
     onnx: bool,
     merged: str | None,
-    classifier: Classifier,
-    generator: Generator | None,
+    writes: bool,
+    cells: int,
 ) -> Iterator[tuple[str, bool, Encoder | None, Writer | None]]:
     """Name, whether it should be exact, encoder and writer of every engine, one at a time in memory."""
     if quant != NO_GGUF:
         adapters = {name: folder / adapter_file(name) for name in model.stages}
-        cells = _TOGETHER * max(classifier.max_length, generator.context if generator else 0)
         engine = llama_engine(model, folder / base_file(quant), adapters, _TOGETHER, cells)
-        yield f"GGUF {quant}", quant == "f16", engine, engine if generator else None
+        yield f"GGUF {quant}", quant == "f16", engine, engine if writes else None
         del engine
         if merged:
             alone = llama_engine(model, folder / merged, {GENERATOR: None}, _TOGETHER, cells)

@@ -32,6 +32,11 @@ class Reference:
     predictions: Sequence[Prediction]
     reply_prompts: Sequence[Sequence[int]]
 
+    @property
+    def longest(self) -> int:
+        """Tokens of context that a ticket may need, its checked reply included."""
+        return max([*map(len, self.prompts), *(len(ids) + REPLY_TOKENS for ids in self.reply_prompts)])
+
 
 @dataclass(frozen=True)
 class Said:

@@ -4,9 +4,9 @@
 
 MODE is `kill` (SIGKILL at COUNT random moments of a run, or of several), `killwrite` (a run for every COUNT-th file
 operation, SIGKILL there) or `full` (the same, but the operation fails with ENOSPC). Imports happen once; every
-attempt is a fork. The folder of the run is `output`; the stage `export` makes a bundle there of the run `trained` beside
-it. Prints a JSON object with the number of attempts that were cut short; ends with an error where a run does not go on by
-itself or ends with other weights than an undisturbed one.
+attempt is a fork. The folder of the run is `output`; the stage `export` makes a bundle there of the run `trained`
+beside it. Prints a JSON object with the number of attempts that were cut short; ends with an error where a run does
+not go on by itself or ends with other weights than an undisturbed one.
 """
 
 import errno
