@@ -39,7 +39,7 @@ demo: $(INSTALLED) $(LLAMA)
 test: $(INSTALLED) $(LLAMA) lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
-# Kills, full disks and damaged files by the dozen: about a quarter of an hour
+# Kills, full disks and damaged files by the dozen: some minutes
 test-faults: $(INSTALLED)
 	DUET_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto tests/test_faults.py
 
