@@ -34,14 +34,16 @@ class LayeredEngine:
     """Reads prompts as `TorchEngine` does, and tells what it would write."""
 
     def __init__(self, base: Path, adapters: Mapping[str, Path], config: BaseConfig, pad_id: int) -> None:
-        """Read the adapters; the base stays on disk.
+        """Look at the adapters; they and the base stay on disk.
 
         Raises:
             InputError: an adapter is unreadable or changes what the base does not have.
         """
         self._config = Qwen2Config.from_pretrained(base)
         self._files = _tensor_files(base)
-        self._adapters = {name: self._checked(folder) for name, folder in adapters.items()}
+        self._adapters = dict(adapters)
+        for folder in adapters.values():
+            self._changes(folder)
         self._pad_id, self._device = pad_id, pick_device()
         config = settled(config)
         if config.precision == "bf16" and not computes_bf16():
@@ -91,8 +93,9 @@ class LayeredEngine:
         embedding = self._read("model.embed_tokens.weight")
         states = [embedding[batch.pop("input_ids")].to(self._options["dtype"]) for batch in batches]
         del embedding
+        changes = self._changes(self._adapters[adapter])
         for number in track(range(self._config.num_hidden_layers), "checking, block by block"):
-            block = self._block(number, adapter)
+            block = self._block(number, adapter, changes)
             for i, batch in enumerate(batches):
                 inputs = {name: tensor.to(self._device) for name, tensor in batch.items()}
                 output = block(inputs_embeds=states[i].to(self._device), use_cache=False, **inputs)
@@ -100,15 +103,16 @@ class LayeredEngine:
         for rows, state in zip(buckets, states, strict=True):
             yield rows, state.to(self._device)
 
-    def _checked(self, folder: Path) -> dict[str, LowRank]:
+    def _changes(self, folder: Path) -> dict[str, LowRank]:
+        """An adapter that fits the base."""
         changes = read_adapter(folder)
         foreign = next((name for name in changes if f"{name}.weight" not in self._files), None)
         if foreign:
             raise InputError(f"{folder}: the base has no {foreign}; train the adapter on this base")
         return changes
 
-    def _block(self, number: int, adapter: str) -> Qwen2Model:
-        """A model of that one block; the last one with the final norm, the others with none."""
+    def _block(self, number: int, adapter: str, changes: Mapping[str, LowRank]) -> Qwen2Model:
+        """A model of that one block, adapted; the last one with the final norm, the others with none."""
         config = copy.deepcopy(self._config)
         config.num_hidden_layers, config.layer_types, config.vocab_size = 1, [config.layer_types[number]], 1
         config.pad_token_id = None
@@ -121,14 +125,9 @@ class LayeredEngine:
         model = Qwen2Model.from_pretrained(None, config=config, state_dict=weights, **self._options).eval()
         if number < self._config.num_hidden_layers - 1:
             model.norm = torch.nn.Identity()
-        Adapters(model, {adapter: self._products(prefix, adapter)}, self._device).activate(adapter)
+        own = {_BLOCK + name.removeprefix(prefix): low for name, low in changes.items() if name.startswith(prefix)}
+        Adapters(model, {adapter: own}, self._device).activate(adapter)
         return model
-
-    def _products(self, prefix: str, adapter: str) -> dict[str, LowRank]:
-        products = self._adapters[adapter]
-        return {
-            _BLOCK + name.removeprefix(prefix): change for name, change in products.items() if name.startswith(prefix)
-        }
 
     def _read(self, name: str) -> Tensor:
         """A tensor as it lies in the base."""
