@@ -93,7 +93,7 @@ def read_shape(folder: Path) -> dict[str, Any]:
 
 
 def computes_bf16() -> bool:
-    """Whether the device that trains has arithmetic for bf16; an x86 CPU without emulates it, ten times slower."""
+    """Whether the device that trains has arithmetic for bf16; an x86 CPU without emulates it, eight times slower."""
     import torch
 
     if torch.cuda.is_available():
