@@ -93,7 +93,7 @@ gpu: pyproject.toml
 	  sys.exit(0 if torch.cuda.is_available() else 'no CUDA device found, or a CPU build of torch was installed')"
 
 docs: $(INSTALLED)
-	$(BIN)/python scripts/write_cli_docs.py
+	$(BIN)/python scripts/write_docs.py
 
 # The shipped data and model. Same bytes for the corpus; the model takes about an hour on two cores.
 sample-corpus: $(INSTALLED)

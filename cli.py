@@ -49,7 +49,11 @@ Preset = Annotated[
 ]
 Maps = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--map", metavar="NAME=COLUMN", help="Name a column, e.g. subject=Betreff. Repeatable."),
+    typer.Option(
+        "--map",
+        metavar="NAME=COLUMN",
+        help="Name the column of body, subject, reply, language, id, tags or a label. Repeatable.",
+    ),
 ]
 CleanEscapes = Annotated[bool, typer.Option("--escapes/--no-escapes", help=r"Turn literal \n into line breaks.")]
 CleanHtml = Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")]
@@ -273,6 +277,7 @@ def evaluate(
     ] = None,
     part: Annotated[str, typer.Option("--part", help="train, validation or test.")] = "test",
     replies: Annotated[int, typer.Option("--replies", min=0, help="How many tickets to answer for reply metrics.")] = 0,
+    engine: Engine = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Score a model beside the majority class and TF-IDF with logistic regression.
@@ -283,8 +288,9 @@ def evaluate(
 
     from eval.evaluate import evaluate as run
     from eval.evaluate import render
+    from pipeline.engines import EngineChoice
 
-    result = run(model, data, part, replies)
+    result = run(model, data, part, replies, EngineChoice(engine, together=16))
     print(json.dumps(result.to_dict(), indent=2) if as_json else render(result))
 
 
@@ -416,10 +422,13 @@ def main() -> None:
     except Exception as error:
         sys.stderr = own_stderr
         if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: importing torch here would cost seconds
-            mend = "lower training.batch_tokens, set base.gradient_checkpointing=true or base.precision=nf4"
+            mend = "lower batch_tokens of the stage, set base.gradient_checkpointing=true or base.precision=nf4"
             sys.exit(_fail(f"out of GPU memory; expected room for the batch; {mend}, see `duet check`", 1))
         if _ClickException is None or not isinstance(error, _ClickException):
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # a bare `duet`: what can be done is no failure's message
+            print(error.format_message(), file=sys.stderr)
+            sys.exit(2)
         command = error.ctx.command_path if getattr(error, "ctx", None) else "duet"
         sys.exit(_fail(f"{error.format_message()} See `{command} --help`.", 2))
     if status == _INTERRUPTED:  # typer turns Ctrl-C into this status

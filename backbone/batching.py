@@ -54,7 +54,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         if parts > 1 and wanted > len(lengths) // parts:
             raise InputError(
                 f"found batches of {len(lengths) / wanted:.1f} tickets, expected one or more for each of {parts} "
-                "processes; raise training.batch_tokens and batch_tickets (and lower accumulation), or start fewer"
+                "processes; raise batch_tokens and batch_tickets of the stage (and lower accumulation), or start fewer"
             )
         self._batches = min(wanted, len(lengths))
 

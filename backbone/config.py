@@ -15,6 +15,14 @@ from tickets.errors import InputError
 MINI = "mini"  # names the embedded base and the built-in configuration
 SAMPLE = "sample"  # names the built-in tickets
 
+_EXPECTED = {  # where the library's words speak of Python
+    "tuple_type": "a list, such as [type, queue]",
+    "dict_type": "keys with values, such as {low: 2.0}",
+    "model_type": "a section with keys of its own",
+    "model_attributes_type": "a section with keys of its own",
+    "missing": "a value",
+}
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -58,9 +66,9 @@ class PromptConfig(_Section):
 class LoraSettings(_Section):
     """Low-rank adapters (Hu et al. 2021), the same shape for every stage."""
 
-    rank: Count = 64
+    rank: Count = Field(64, description="of both factors")
     alpha: Positive | None = Field(None, description="scale; twice the rank when not given")
-    dropout: Share = 0.05
+    dropout: Share = Field(0.05, description="of what the adapters read, in training")
     targets: Literal["all-linear"] | tuple[LinearLayer, ...] = Field(
         "all-linear", description="module names such as q_proj, or all-linear for every linear layer but lm_head"
     )
@@ -74,13 +82,13 @@ class LoraSettings(_Section):
 class TrainingConfig(_Section):
     """How one stage is optimised: AdamW, cosine schedule with warm-up, early stopping."""
 
-    epochs: Positive = 3.0
+    epochs: Positive = Field(3.0, description="passes over the training tickets")
     max_steps: int = Field(-1, description="stop after this many optimiser steps; -1: after `epochs`")
-    learning_rate: Positive = 2e-4
+    learning_rate: Positive = Field(2e-4, description="highest, after the warm-up")
     head_learning_rate: Positive | None = Field(None, description="of the classifier heads; like the rest if not given")
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="of AdamW, on matrices")
     warmup: Share = Field(0.1, description="share of all steps")
-    max_grad_norm: Positive = 1.0
+    max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
     max_length: Annotated[int, Field(ge=32)] = Field(1024, description="tokens per sample; longer tickets are cut")
     batch_tickets: Count = Field(32, description="tickets per batch over all processes, at most")
     batch_tokens: Count = Field(
@@ -90,7 +98,7 @@ class TrainingConfig(_Section):
         "auto", description="all tickets of a batch in one row, without padding; auto: on CUDA in bf16"
     )
     accumulation: Count = Field(1, description="batches per optimiser step")
-    evaluations_per_epoch: Count = 2
+    evaluations_per_epoch: Count = Field(2, description="each with a checkpoint")
     select_by: str = Field(
         "loss",
         description="metric of an evaluation that tells which weights are best, e.g. macro_f1 or priority_recall_low",
@@ -128,13 +136,15 @@ class ClassifierConfig(BalanceConfig):
     """The heads, their loss and what is fitted on validation tickets afterwards."""
 
     section: ClassVar[str] = "classifier"
-    columns: tuple[str, ...] = Field(("type", "queue", "priority"), min_length=1)
+    columns: tuple[str, ...] = Field(
+        ("type", "queue", "priority"), min_length=1, description="label columns to learn, one head each"
+    )
     max_tags: Annotated[int, Field(ge=0)] = Field(50, description="most frequent tags to learn; 0 for no tags head")
     tag_weight: Positive = Field(1.0, description="weight of the tags loss (BCE) beside the heads' losses")
     class_weights: Weights | dict[str, Weights] = Field(
         "balanced", description="none, balanced, effective, or per column, e.g. {priority: {low: 2.0}}"
     )
-    label_smoothing: Share = 0.0
+    label_smoothing: Share = Field(0.0, description="share of a label's target spread over all labels")
     adjustment: Literal["none", "accuracy", "macro_f1"] = Field(
         "none", description="fit a logit adjustment (Menon et al. 2021) per head on validation towards this metric"
     )
@@ -170,11 +180,11 @@ class BaselineConfig(BalanceConfig):
 class DecodingConfig(_Section):
     """How replies are written."""
 
-    max_new_tokens: Count = 256
+    max_new_tokens: Count = Field(256, description="of a reply, at most")
     temperature: Annotated[float, Field(ge=0.0)] = Field(0.0, description="0: greedy")
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    repetition_penalty: Positive = 1.0
-    seed: int = 0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="share of probability to sample from")
+    repetition_penalty: Positive = Field(1.0, description="divides the scores of tokens already there; 1: none")
+    seed: int = Field(0, description="of sampling")
 
     def prompt_room(self, max_length: int) -> int:
         """Tokens of `max_length` that a prompt may take: half, or more where what is written leaves more."""
@@ -184,9 +194,9 @@ class DecodingConfig(_Section):
 class RunConfig(_Section):
     """A whole experiment."""
 
-    name: str = Field("mini", pattern=r"^[\w.-]+$")
+    name: str = Field("mini", pattern=r"^[\w.-]+$", description="of the run, and of its folder below runs")
     output: str | None = Field(None, description="run folder; runs/NAME when not given")
-    seed: int = 42
+    seed: int = Field(42, description="of weights, order and dropout")
     tensorboard: bool = Field(False, description="also write TensorBoard events into the run folder")
     data: DataConfig = DataConfig()
     base: BaseConfig = BaseConfig()
@@ -218,7 +228,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(record)
     except ValidationError as error:
-        raise InputError(f"{where}: {_explain(error)}") from None
+        raise InputError(f"{where}: {explain(error, RunConfig)}") from None
 
 
 def dump_config(config: RunConfig) -> str:
@@ -261,6 +271,8 @@ def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return record
     if path.resolve() in seen or not isinstance(parent, str):
         raise InputError(f"{path}: extends {parent!r}, expected the name of another file; correct it")
+    if not (path.parent / parent).is_file():
+        raise InputError(f"{path}: extends {parent!r}, which is not there; expected a file beside this one; correct it")
     return _merged(_extended(path.parent / parent, (*seen, path.resolve())), record)
 
 
@@ -299,21 +311,22 @@ def _number_or(value: Any) -> Any:
         return value
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first fault of a configuration of type `root` in one line: key, what was found, what was expected."""
     first = error.errors(include_url=False)[0]
-    place = [str(part) for part in first["loc"]]
-    key = ".".join(place)
+    key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.0)
-        return f"unknown key {key!r} (value {first['input']!r}); nearest valid key: {nearest[0]!r}"
-    message = first["msg"].removeprefix("Value error, ")
+        nearest = [name for name in _all_keys(root) if name.endswith(f".{key}")]  # written without its section
+        nearest = nearest or difflib.get_close_matches(key, _all_keys(root), n=1, cutoff=0.0)
+        return f"unknown key {key!r} (value {first['input']!r}); nearest valid key: {' or '.join(map(repr, nearest))}"
+    message = _EXPECTED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     expected = message[0].lower() + message[1:]
     return f"key {key!r}: found {first['input']!r}, expected: {expected}; correct it or --set {key}=..."
 
 
 @cache
-def _all_keys() -> tuple[str, ...]:
-    return tuple(_keys(RunConfig, ()))
+def _all_keys(root: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(_keys(root, ()))
 
 
 def _keys(section: type[BaseModel], prefix: tuple[str, ...]) -> Iterable[str]:

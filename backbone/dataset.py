@@ -8,7 +8,7 @@ import numpy as np
 
 from backbone.config import SAMPLE
 from tickets.errors import InputError
-from tickets.schema import Ticket, read_tickets
+from tickets.schema import PARTS, Ticket, read_tickets
 
 
 def resolve_data(path: str) -> Path:
@@ -31,8 +31,10 @@ def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]
     """The first `limit` tickets of a part.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or the part is none of PARTS.
     """
+    if part not in PARTS:
+        raise InputError(f"found --part {part!r}, expected one of {', '.join(PARTS)}")
     tickets = read_tickets(folder / f"{part}.jsonl")[:limit]
     if not tickets:
         raise InputError(f"{folder}/{part}.jsonl: found no tickets, expected at least one; run `duet prepare` again")

@@ -76,7 +76,7 @@ class _Documents:
 
 def load_pretrain_config(path: Path | None, overrides: Sequence[str]) -> PretrainConfig:
     """Read a recipe; the shipped one without a path."""
-    from backbone.config import apply_override, builtin_config_text, read_yaml
+    from backbone.config import apply_override, builtin_config_text, explain, read_yaml
 
     record: dict[str, Any] = read_yaml(path) if path else yaml.safe_load(builtin_config_text("mini-base"))
     for override in overrides:
@@ -84,10 +84,7 @@ def load_pretrain_config(path: Path | None, overrides: Sequence[str]) -> Pretrai
     try:
         return PretrainConfig.model_validate(record)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        valid = ", ".join(PretrainConfig.model_fields)
-        raise InputError(f"pretrain recipe: key {key!r}: {first['msg']}; valid keys: {valid}") from None
+        raise InputError(f"pretrain recipe: {explain(error, PretrainConfig)}") from None
 
 
 def pretrain(config: PretrainConfig, restart: bool = False) -> Path:

@@ -111,12 +111,20 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     """The unfinished sibling of `folder`, new or to be continued; `plan` (plain JSON values) is what it will do.
 
     Raises:
-        InputError: an unfinished run of another plan is there, or another process is at it.
+        InputError: not to be written, an unfinished run of another plan is there, or another process is at it.
     """
     partial = partial_folder(folder)
     with disk_guard(partial):
-        partial.mkdir(parents=True, exist_ok=True)
-        _hold(folder)
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            _hold(folder)
+        except OSError as error:
+            if _is_full_disk(error):
+                raise
+            raise InputError(
+                f"{folder}: cannot be written ({error.strerror}); expected a folder that can be made; choose another "
+                "with --set output=..."
+            ) from None
         if restart:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()

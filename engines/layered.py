@@ -46,8 +46,8 @@ class LayeredEngine:
             self._changes(folder)
         self._pad_id, self._device = pad_id, pick_device()
         config = settled(config)
-        if config.precision == "bf16" and not computes_bf16():
-            config = config.model_copy(update={"precision": "fp32"})  # the same numbers, eight times faster, for a block
+        if config.precision == "bf16" and not computes_bf16():  # the same numbers, eight times faster, for a block
+            config = config.model_copy(update={"precision": "fp32"})
         self._options = load_options(config, self._device)
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from eval.labels import ColumnScores, macro_f1_replicates, score_column, true_la
 from eval.references import majority, tfidf_regression
 from eval.systems import MAJORITY, TFIDF, TWO_STAGE
 from generator.rouge import rouge_l
+from pipeline.engines import EngineChoice
 from pipeline.model_folder import trained_on
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
@@ -38,15 +39,18 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(model: Path | None, data: str | None, part: str, replies: int) -> Evaluation:
+def evaluate(
+    model: Path | None, data: str | None, part: str, replies: int, choice: EngineChoice | None = None
+) -> Evaluation:
     """Score a model, the majority class and TF-IDF on a part of prepared tickets.
 
     Args:
         data: prepared folder; what the model was trained on when None.
         replies: how many tickets to answer for reply metrics; 0 for none.
+        choice: engine; the fastest that the model has files for without one.
     """
     folder = resolve_data(data if data is not None else trained_on(model))
-    system = load_two_stage(model, labels_only=replies == 0)
+    system = load_two_stage(model, labels_only=replies == 0, choice=choice)
     columns = list(system.classifier.space.columns)
     train, test = load_part(folder, "train"), _labelled(load_part(folder, part), columns)
     answers = system.answer(test, labels_only=True)

@@ -293,7 +293,7 @@ def open_runs(runs: Sequence[Path]) -> list[System]:
             raise InputError(f"{run}: no such folder; expected a run folder of train-cls, train-gen or train-baseline")
         baseline = open_baseline(run)
         if baseline is None or (run / CLASSIFIER).is_dir() or (run / GENERATOR).is_dir():
-            model = open_model(run)
+            model = open_model(run, "run")
             if CLASSIFIER not in model.stages:
                 raise InputError(f"{run}: has a generator but no classifier; `duet train-cls` adds one")
             found.append(TwoStageSystem(TWO_STAGE, model))

@@ -1,5 +1,6 @@
 """`duet check`: validate a run without starting it and show what it would train on."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from backbone.selection import LOSS, check_select_by
 from backbone.stage import CLASSIFIER, GENERATOR
 from backbone.weights import effective_examples
 from classifier.metrics import selectable_metrics
+from engines.cores import usable_cores
 from generator.samples import reply_sample
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -177,8 +179,11 @@ def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], enc
         shown = " + ".join(f"{part:.1f}" for part in parts)
         lines.append(f"         {stage:<11}{shown} = {needed.total / gib:.1f} GiB of {free_memory() / gib:.0f} free")
     efficiency = _EFFICIENCY["cuda" if on_cuda() else "cpu", config.base.compute]
-    lines.append(f"time     estimated for an epoch, at {efficiency:.0%} of the rate of this machine's matrix products")
-    rate = product_rate(config, shape, config.generator.training.batch_tokens) * efficiency
+    products = product_rate(config, shape, config.generator.training.batch_tokens)
+    measured = f"{products / 1e9:,.0f} GFLOP/s of this machine's matrix products"
+    lines.append(f"time     estimated for an epoch, at {efficiency:.0%} of the {measured}")
+    lines += _busy()
+    rate = products * efficiency
     for stage in _STAGES:
         tokens, read = _tokens_per_epoch(config, stage, train, encoder)
         seconds = operations(config, stage, shape, tokens, read, recompute[stage]) / rate
@@ -189,6 +194,16 @@ def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], enc
     if disk > free:
         lines.append("         warning: not enough; free some space or set output to another disk")
     return "\n".join(lines)
+
+
+def _busy() -> list[str]:
+    """A warning where other processes take the cores that were measured."""
+    if on_cuda() or not hasattr(os, "getloadavg"):
+        return []
+    load, cores = os.getloadavg()[0], usable_cores()
+    if load < cores / 2:
+        return []
+    return [f"         warning: measured beside others (load {load:.1f} on {cores} cores); alone it is faster"]
 
 
 def _tokens_per_epoch(

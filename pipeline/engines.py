@@ -72,7 +72,10 @@ def load_engines(
 def _labels_with_onnx(model: ModelFolder, kind: str) -> bool:
     graph = model.bundle.graph if model.bundle else None
     if kind == "onnx" and graph is None:
-        raise InputError(f"{model.path}: has no ONNX classifier; export it with `duet export --onnx`, or use torch")
+        raise InputError(
+            f"{model.path}: has no ONNX classifier; make a bundle with `duet export --model "
+            f"{model.path} --out bundle --onnx` and give that to --model, or use torch"
+        )
     return kind == "onnx" or (kind == "auto" and graph is not None and find_spec("onnxruntime") is not None)
 
 
@@ -80,7 +83,10 @@ def _replier(model: ModelFolder, kind: str) -> str:
     """`llama` or `torch`, which serve both stages."""
     has_gguf = model.bundle is not None and model.bundle.has_gguf
     if kind == "llama" and not has_gguf:
-        raise InputError(f"{model.path}: has no GGUF; make a bundle with `duet export --model {model.path}`")
+        raise InputError(
+            f"{model.path}: has no GGUF; make a bundle with `duet export --model {model.path} --out bundle` and give "
+            "that to --model"
+        )
     return "llama" if kind == "llama" or (kind != "torch" and has_gguf and find_spec("llama_cpp")) else "torch"
 
 

@@ -115,7 +115,7 @@ def _gather(options: ExportOptions) -> ModelFolder:
     model = open_model(options.model)
     stages = dict(model.stages)
     if options.generator is not None:
-        given = open_model(options.generator).stages
+        given = open_model(options.generator, "--generator").stages
         if GENERATOR not in given:
             raise InputError(f"--generator {options.generator}: has no generator; expected a run of `duet train-gen`")
         stages[GENERATOR] = given[GENERATOR]

@@ -68,9 +68,9 @@ class ModelFolder:
         return self.any_stage.base_folder(inside)
 
 
-def open_model(path: Path | None) -> ModelFolder:
+def open_model(path: Path | None, option: str = "--model") -> ModelFolder:
     """Open a run folder (runs/NAME or runs/NAME/classifier), a model folder or a bundle; without a path the shipped
-    mini model.
+    mini model. `option` is what the caller calls the path.
 
     Raises:
         InputError: nothing trained there, a damaged file, or stages of different bases.
@@ -78,7 +78,7 @@ def open_model(path: Path | None) -> ModelFolder:
     root = path if path is not None else mini_folder()
     stages = {name: open_stage_folder(folder) for name, folder in _stage_folders(root).items()}
     if not stages:
-        raise InputError(_not_a_model(root))
+        raise InputError(_not_a_model(root, option))
     check_same_base(stages)
     bundle = Bundle.open(root)
     if bundle:
@@ -124,18 +124,18 @@ def open_stage_folder(folder: Path) -> StageFolder:
     return StageFolder(folder, load_config(folder / "config.yaml"), BaseIdentity.load(folder / BASE))
 
 
-def _not_a_model(root: Path) -> str:
+def _not_a_model(root: Path, option: str) -> str:
     if not root.exists():
         return (
-            f"--model {root}: no such folder; expected a run or model folder, such as runs/mini after `duet train-cls`"
+            f"{option} {root}: no such folder; expected a run or model folder, such as runs/mini after `duet train-cls`"
         )
     unfinished = [name for name in _STAGES if partial_folder(root / name).is_dir()]
     if unfinished:
         command = "train-cls" if CLASSIFIER in unfinished else "train-gen"
         return (
-            f"--model {root}: its {unfinished[0]} run is unfinished; run the same `duet {command}` again to finish it"
+            f"{option} {root}: its {unfinished[0]} run is unfinished; run the same `duet {command}` again to finish it"
         )
     return (
-        f"--model {root}: not a model; expected a folder that holds classifier/ or generator/ of `duet train-cls` and "
+        f"{option} {root}: not a model; expected a folder that holds classifier/ or generator/ of `duet train-cls` and "
         "`duet train-gen`"
     )

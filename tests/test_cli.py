@@ -32,13 +32,21 @@ def assert_one_line(run: subprocess.CompletedProcess[str], code: int, *words: st
     assert not run.stdout
 
 
-def test_the_help_page_is_fresh() -> None:
-    spec = importlib.util.spec_from_file_location("write_cli_docs", ROOT / "scripts" / "write_cli_docs.py")
+def test_the_pages_that_are_made_are_fresh() -> None:
+    spec = importlib.util.spec_from_file_location("write_docs", ROOT / "scripts" / "write_docs.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == module.page(), "run `make docs`"
+    for name, make in module.PAGES.items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == make(), "run `make docs`"
+
+
+def test_a_command_that_needs_another_shows_its_help() -> None:
+    run = duet("human-eval")
+    assert run.returncode == 2
+    assert run.stderr.startswith("Usage: ")
+    assert len(run.stderr.splitlines()) > 5
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -119,6 +127,15 @@ def test_a_10_megabyte_ticket_is_cut_and_said_so(tmp_path: Path) -> None:
         (["check", "--set", "base.path=/nowhere/x/y"], 2, ["no such folder"]),
         (["pretrain", "--set", "layrs=3"], 2, ["layrs", "layers"]),
         (["evaluate", "--data", "/nowhere"], 2, ["/nowhere"]),
+        (["evaluate", "--part", "tset"], 2, ["'tset'", "train, validation, test"]),
+        (["export", "--generator", "/nowhere", "--out", "/tmp/x"], 2, ["--generator /nowhere", "no such folder"]),
+        (["train-cls", "--set", "packing=true"], 2, ["'classifier.training.packing' or 'generator.training.packing'"]),
+        (["train-cls", "--set", "classifier.columns=type"], 2, ["a list, such as [type, queue]"]),
+        *[
+            ([command, "--set", f"output={ROOT / 'README.md'}/run"], 2, ["README.md/run", "cannot be written"])
+            for command in ("train-cls", "train-gen", "train-baseline", "pretrain")
+        ],
+        (["predict", str(EXAMPLES[0]), "--engine", "llama"], 2, ["no GGUF", "--out bundle"]),
     ],
 )
 def test_bad_usage_is_one_line(words: list[str], code: int, found: list[str]) -> None:

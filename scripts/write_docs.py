@@ -1,0 +1,92 @@
+"""Write docs/cli.md from the help of every command and docs/configuration.md from the models."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import yaml
+from pydantic import BaseModel
+
+from backbone.config import RunConfig
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = (
+    "prepare",
+    "pretrain",
+    "train-cls",
+    "train-gen",
+    "train-baseline",
+    "export",
+    "predict",
+    "predict-batch",
+    "evaluate",
+    "compare",
+    "human-eval make",
+    "human-eval score",
+    "check",
+)
+
+
+def commands() -> str:
+    """Help of every command."""
+    parts = ["# Commands\n\nMade by `make docs` from `duet COMMAND --help`; `duet` and `python cli.py` are the same.\n"]
+    parts += [f"## duet {name}".rstrip() + f"\n\n```text\n{help_of(name.split())}```\n" for name in ["", *COMMANDS]]
+    return "\n".join(parts)
+
+
+def help_of(command: list[str]) -> str:
+    """Help text at 80 columns, as `duet` prints it."""
+    code = "import sys; sys.argv[0] = 'duet'; import cli; cli.main()"
+    environment = {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "PATH": "", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, env=environment, check=True
+    )
+    return run.stdout
+
+
+def configuration() -> str:
+    """Every key of a run's configuration with its default and meaning."""
+    lines = [
+        "# Configuration",
+        "",
+        "Made by `make docs`. Every key of a YAML file, and of `--set KEY=VALUE`, of `train-cls`, `train-gen`,",
+        "`train-baseline` and `check`, with the value that holds where a file does not give it. A file that begins",
+        "with `extends: other.yaml` holds only what differs. Without `--config` those of `configs/mini.yaml` hold.",
+    ]
+    for section, places in _sections(RunConfig).items():
+        title = ", ".join(f"`{place}`" for place in places if place) or "The run"
+        prefix = f"{places[0]}." if places[0] and len(places) == 1 else ""  # a section in several places is shown once
+        lines += ["", f"## {title}", "", f"{(section.__doc__ or '').splitlines()[0]}", ""]
+        lines += ["| key | default | meaning |", "| --- | --- | --- |"]
+        for name, info in section.model_fields.items():
+            if not _is_section(info.annotation):
+                lines.append(f"| `{prefix}{name}` | `{_shown(info.default)}` | {info.description or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sections(section: type[BaseModel], key: str = "") -> dict[type[BaseModel], list[str]]:
+    """The places of every section below and with `section`."""
+    found: dict[type[BaseModel], list[str]] = {section: [key]}
+    for name, info in section.model_fields.items():
+        if _is_section(info.annotation):
+            for below, places in _sections(info.annotation, f"{key}.{name}".lstrip(".")).items():
+                found.setdefault(below, []).extend(places)
+    return found
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _shown(value: object) -> str:
+    """As YAML writes it."""
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True).removesuffix("...\n").strip()
+
+
+PAGES = {"cli.md": commands, "configuration.md": configuration}
+
+if __name__ == "__main__":
+    for name, make in PAGES.items():
+        (ROOT / "docs" / name).write_text(make(), encoding="utf-8")
