@@ -1,12 +1,12 @@
 """The one training module: `transformers.Trainer` with token-budget batches, our evaluation and safe resumption."""
 
 import math
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -253,14 +253,14 @@ class _StageTrainer(Trainer):
         `set_epoch`.
         """
         on_cuda = self.args.device.type == "cuda"
+        workers = _WORKERS if on_cuda else _CPU_WORKERS
         return DataLoader(
             list(range(len(self._job.lengths))),  # type: ignore[arg-type]
             batch_sampler=self._sampler,
             collate_fn=self._job.collate,
-            num_workers=_WORKERS if on_cuda else _CPU_WORKERS,
+            num_workers=workers,
             pin_memory=on_cuda,
-            worker_init_fn=_leave_signals_to_the_parent,
-            multiprocessing_context="fork" if on_cuda or _CPU_WORKERS else None,  # what collates need not be picklable
+            multiprocessing_context=_forked() if workers else None,
         )
 
     def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -323,10 +323,11 @@ class _StageTrainer(Trainer):
         return metrics
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """A signal to the whole process group must not end the workers of a training that is about to save."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _forked() -> BaseContext:
+    """Forked, because what collates need not be picklable; imported here, because Windows has no fork."""
+    from backbone.workers import SignalFreeContext
+
+    return SignalFreeContext()
 
 
 def _optimizer(job: TrainingJob) -> torch.optim.Optimizer:
