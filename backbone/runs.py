@@ -97,6 +97,17 @@ def disk_guard(folder: Path) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def writable(path: Path, option: str) -> Iterator[None]:
+    """Turn a place that cannot be written into one line; `option` is what names another. A full disk passes through."""
+    try:
+        yield
+    except OSError as error:
+        if _is_full_disk(error):
+            raise
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another {option}") from None
+
+
 def _is_full_disk(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
@@ -115,16 +126,9 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     """
     partial = partial_folder(folder)
     with disk_guard(partial):
-        try:
+        with writable(folder, "--set output=..."):
             partial.mkdir(parents=True, exist_ok=True)
             _hold(folder)
-        except OSError as error:
-            if _is_full_disk(error):
-                raise
-            raise InputError(
-                f"{folder}: cannot be written ({error.strerror}); expected a folder that can be made; choose another "
-                "with --set output=..."
-            ) from None
         if restart:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from backbone.runs import MANIFEST, disk_guard, is_alone, partial_folder, read_json, write_json
+from backbone.runs import MANIFEST, disk_guard, is_alone, partial_folder, read_json, writable, write_json
 from pipeline.engines import EngineChoice
 from pipeline.model_folder import open_model
 from pipeline.predict import answer_to_dict
@@ -96,11 +96,9 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
 @contextmanager
 def _locked(partial: Path) -> Iterator[BinaryIO]:
     """The file of answers, open for reading and appending, with no other process at it."""
-    try:
+    with writable(partial, "--out"):
         partial.parent.mkdir(parents=True, exist_ok=True)
         file = partial.open("a+b")
-    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"{partial}: cannot be written ({error.strerror}); choose another --out") from None
     with file:
         if not is_alone(file, partial):
             raise InputError(f"{partial}: another process is writing it; wait for it, or choose another --out")

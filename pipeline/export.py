@@ -10,7 +10,17 @@ from typing import Any
 
 from backbone.base import read_shape
 from backbone.dataset import load_part, resolve_data
-from backbone.runs import MANIFEST, PLAN, disk_guard, package_versions, partial_folder, publish, read_json, write_json
+from backbone.runs import (
+    MANIFEST,
+    PLAN,
+    disk_guard,
+    package_versions,
+    partial_folder,
+    publish,
+    read_json,
+    writable,
+    write_json,
+)
 from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR, LABELS, RUN
 from classifier.predict import Classifier
 from pipeline.bundle import (
@@ -177,12 +187,9 @@ def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
     }
     if partial.exists() and (not (partial / PLAN).is_file() or read_json(partial / PLAN) != plan):
         shutil.rmtree(partial)
-    with disk_guard(partial):
-        try:
-            partial.mkdir(parents=True, exist_ok=True)
-            write_json(partial / PLAN, plan)
-        except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
-            raise InputError(f"{options.out}: cannot be written ({error.strerror}); choose another --out") from None
+    with disk_guard(partial), writable(options.out, "--out"):
+        partial.mkdir(parents=True, exist_ok=True)
+        write_json(partial / PLAN, plan)
     return partial
 
 
