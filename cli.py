@@ -58,7 +58,10 @@ Maps = Annotated[
 CleanEscapes = Annotated[bool, typer.Option("--escapes/--no-escapes", help=r"Turn literal \n into line breaks.")]
 CleanHtml = Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")]
 CleanQuotes = Annotated[bool, typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Drop an unfinished run in the folder and start over.")]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart/--resume", help="Drop an unfinished run in the folder and start over, or go on with it."),
+]
 
 
 @app.command()

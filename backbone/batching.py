@@ -87,18 +87,22 @@ class TokenBudgetSampler(Sampler[list[int]]):
         return self._plan
 
     def _make_plan(self) -> list[list[int]]:
-        rng = np.random.default_rng((self._seed, self._epoch))
+        rng = self._rng()
         rows = np.arange(len(self._lengths))
         if self._weights is not None:
             rows = rng.choice(rows, size=len(rows), p=self._weights)
-        if self._parts > 1:
-            rows = rng.permutation(rows)[: len(rows) - len(rows) % self._parts]
+        left_out = len(rows) % self._parts
+        if left_out:  # drawn apart: where the rows go round, the batches are those of a single part but for their edges
+            rows = np.delete(rows, self._rng(1).choice(len(rows), left_out, replace=False))
         noise = rng.uniform(1 - _JITTER, 1 + _JITTER, size=len(rows))
         ordered = rows[np.argsort(self._lengths[rows] * noise, kind="stable")]
         hands = ordered.reshape(-1, self._parts)  # one row for each part
         batches = np.split(hands, self._cuts(self._cost[hands].sum(axis=1)))
         rng.shuffle(batches)
         return [self._dealt(batch)[self._part] for batch in batches]
+
+    def _rng(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, self._epoch, *purpose))
 
     def _dealt(self, hands: NDArray[np.int64]) -> list[list[int]]:
         """The rows of every part: of each hand the longest goes to the part that has the fewest tokens so far."""

@@ -2,8 +2,12 @@
 
 import json
 import math
+import os
+import shutil
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,9 @@ from backbone.runs import write_text
 from tickets.errors import InputError
 
 SELECTED = "eval_selected"  # what tells good weights from bad, higher is better
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GRACE = 0.5  # seconds that a second signal leaves the main thread to end by itself
+_INTERRUPTED = 130  # exit code of a process that a signal ended, as the command line gives it
 _SHOWN = ("loss", "train_loss", "ratio", "macro_f1", "perplexity")  # on the line of an evaluation, and accuracies
 
 
@@ -71,6 +78,17 @@ class OwedEvaluation(TrainerCallback):
         self._evaluate()
         if is_over(state, self._patience):
             raise Finished
+
+
+class Restoration(TrainerCallback):
+    """Puts back, before the first step, what the library resets when it goes on from a checkpoint."""
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self._restore = restore
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Restore."""
+        self._restore()
 
 
 class History(TrainerCallback):
@@ -139,9 +157,10 @@ class Progress(TrainerCallback):
         if self._bar is not None and metrics:
             found = {name.removeprefix("eval_"): value for name, value in metrics.items()}
             names = [name for name in found if name in _SHOWN or name.endswith("_accuracy")]
-            shown = "  ".join(f"{name} {found[name]:.3f}" for name in names)
-            line = f"step {state.global_step}/{state.max_steps}  epoch {state.epoch or 0:.1f}  {shown}"
-            tqdm.write(line, file=sys.stderr)
+            parts = [f"step {state.global_step}/{state.max_steps}", f"epoch {state.epoch or 0:.1f}"]
+            parts += [f"{name} {found[name]:.3f}" for name in names]
+            width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+            tqdm.write(_wrapped(parts, width), file=sys.stderr)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take it away."""
@@ -149,21 +168,45 @@ class Progress(TrainerCallback):
             self._bar.close()
 
 
+def _wrapped(parts: Sequence[str], width: int | None) -> str:
+    """Parts two spaces apart, on as many lines as `width` columns ask for; on one without."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if width is not None and len(lines[-1]) + 2 + len(part) > width:
+            lines.append(f"  {part}")
+        else:
+            lines[-1] += f"  {part}"
+    return "\n".join(lines)
+
+
 class Interrupt(TrainerCallback):
-    """On SIGINT or SIGTERM: finish the step, save, stop; an evaluation is cut off. A second one ends at once."""
+    """On SIGINT or SIGTERM: finish the step, save, stop; an evaluation is cut off. A second one ends at once.
+
+    Python calls handlers between its own instructions only, and a backward pass is a single one that may take seconds.
+    So a thread reads the signals as they arrive, answers the first and, where the second does not end it, the process.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         self._is_stopping = self._is_evaluating = False
         self._previous: dict[int, Any] = {}
+        self._previous_wakeup = -1
+        self._arrived, self._wakeup = -1, -1
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self._arrived, self._wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        for number in _SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
+        self._previous_wakeup = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(self._arrived,), daemon=True).start()
 
     def __exit__(self, *exception: object) -> None:
+        signal.set_wakeup_fd(self._previous_wakeup)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        os.close(self._wakeup)  # which ends the thread
+        self._wakeup = -1
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Save and stop if that was asked of any process."""
@@ -191,6 +234,25 @@ class Interrupt(TrainerCallback):
             raise KeyboardInterrupt
         self.requested = True
         if self._is_evaluating:
-            print("saving; once more to stop at once", file=sys.stderr)
             raise KeyboardInterrupt
-        print("saving after this step; once more to stop at once", file=sys.stderr)
+
+    def _watch(self, arrived: int) -> None:
+        """Run in a thread until the other end of the pipe is closed."""
+        count = 0
+        with os.fdopen(arrived, "rb", buffering=0) as signals:
+            while number := signals.read(1):
+                if number[0] not in _SIGNALS:
+                    continue
+                count += 1
+                if count == 1:
+                    when = "" if self._is_evaluating else " after this step"
+                    print(f"saving{when}; once more to stop at once", file=sys.stderr)
+                else:
+                    threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self) -> None:
+        """The main thread ends the process if it can."""
+        time.sleep(_GRACE)
+        if self._wakeup >= 0:
+            print("error: interrupted", file=sys.stderr, flush=True)
+            os._exit(_INTERRUPTED)

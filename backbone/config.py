@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from tickets.errors import InputError
 
@@ -79,11 +80,19 @@ class LoraSettings(_Section):
         return self.alpha if self.alpha is not None else 2.0 * self.rank
 
 
+def _positive_or_all(steps: int) -> int:
+    if steps != -1 and steps < 1:
+        raise ValueError("1 or more, or -1 for all")
+    return steps
+
+
 class TrainingConfig(_Section):
     """How one stage is optimised: AdamW, cosine schedule with warm-up, early stopping."""
 
     epochs: Positive = Field(3.0, description="passes over the training tickets")
-    max_steps: int = Field(-1, description="stop after this many optimiser steps; -1: after `epochs`")
+    max_steps: Annotated[int, AfterValidator(_positive_or_all)] = Field(
+        -1, description="stop after this many optimiser steps; -1: after `epochs`"
+    )
     learning_rate: Positive = Field(2e-4, description="highest, after the warm-up")
     head_learning_rate: Positive | None = Field(None, description="of the classifier heads; like the rest if not given")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="of AdamW, on matrices")
@@ -314,14 +323,32 @@ def _number_or(value: Any) -> Any:
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
     """The first fault of a configuration of type `root` in one line: key, what was found, what was expected."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
+        key = ".".join(map(str, first["loc"]))
         nearest = [name for name in _all_keys(root) if name.endswith(f".{key}")]  # written without its section
         nearest = nearest or difflib.get_close_matches(key, _all_keys(root), n=1, cutoff=0.0)
         return f"unknown key {key!r} (value {first['input']!r}); nearest valid key: {' or '.join(map(repr, nearest))}"
+    path, info = _field(root, first["loc"])
+    key = ".".join(path)
     message = _EXPECTED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     expected = message[0].lower() + message[1:]
+    if len(path) < len(first["loc"]) and info is not None:  # of a key that takes several kinds: one of their complaints
+        expected = info.description or expected
     return f"key {key!r}: found {first['input']!r}, expected: {expected}; correct it or --set {key}=..."
+
+
+def _field(root: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], FieldInfo | None]:
+    """The key in a place that pydantic names, without the names of the types it tried there, and its field."""
+    path: list[str] = []
+    info: FieldInfo | None = None
+    section: Any = root
+    for part in location:
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            break
+        path.append(str(part))
+        info = section.model_fields.get(str(part))
+        section = info.annotation if info else None
+    return path, info
 
 
 @cache

@@ -133,8 +133,8 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
     # without a checkpoint nothing would be lost: a run that failed its first checks may be corrected
-    if (partial / PLAN).is_file() and any((partial / CHECKPOINTS).glob("checkpoint-*")):
-        differing = _differences(read_json(partial / PLAN), plan)
+    if any((partial / CHECKPOINTS).glob(f"checkpoint-*/{MANIFEST}")):
+        differing = _differences(_earlier_plan(partial), plan)
         if differing:
             _release(folder)
             raise InputError(
@@ -142,9 +142,31 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
                 f"({partial / PLAN}), choose another output, or start over with --restart"
             )
         print(f"found an unfinished run in {partial}", file=sys.stderr)
+    elif (folder / MANIFEST).is_file():
+        print(f"{folder} is a finished run; it stays until this one is done and replaces it", file=sys.stderr)
     with disk_guard(partial):
         write_json(partial / PLAN, plan)
     return partial
+
+
+def _earlier_plan(partial: Path) -> dict[str, Any]:
+    """What the unfinished run there was begun with; every checkpoint holds a copy.
+
+    Raises:
+        InputError: none is readable.
+    """
+    for path in (partial / PLAN, *sorted((partial / CHECKPOINTS).glob(f"checkpoint-*/{PLAN}"), reverse=True)):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(record, dict):
+            return record
+    _release(partial.with_name(partial.name.removesuffix(PARTIAL)))
+    raise InputError(
+        f"{partial}: no readable {PLAN}, so whether the unfinished run there is the one that is asked for cannot be "
+        "told; start over with --restart, or choose another output"
+    )
 
 
 def publish(partial: Path, folder: Path, **facts: Any) -> None:

@@ -10,14 +10,18 @@ from tickets.errors import InputError
 LOSS = "loss"
 
 
-def check_select_by(settings: TrainingConfig, selectable: Sequence[str]) -> None:
+def check_select_by(stage: str, settings: TrainingConfig, selectable: Sequence[str]) -> None:
     """Refuse a metric that a stage does not have; to be called before anything is loaded.
 
     Raises:
         InputError: it is none of `selectable`.
     """
     if settings.select_by not in selectable:
-        raise InputError(f"training.select_by: found {settings.select_by!r}, expected one of {', '.join(selectable)}")
+        key = f"{stage}.training.select_by"
+        raise InputError(
+            f"{key}: found {settings.select_by!r}, expected one of {', '.join(selectable)}; correct it or "
+            f"--set {key}=..."
+        )
 
 
 def score(metrics: Mapping[str, Any], select_by: str) -> float:

@@ -1,6 +1,7 @@
 """The one training module: `transformers.Trainer` with token-budget batches, our evaluation and safe resumption."""
 
 import math
+import shutil
 import sys
 import time
 import warnings
@@ -29,16 +30,18 @@ from backbone.callbacks import (
     Interrupt,
     OwedEvaluation,
     Progress,
+    Restoration,
     is_over,
     tensorboard,
 )
 from backbone.checkpoints import STATE, drop_old, fault, newest_intact, seal
 from backbone.config import TrainingConfig
-from backbone.runs import METRICS, TENSORBOARD, disk_guard, read_json, write_json
+from backbone.runs import METRICS, PLAN, TENSORBOARD, disk_guard, read_json, write_json
 from backbone.selection import score
 from tickets.errors import InputError, WorkError
 
-_CLOCK = "clock.json"  # in every checkpoint: seconds of training so far, and whether its evaluation is still to come
+# in every checkpoint: seconds of training so far, whether its evaluation is still to come, and the loss not yet logged
+_CLOCK = "clock.json"
 _WORKERS, _CPU_WORKERS = 2, 0  # collating is quick; a GPU must not wait for it all the same
 
 
@@ -101,8 +104,11 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
     )
     checkpoint = processes.from_first(lambda: newest_intact(folder))
     state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
-    clock = read_json(checkpoint / _CLOCK) if checkpoint else {"seconds": 0.0, "owed": False}
+    clock: dict[str, Any] = (
+        read_json(checkpoint / _CLOCK) if checkpoint else {"seconds": 0.0, "owed": False, "loss": 0.0, "logged": 0}
+    )
     if checkpoint:
+        clock = read_json(checkpoint / _CLOCK)
         print(f"resuming from {checkpoint}", file=sys.stderr)
     interrupt = Interrupt()
     trainer = _StageTrainer(job, sampler, _arguments(job, len(sampler), folder), clock["seconds"], interrupt)
@@ -110,6 +116,7 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
     for callback in (EarlyStopping(patience), FinalEvaluation(), History(folder.parent / METRICS), Progress()):
         trainer.add_callback(callback)
     trainer.add_callback(interrupt)
+    trainer.add_callback(Restoration(lambda: trainer.restore_loss(clock["loss"], clock["logged"])))
     if job.tensorboard:
         trainer.add_callback(tensorboard(folder.parent / TENSORBOARD))
     if clock["owed"]:
@@ -267,7 +274,14 @@ class _StageTrainer(Trainer):
         """The Trainer's record; beside the loss, how much of the batches of this epoch is padding."""
         if "loss" in logs:
             logs["padding"] = 0.0 if self._job.packed else self._sampler.padding
+        if "train_runtime" in logs:  # the library's summary is of the last session alone; `seconds` counts all
+            logs = {"total_flos": logs["total_flos"]}
         super().log(logs, *args, **kwargs)
+
+    def restore_loss(self, loss: float, logged: int) -> None:
+        """Go on summing the training loss of the steps since `logged`, the last step whose loss is on record."""
+        self._tr_loss += loss
+        self._globalstep_last_logged = logged
 
     def save_before_evaluation(self) -> None:
         """A checkpoint whose evaluation was cut off: it is made up for when training goes on.
@@ -282,8 +296,7 @@ class _StageTrainer(Trainer):
         self._is_making_up = True
         self._determine_best_metric(self.evaluate(), None)
         if self.state.best_global_step:
-            best = f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
-            self.state.best_model_checkpoint = str(Path(self.args.output_dir) / best)
+            self.state.best_model_checkpoint = str(self._best_checkpoint())
         self._is_making_up = False
 
     def close(self) -> None:
@@ -292,16 +305,31 @@ class _StageTrainer(Trainer):
         self.log({"total_flos": self.state.total_flos})
         self.callback_handler.on_train_end(self.args, self.state, self.control)
 
+    def _best_checkpoint(self) -> Path:
+        return Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+
+    def _load_best_model(self) -> None:
+        """Load the best weights from this run's folder: the record of a run that was moved names the old one."""
+        best = self._best_checkpoint()
+        if not best.is_dir():  # the library would only warn, and keep the last weights
+            raise WorkError(f"{best}: missing, expected the best weights of this run; start over with --restart")
+        self.state.best_model_checkpoint = str(best)
+        super()._load_best_model()
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save, seal, verify; only then earlier checkpoints go."""
         super()._save_checkpoint(model, trial)
         processes.wait()
-        processes.from_first(self._seal)
+        loss = float(self.accelerator.reduce(self._tr_loss.detach().clone(), "mean"))
+        processes.from_first(lambda: self._seal(loss))
 
-    def _seal(self) -> None:
+    def _seal(self, loss: float) -> None:
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        write_json(checkpoint / _CLOCK, {"seconds": self.seconds, "owed": self.owes_evaluation})
+        clock = {"seconds": self.seconds, "owed": self.owes_evaluation, "loss": loss}
+        write_json(checkpoint / _CLOCK, {**clock, "logged": self._globalstep_last_logged})
+        if (folder.parent / PLAN).is_file():
+            shutil.copyfile(folder.parent / PLAN, checkpoint / PLAN)
         seal(checkpoint)
         wrong = fault(checkpoint)
         if wrong:

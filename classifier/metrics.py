@@ -29,7 +29,8 @@ def cross_entropy(logits: Floats, targets: Ints) -> float:
 
 def binary_cross_entropy(logits: Floats, targets: Floats) -> float:
     """Mean BCE over tickets and tags, in nats."""
-    return float(np.mean(np.logaddexp(0.0, logits) - targets * logits))
+    with np.errstate(invalid="ignore"):  # of a training that diverged, which says so itself
+        return float(np.mean(np.logaddexp(0.0, logits) - targets * logits))
 
 
 def expected_calibration_error(probabilities: Floats, targets: Ints, bins: int = 15) -> float:

@@ -26,7 +26,7 @@ from backbone.config import RunConfig
 from backbone.dataset import training_sample
 from backbone.progress import track
 from backbone.prompts import ticket_text
-from backbone.runs import disk_guard
+from backbone.runs import MANIFEST, disk_guard, sha256
 from backbone.selection import check_select_by
 from backbone.stage import (
     ADAPTER,
@@ -72,12 +72,13 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     Args:
         init_from: a classifier run whose adapter, and heads where the classes are the same, are the starting point.
     """
-    stage = open_stage(CLASSIFIER, config, restart, init_from=str(init_from or ""))
+    start = _identity(init_from) if init_from else ""
+    stage = open_stage(CLASSIFIER, config, restart, init_from=start)
     settings = config.classifier
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)
     training, validation = (encode_tickets(stage, part, space) for part in (stage.train, stage.validation))
     _warn_of_single_examples(stage.train, space)
-    check_select_by(settings.training, selectable_metrics(space, stage.validation))
+    check_select_by(CLASSIFIER, settings.training, selectable_metrics(space, stage.validation))
     set_seed(config.seed)  # before the model is built: heads and adapter start from it
     model = build_model(stage, space)
     if init_from is not None:
@@ -231,13 +232,23 @@ def _calibrated_logits(calibration: Calibration, column: str, logits: Floats) ->
     return np.asarray(np.log(np.maximum(calibration.heads[column].probabilities(logits), 1e-12)))
 
 
+def _classifier_folder(run: Path) -> Path:
+    return run if (run / ADAPTER).is_dir() else run / CLASSIFIER
+
+
+def _identity(run: Path) -> str:
+    """What tells a classifier run from others, by its content; empty where there is none, which is refused later."""
+    manifest = _classifier_folder(run) / MANIFEST
+    return sha256(manifest) if manifest.is_file() else ""
+
+
 def _start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> None:
     """Load the adapter of an earlier run into `model`, and the heads whose classes are the same.
 
     Raises:
         InputError: not a classifier run, or one of another base or adapter shape.
     """
-    folder = run if (run / ADAPTER).is_dir() else run / CLASSIFIER
+    folder = _classifier_folder(run)
     try:
         state = load_file(folder / ADAPTER / "adapter_model.safetensors")
         heads = load_file(folder / HEADS)

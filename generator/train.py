@@ -1,8 +1,10 @@
 """Train the generator adapter on replies alone and write a run folder."""
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import set_seed
@@ -24,13 +26,14 @@ from tickets.schema import Ticket
 
 def train_generator(config: RunConfig, restart: bool = False) -> Path:
     """Train by `config` and return the run folder, config.folder / "generator"."""
-    stage = open_stage(GENERATOR, config, restart)
     settings = config.generator
-    noise = _label_noise(stage)
+    check_select_by(GENERATOR, settings.training, [LOSS])
+    confusions = _confusions(config.folder / CLASSIFIER)
+    stage = open_stage(GENERATOR, config, restart, confusions=json.dumps(confusions))
+    noise = _label_noise(stage, confusions)
     training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
     train_set = encode_replies(stage, training, noise)
     validation_set = encode_replies(stage, validation, noise)
-    check_select_by(settings.training, [LOSS])
     set_seed(config.seed)  # before the model is built: the adapter starts from it
     model = build_model(stage)
     result = train(causal_job(stage, model, settings.training, train_set, validation_set), stage.checkpoints)
@@ -61,13 +64,25 @@ def encode_replies(stage: Stage, tickets: Sequence[Ticket], noise: LabelNoise) -
     return CausalSamples([prompt for prompt, _ in pairs], completions, [[REPLY] * len(ids) for ids in completions])
 
 
-def _label_noise(stage: Stage) -> LabelNoise:
+def _confusions(folder: Path) -> dict[str, dict[str, Any]]:
+    """By column, the classes and the validation confusion matrix of a classifier run; empty where there is none."""
+    if not (folder / RUN).is_file():
+        return {}
+    reports = read_json(folder / RUN)["calibrated"]
+    return {
+        column: {"classes": list(classes), "matrix": reports[column]["confusion"]}
+        for column, classes in LabelSpace.load(folder / LABELS).columns.items()
+    }
+
+
+def _label_noise(stage: Stage, confusions: Mapping[str, Mapping[str, Any]]) -> LabelNoise:
     """From the classifier run beside this one, where there is one."""
+    if confusions:
+        return LabelNoise.from_confusions(
+            {column: tuple(found["classes"]) for column, found in confusions.items()},
+            {column: found["matrix"] for column, found in confusions.items()},
+        )
     folder = stage.config.folder / CLASSIFIER
-    if (folder / RUN).is_file():
-        classes = LabelSpace.load(folder / LABELS).columns
-        reports = read_json(folder / RUN)["calibrated"]
-        return LabelNoise.from_confusions(classes, {column: reports[column]["confusion"] for column in classes})
     print(
         f"no classifier in {folder} yet: label noise is drawn from class shares; train-cls first for its confusions",
         file=sys.stderr,

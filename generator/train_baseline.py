@@ -25,8 +25,9 @@ from tickets.schema import Ticket
 
 def train_baseline(config: RunConfig, restart: bool = False) -> Path:
     """Train by `config` and return the run folder, config.folder / "baseline"."""
-    stage = open_stage(BASELINE, config, restart)
     settings = config.baseline
+    check_select_by(BASELINE, settings.training, [LOSS])
+    stage = open_stage(BASELINE, config, restart)
     training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
     space = LabelSpace.learn(training, config.classifier.columns, config.classifier.max_tags)
     stage = replace(stage, encoder=baseline_encoder(stage.base_folder, space, config))
@@ -34,7 +35,6 @@ def train_baseline(config: RunConfig, restart: bool = False) -> Path:
     train_set = encode_outputs(stage, training, space, weights)
     validation_set = encode_outputs(stage, validation, space)
     sampling = sampling_weights(training, space, settings)
-    check_select_by(settings.training, [LOSS])
     set_seed(config.seed)  # before the model is built: the adapter starts from it
     model = build_model(stage)
     result = train(causal_job(stage, model, settings.training, train_set, validation_set, sampling), stage.checkpoints)

@@ -21,15 +21,16 @@ from backbone.cost import (
 from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder
 from backbone.selection import LOSS, check_select_by
-from backbone.stage import CLASSIFIER, GENERATOR
+from backbone.stage import BASELINE, CLASSIFIER, GENERATOR
 from backbone.weights import effective_examples
 from classifier.metrics import selectable_metrics
 from engines.cores import usable_cores
+from generator.multitask import baseline_encoder, multitask_sample
 from generator.samples import reply_sample
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
-_STAGES = (CLASSIFIER, GENERATOR)
+_STAGES = (CLASSIFIER, GENERATOR, BASELINE)
 _CHECKPOINTS = 2
 _SAMPLE = 2000  # tickets encoded for lengths: the check has to answer in seconds
 # share of the rate of its matrix products that a whole step reaches: docs/benchmarks.md; on CUDA a guess
@@ -50,8 +51,9 @@ def check(config: RunConfig) -> str:
     for ticket in validation:
         space.label_ids(ticket)
     examples = effective_examples(train, space, config.classifier)
-    check_select_by(config.classifier.training, selectable_metrics(space, validation))
-    check_select_by(config.generator.training, [LOSS])
+    check_select_by(CLASSIFIER, config.classifier.training, selectable_metrics(space, validation))
+    for stage in GENERATES:
+        check_select_by(stage, stage_settings(config, stage), [LOSS])
     base = find_base(config.base.path, config.base.revision)  # last: a hub id is downloaded here
     encoder = PromptEncoder(base, config.prompt.instruction)
     shape = Shape.load(base, config)
@@ -61,7 +63,7 @@ def check(config: RunConfig) -> str:
         _describe_lengths(config, train, encoder),
         _describe_sample(config, train, encoder),
         _describe_active(config, shape),
-        _describe_cost(config, shape, train, encoder),
+        _describe_cost(config, shape, _token_counts(config, train, base, space)),
     ]
     return "\n\n".join(sections)
 
@@ -169,14 +171,14 @@ def _everywhere(config: RunConfig) -> list[str]:
     return parts + (["NF4 weights, double quantisation"] if config.base.precision == "nf4" else [])
 
 
-def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], encoder: PromptEncoder) -> str:
+def _describe_cost(config: RunConfig, shape: Shape, counts: Mapping[str, tuple[float, float]]) -> str:
     gib = 1024**3
     lines = ["memory   estimated, weights + adapter and optimizer + activations"]
     recompute = {stage: recomputes(config, stage, shape) for stage in _STAGES}
     for stage in _STAGES:
         needed = memory(config, stage, shape, recompute[stage])
         parts = [needed.weights / gib, needed.trained / gib, needed.activations / gib]
-        shown = " + ".join(f"{part:.1f}" for part in parts)
+        shown = " + ".join(f"{part:.2g}" if part < 1 else f"{part:.1f}" for part in parts)
         lines.append(f"         {stage:<11}{shown} = {needed.total / gib:.1f} GiB of {free_memory() / gib:.0f} free")
     efficiency = _EFFICIENCY["cuda" if on_cuda() else "cpu", config.base.compute]
     products = product_rate(config, shape, config.generator.training.batch_tokens)
@@ -185,7 +187,7 @@ def _describe_cost(config: RunConfig, shape: Shape, train: Sequence[Ticket], enc
     lines += _busy()
     rate = products * efficiency
     for stage in _STAGES:
-        tokens, read = _tokens_per_epoch(config, stage, train, encoder)
+        tokens, read = counts[stage]
         seconds = operations(config, stage, shape, tokens, read, recompute[stage]) / rate
         lines.append(f"         {stage:<11}{_span(seconds)} for {tokens / 1e6:.3g} million tokens")
     disk = 2 * shape.per_rank * config.lora.rank * (4 + _CHECKPOINTS * 12)
@@ -206,22 +208,26 @@ def _busy() -> list[str]:
     return [f"         warning: measured beside others (load {load:.1f} on {cores} cores); alone it is faster"]
 
 
-def _tokens_per_epoch(
-    config: RunConfig, stage: str, train: Sequence[Ticket], encoder: PromptEncoder
-) -> tuple[float, float]:
-    """All tokens, and those that are read for labels or predicted from, scaled up from a sample."""
+def _token_counts(
+    config: RunConfig, train: Sequence[Ticket], base: Path, space: LabelSpace
+) -> dict[str, tuple[float, float]]:
+    """Of an epoch of every stage all tokens, and those that are read for labels or predicted from, by a sample."""
+    encoder, single = PromptEncoder(base, config.prompt.instruction), baseline_encoder(base, space, config)
     sample = train[:: max(1, len(train) // _SAMPLE)]
-    limit = stage_settings(config, stage).max_length
     scale = len(train) / len(sample)
-    if stage == CLASSIFIER:
-        return scale * sum(len(encoder.classifier_prompt(ticket, limit).ids) for ticket in sample), len(train)
-    pairs = [
-        reply_sample(encoder, ticket, {c: ticket.labels[c] for c in config.classifier.columns}, limit)
-        for ticket in sample
-        if ticket.reply
-    ]
-    predicted = sum(len(completion) for _, completion in pairs)
-    return scale * (predicted + sum(len(prompt) for prompt, _ in pairs)), scale * predicted
+    limits = {stage: stage_settings(config, stage).max_length for stage in _STAGES}
+    columns = tuple(space.columns)
+    prompts = sum(len(encoder.classifier_prompt(ticket, limits[CLASSIFIER]).ids) for ticket in sample)
+    found = {CLASSIFIER: (scale * prompts, float(len(train)))}
+    answered = [ticket for ticket in sample if ticket.reply]
+    samples = {
+        GENERATOR: [reply_sample(encoder, t, {c: t.labels[c] for c in columns}, limits[GENERATOR]) for t in answered],
+        BASELINE: [multitask_sample(single, t, columns, limits[BASELINE])[:2] for t in answered],
+    }
+    for stage, pairs in samples.items():
+        predicted = scale * sum(len(completion) for _, completion in pairs)
+        found[stage] = (predicted + scale * sum(len(prompt) for prompt, _ in pairs), predicted)
+    return found
 
 
 def _span(seconds: float) -> str:

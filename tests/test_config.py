@@ -31,6 +31,10 @@ def test_without_a_path_the_mini_configuration_is_used() -> None:
         ("lora.rank.deep=1", ["'rank' is a value"]),
         ("classifier.training.batch_tokens=64", ["batch_tokens 64 is below max_length"]),
         ("base.precision=int3", ["base.precision", "'int3'", "nf4"]),
+        ("lora.targets=foo_proj", ["'lora.targets'", "q_proj, or all-linear", "--set lora.targets="]),
+        ("classifier.class_weights=heavy", ["'classifier.class_weights'", "none, balanced, effective"]),
+        ("classifier.class_weights={priority: {low: -1}}", ["'classifier.class_weights'", "--set classifier.class_w"]),
+        ("classifier.training.max_steps=0", ["'classifier.training.max_steps'", "found 0", "1 or more, or -1 for all"]),
     ],
 )
 def test_errors_name_key_value_and_mend(override: str, words: list[str]) -> None:

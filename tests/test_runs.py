@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,9 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     with pytest.raises(WorkError, match="interrupted at step"), _signal_after(signal_at):
         train(config)
     assert not (config.folder / whole.name).exists()
-    assert equal(weights(whole), weights(train(config)))
+    parts = train(config)
+    assert equal(weights(whole), weights(parts))
+    assert _metrics(parts) == _metrics(whole)
 
 
 def test_a_run_that_failed_after_its_last_step_trains_no_further(
@@ -126,6 +129,65 @@ def test_a_run_that_failed_after_its_last_step_trains_no_further(
     monkeypatch.undo()
     monkeypatch.setattr("transformers.Trainer.train", _fail)
     assert equal(weights(train_classifier(make_config())), expected)
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("cut", ["in the middle", "after the last step"])
+def test_a_run_that_was_moved_ends_with_its_best_weights(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: str
+) -> None:
+    # far too fast: the first evaluation is the best, so its weights come from an earlier checkpoint
+    steps = {"evaluations_per_epoch": 5, "max_steps": 8, "learning_rate": 2.0, "patience": 50}
+    fast = {f"classifier__training__{key}": value for key, value in steps.items()}
+    whole = train_classifier(make_config(output=tmp_path / "whole", **fast))
+    scores = [record["eval_loss"] for record in _metrics(whole) if "eval_loss" in record]
+    assert scores[-1] > min(scores)
+    config = make_config(output=tmp_path / "here", **fast)
+    if cut == "in the middle":
+        with pytest.raises(WorkError, match="interrupted at step"), _signal_after(6):
+            train_classifier(config)
+    else:
+        monkeypatch.setattr("classifier.train.save_adapter", _fail)
+        with pytest.raises(RuntimeError, match="after training"):
+            train_classifier(config)
+        monkeypatch.undo()
+    shutil.copytree(config.folder, tmp_path / "there")  # not renamed: this process holds the lock of the old place
+    shutil.rmtree(config.folder)
+    moved = train_classifier(config.model_copy(update={"output": str(tmp_path / "there")}))
+    assert equal(weights(moved), weights(whole))
+
+
+def test_a_generator_is_not_continued_with_another_classifier(make_config: MakeConfig) -> None:
+    config = make_config()
+    with pytest.raises(WorkError, match="interrupted at step"), _signal_after(2):
+        train_generator(config)
+    train_classifier(config)
+    with pytest.raises(InputError, match="an unfinished run with other confusions"):
+        train_generator(config)
+
+
+def test_the_plan_of_an_unfinished_run_is_never_done_without(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(WorkError), _signal_after(2):
+        train_classifier(make_config())
+    partial = make_config().folder / "classifier.partial"
+    plan, checkpoint = partial / "plan.json", next((partial / "checkpoints").iterdir())
+    faster = make_config(classifier__training__learning_rate=0.5)
+    for damage in (Path.unlink, lambda path: path.write_text('{"config')):
+        damage(plan)
+        with pytest.raises(InputError, match=r"unfinished run with other classifier\.training\.learning_rate"):
+            train_classifier(faster)
+        plan.touch()
+    (checkpoint / "plan.json").unlink()
+    with pytest.raises(InputError, match=r"no readable plan\.json.*--restart"):
+        train_classifier(faster)
+    train_classifier(faster, restart=True)
+    train_classifier(faster)
+    assert "is a finished run; it stays until this one is done" in capsys.readouterr().err
 
 
 def _fail(*args: Any, **kwargs: Any) -> Any:

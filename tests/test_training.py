@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from backbone import training
 from backbone.batching import collate
+from backbone.callbacks import _wrapped
 from backbone.config import RunConfig, load_config
 from backbone.cost import Shape, memory, operations, packs, recomputes
 from backbone.stage import open_stage
@@ -70,7 +72,7 @@ def test_the_best_weights_are_chosen_by_the_metric_asked_for(make_config: MakeCo
 def test_an_unknown_metric_is_refused_before_training(make_config: MakeConfig) -> None:
     with pytest.raises(InputError, match=r"select_by: found 'macrof1', expected one of loss, macro_f1, type_accuracy"):
         train_classifier(make_config(classifier__training__select_by="macrof1"))
-    with pytest.raises(InputError, match=r"expected one of loss$"):
+    with pytest.raises(InputError, match=r"^generator\.training\.select_by: .*expected one of loss; correct it"):
         train_generator(make_config(generator__training__select_by="macro_f1"))
 
 
@@ -105,6 +107,34 @@ def test_an_evaluation_that_is_cut_off_is_made_up_for(
     assert evaluations[0] == evaluations[1]
     first, second = weights(whole), weights(resumed)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_signals_end_a_step_that_never_returns() -> None:
+    # the product of a thousand million hashes stands for a backward pass: no handler of Python's runs meanwhile
+    script = """
+import hashlib, os, signal, threading, time
+from backbone.callbacks import Interrupt
+
+def signals():
+    for _ in range(2):
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+with Interrupt():
+    threading.Thread(target=signals).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 130
+    assert run.stderr.splitlines()[-2:] == ["saving after this step; once more to stop at once", "error: interrupted"]
+
+
+def test_the_line_of_an_evaluation_breaks_between_figures() -> None:
+    parts = ["step 6/19", "epoch 0.3", *(f"figure_{i} 0.123" for i in range(8))]
+    lines = _wrapped(parts, 40).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert [part for line in lines for part in line.strip().split("  ")] == parts
+    assert _wrapped(parts, None) == "  ".join(parts)
 
 
 def test_metrics_are_written_while_it_trains(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

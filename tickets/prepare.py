@@ -105,7 +105,9 @@ class _Reading:
         """The usable tickets in source order."""
         total = estimate_steps(self.options.source)
         kept, line = [], 0
-        with tqdm(total=total, desc="reading", unit=" lines", disable=not self.progress, file=sys.stderr) as bar:
+        with tqdm(
+            total=total, desc="reading", unit=" lines", disable=None if self.progress else True, file=sys.stderr
+        ) as bar:
             for row in self.source.rows:
                 self.read += 1
                 ticket, reason = self._ticket(row)
