@@ -1,5 +1,6 @@
 """From a source of tickets to train, validation and test files, with a report and every unusable row accounted for."""
 
+import errno
 import json
 import shutil
 import sys
@@ -25,6 +26,7 @@ from tickets.schema import PARTS, Ticket, write_tickets
 from tickets.splits import SPLITS, Split, grouped_split, published_split
 
 FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), "quarantine.jsonl", "report.json", "report.txt"})
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)  # another place is asked for
 _PUBLISHED_LANGUAGE = "en"
 _PUBLISHED_STRATUM = "queue"
 
@@ -62,7 +64,7 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
 
     Raises:
         InputError: a source, column map or folder that cannot be used.
-        WorkError: files that cannot be written, such as on a full disk.
+        WorkError: files that cannot be written to their end, such as on a full disk.
     """
     source = Source.open(options.source, options.preset, options.maps, options.columns)
     with _new_folder(options) as folder, (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
@@ -217,7 +219,8 @@ def _new_folder(options: PrepareOptions) -> Iterator[Path]:
         partial.rename(out)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise WorkError(
+        kind = InputError if error.errno in _UNWRITABLE else WorkError
+        raise kind(
             f"{error.filename or out}: cannot be written ({error.strerror or error}); expected room and permission for "
             "the prepared files; free some space or give another --out"
         ) from None
