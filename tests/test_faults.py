@@ -97,6 +97,8 @@ FILES = [
     "manifest.json",
     "training_args.bin",
     "adapter_config.json",
+    "plan.json",
+    "clock.json",
 ]
 
 
