@@ -8,6 +8,7 @@ from backbone.config import TrainingConfig
 from tickets.errors import InputError
 
 LOSS = "loss"
+_TIE = 1e-9  # weight of the loss beside another metric: less than one ticket more or less makes of a share
 
 
 def check_select_by(stage: str, settings: TrainingConfig, selectable: Sequence[str]) -> None:
@@ -25,7 +26,10 @@ def check_select_by(stage: str, settings: TrainingConfig, selectable: Sequence[s
 
 
 def score(metrics: Mapping[str, Any], select_by: str) -> float:
-    """The chosen metric, turned so that higher is better; NaN where the loss is not finite."""
+    """The chosen metric, turned so that higher is better; NaN where the loss is not finite.
+
+    Of equal ones the lower loss is better: a recall that stays at 0 must not keep the first weights.
+    """
     if not math.isfinite(metrics[LOSS]):
         return math.nan
-    return -float(metrics[LOSS]) if select_by == LOSS else float(metrics[select_by])
+    return -float(metrics[LOSS]) if select_by == LOSS else float(metrics[select_by]) - _TIE * float(metrics[LOSS])

@@ -1,6 +1,7 @@
 """What a training run keeps, chooses and decides by itself."""
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -19,6 +20,7 @@ from backbone.batching import collate
 from backbone.callbacks import _wrapped
 from backbone.config import RunConfig, load_config
 from backbone.cost import Shape, memory, operations, packs, recomputes
+from backbone.selection import score
 from backbone.stage import open_stage
 from backbone.token_cache import TokenCache
 from backbone.training import TrainingJob
@@ -67,6 +69,14 @@ def test_the_best_weights_are_chosen_by_the_metric_asked_for(make_config: MakeCo
     values = [record[f"eval_{metric}"] for record in evaluations]
     assert best[f"eval_{metric}"] == (min(values) if metric == "loss" else max(values))
     assert len(set(values)) > 1  # otherwise this shows nothing
+
+
+def test_of_equal_metrics_the_lower_loss_is_better() -> None:
+    def found(recall: float, loss: float) -> float:
+        return score({"loss": loss, "priority_recall_low": recall}, "priority_recall_low")
+
+    assert found(0.0, 3.0) < found(0.0, 2.0) < found(1e-5, 9.0)
+    assert math.isnan(found(0.5, math.inf))
 
 
 def test_an_unknown_metric_is_refused_before_training(make_config: MakeConfig) -> None:
