@@ -191,15 +191,15 @@ class Interrupt(TrainerCallback):
         self._is_stopping = self._is_evaluating = False
         self._previous: dict[int, Any] = {}
         self._previous_wakeup = -1
-        self._arrived, self._wakeup = -1, -1
+        self._wakeup = -1
 
     def __enter__(self) -> None:
-        self._arrived, self._wakeup = os.pipe()
+        arrived, self._wakeup = os.pipe()
         os.set_blocking(self._wakeup, False)
         for number in _SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
         self._previous_wakeup = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(self._arrived,), daemon=True).start()
+        threading.Thread(target=self._watch, args=(arrived,), daemon=True).start()
 
     def __exit__(self, *exception: object) -> None:
         signal.set_wakeup_fd(self._previous_wakeup)

@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -156,12 +156,8 @@ def _earlier_plan(partial: Path) -> dict[str, Any]:
         InputError: none is readable.
     """
     for path in (partial / PLAN, *sorted((partial / CHECKPOINTS).glob(f"checkpoint-*/{PLAN}"), reverse=True)):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(record, dict):
-            return record
+        with suppress(InputError):
+            return read_json(path)
     _release(partial.with_name(partial.name.removesuffix(PARTIAL)))
     raise InputError(
         f"{partial}: no readable {PLAN}, so whether the unfinished run there is the one that is asked for cannot be "

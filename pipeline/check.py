@@ -63,7 +63,7 @@ def check(config: RunConfig) -> str:
         _describe_lengths(config, train, encoder),
         _describe_sample(config, train, encoder),
         _describe_active(config, shape),
-        _describe_cost(config, shape, _token_counts(config, train, base, space)),
+        _describe_cost(config, shape, _token_counts(config, train, encoder, baseline_encoder(base, space, config))),
     ]
     return "\n\n".join(sections)
 
@@ -209,14 +209,13 @@ def _busy() -> list[str]:
 
 
 def _token_counts(
-    config: RunConfig, train: Sequence[Ticket], base: Path, space: LabelSpace
+    config: RunConfig, train: Sequence[Ticket], encoder: PromptEncoder, single: PromptEncoder
 ) -> dict[str, tuple[float, float]]:
     """Of an epoch of every stage all tokens, and those that are read for labels or predicted from, by a sample."""
-    encoder, single = PromptEncoder(base, config.prompt.instruction), baseline_encoder(base, space, config)
     sample = train[:: max(1, len(train) // _SAMPLE)]
     scale = len(train) / len(sample)
     limits = {stage: stage_settings(config, stage).max_length for stage in _STAGES}
-    columns = tuple(space.columns)
+    columns = config.classifier.columns
     prompts = sum(len(encoder.classifier_prompt(ticket, limits[CLASSIFIER]).ids) for ticket in sample)
     found = {CLASSIFIER: (scale * prompts, float(len(train)))}
     answered = [ticket for ticket in sample if ticket.reply]
