@@ -2,7 +2,8 @@
 
 Importing this module makes `PACKED` an attention implementation of transformers: `scaled_dot_product_attention` for
 ordinary batches, and for packed ones, which say where their tickets begin (`cu_seq_lens_q`), the variable-length flash
-kernel on CUDA (Dao et al. 2022) or, where it does not serve, one product per ticket. Neither ever builds a mask.
+kernel on CUDA (Dao et al. 2022) or, where it does not serve, one product per ticket. Neither ever builds a mask. Short
+tickets that train in bf16 on a CPU are attended by plain products instead: torch's kernel is slow there backwards.
 """
 
 from itertools import pairwise
@@ -19,6 +20,8 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 PACKED = "packed"
 NO_MASK = {"full_attention": None}  # a prepared mask, as the `attention_mask` of packed batches
 _FLASH_TYPES = (torch.bfloat16, torch.float16)
+# the longest sequence that plain products serve: beyond it torch's kernel is as fast, and kept scores would weigh
+_PLAIN_LENGTH = 256
 
 
 def packed_attention(
@@ -38,12 +41,17 @@ def packed_attention(
     Packed batches are one row of seq tokens with ticket i at `cu_seq_lens_q[i]:cu_seq_lens_q[i + 1]`, none longer than
     `max_length_q`. Returns (batch, seq, heads, size), and no attention weights.
     """
+    autocasts = torch.is_autocast_enabled(query.device.type)
+    kind = torch.get_autocast_dtype(query.device.type) if autocasts else query.dtype
+    trains = query.requires_grad and not dropout and query.shape[2] == key.shape[2]
     if cu_seq_lens_q is None:
+        if trains and _plain_serves(query, kind):
+            return _plain_attention(query, key, value, attention_mask, scaling), None
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
         return output, None
-    if torch.is_autocast_enabled(query.device.type):
+    if autocasts:
         # fp32 norms of an NF4 base, or an fp32 base, make fp32 queries; torch's own attention is cast by autocast
-        query, key, value = (x.to(torch.get_autocast_dtype(query.device.type)) for x in (query, key, value))
+        query, key, value = (x.to(kind) for x in (query, key, value))
     if query.is_cuda and query.dtype in _FLASH_TYPES and not dropout and max_length_q is not None:
         flat = varlen_attn(
             query[0].transpose(0, 1),
@@ -72,6 +80,32 @@ def packed_attention(
         for start, end in pairwise(ends)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _plain_serves(query: Tensor, kind: torch.dtype) -> bool:
+    return query.device.type == "cpu" and kind == torch.bfloat16 and query.shape[2] <= _PLAIN_LENGTH
+
+
+def _plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scaling: float | None
+) -> Tensor:
+    """Attention as three products; scores are fp32, as in torch's kernel. Returns (batch, seq, heads, size).
+
+    `allowed` (batch, 1, seq, seq) is true where a query may look; None stands for causal.
+    """
+    batch, heads, seq, size = query.shape
+    groups = key.shape[1]  # each is looked at by heads / groups heads in a row, as one longer query
+    if allowed is None:
+        allowed = torch.ones(seq, seq, dtype=torch.bool, device=query.device).tril()
+    scaling = size**-0.5 if scaling is None else scaling
+    with torch.autocast(query.device.type, enabled=False):
+        rows = (query.float() * scaling).reshape(batch, groups, -1, size)
+        scores = torch.matmul(rows, key.float().transpose(-1, -2)).view(batch, heads, seq, seq)
+        # not -inf: a row of padding may look nowhere, and must not become nan
+        bias = torch.zeros(allowed.shape, device=query.device).masked_fill_(~allowed, torch.finfo(torch.float32).min)
+        weights = scores.add_(bias).softmax(-1).to(torch.bfloat16).view(batch, groups, -1, seq)
+        found = torch.matmul(weights, value.to(torch.bfloat16)).view(batch, heads, seq, size)
+    return found.transpose(1, 2).contiguous()
 
 
 AttentionInterface.register(PACKED, packed_attention)

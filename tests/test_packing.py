@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import Qwen2ForCausalLM
 
 from backbone import vocabulary_loss
-from backbone.attention import PACKED
+from backbone.attention import PACKED, packed_attention
 from backbone.base import lora_config
 from backbone.batching import IGNORE, causal_batch, collate
 from backbone.config import LoraSettings
@@ -99,6 +99,30 @@ def test_no_ticket_sees_its_neighbour_in_a_pack(tiny_base: Path) -> None:
         first = model(**causal_batch(PROMPTS, COMPLETIONS, 0, packed=True)).losses
         other = model(**causal_batch([[40, 41, 42, 43, 44], *PROMPTS[1:]], [[7, 8], *COMPLETIONS[1:]], 0, None, True))
     torch.testing.assert_close(first[3:], other.losses[2:], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+@pytest.mark.parametrize("autocasts", [False, True])
+def test_attention_that_trains_in_bf16_on_the_cpu(padding: str, autocasts: bool) -> None:
+    torch.manual_seed(0)
+    kind = torch.float32 if autocasts else torch.bfloat16
+    inputs = [torch.randn(2, heads, 7, 8).to(kind).requires_grad_() for heads in (4, 2, 2)]
+    slope = torch.randn(2, 7, 4, 8)
+    real = torch.ones(2, 7, dtype=torch.bool)
+    if padding != "none":
+        real[1, :3] = False
+        real = real if padding == "left" else real.flip(1)
+    allowed = real[:, None, None, :] & torch.ones(7, 7, dtype=torch.bool).tril()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocasts):
+        output, _ = packed_attention(torch.nn.Module(), *inputs, None if padding == "none" else allowed)
+    assert output.dtype == torch.bfloat16 and "Scaled" not in str(output.grad_fn)
+    slope *= real[:, :, None, None]
+    exact = [x.detach().float().requires_grad_() for x in inputs]
+    wanted = scaled_dot_product_attention(*exact, attn_mask=allowed, enable_gqa=True).transpose(1, 2)
+    torch.testing.assert_close(output[real].float(), wanted[real], atol=0.03, rtol=0.03)
+    got = torch.autograd.grad((output.float() * slope).sum(), inputs)
+    for ours, theirs in zip(got, torch.autograd.grad((wanted * slope)[real].sum(), exact), strict=True):
+        torch.testing.assert_close(ours.float(), theirs, atol=0.05, rtol=0.05)
 
 
 def test_slices_of_the_vocabulary_loss_add_up(monkeypatch: pytest.MonkeyPatch) -> None:

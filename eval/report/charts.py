@@ -79,10 +79,10 @@ def reliability_chart(confidence: Mapping[str, Record]) -> str:
             bins = report["reliability"]
             most = max(b["tickets"] for b in bins)
             axis.plot([0, 1], [0, 1], "--", color=_LINE)
-            axis.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], color=_series(0))
+            axis.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], color=_series(0), clip_on=False)
             for b in bins:
                 size = 3 + 9 * b["tickets"] / most
-                axis.plot(b["confidence"], b["accuracy"], "o", color=_series(0), markersize=size)
+                axis.plot(b["confidence"], b["accuracy"], "o", color=_series(0), markersize=size, clip_on=False)
             axis.set(title=column, xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
         axes[0].set_ylabel("accuracy")
         return _svg(figure)
