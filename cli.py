@@ -1,5 +1,6 @@
 """The command line: each command is annotated options, a docstring and one call. Heavy imports live in the bodies."""
 
+import errno
 import logging
 import os
 import sys
@@ -8,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from tickets.errors import DuetError
+from tickets.errors import DuetError, Interrupted, WorkError
 
 app = typer.Typer(
     name="duet",
@@ -42,6 +43,9 @@ Endpoint = Annotated[
     typer.Option("--endpoint", metavar="URL", help="Let an OpenAI-compatible server write the replies."),
 ]
 EndpointModel = Annotated[str, typer.Option("--endpoint-model", help="Name of the model at that server.")]
+EndpointTimeout = Annotated[
+    float, typer.Option("--endpoint-timeout", min=1.0, help="Seconds after which a request to it counts as lost.")
+]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")]
 Preset = Annotated[
     Optional[str],  # noqa: UP045
@@ -198,6 +202,7 @@ def export(
         str, typer.Option("--quant", help="Format of the base: f16, q8_0, q5_k_m, q4_k_m, q4_0, or none.")
     ] = "q4_k_m",
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write the classifier as ONNX; bases up to 1.5B.")] = False,
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="With --onnx: its int8 form too.")] = True,
     merged: Annotated[
         bool, typer.Option("--merged", help="Also write a self-contained generator and an Ollama Modelfile.")
     ] = False,
@@ -214,7 +219,23 @@ def export(
     from pipeline.export import ExportOptions
     from pipeline.export import export as run
 
-    print(run(ExportOptions(model, out, generator, quant.lower(), onnx, merged, data, check)))
+    print(run(ExportOptions(model, out, generator, quant.lower(), onnx, int8, merged, data, check)))
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Bundle, or finished run of one stage.")],
+) -> None:
+    """Compare every file of a bundle or run with the SHA-256 sums of its manifest.
+
+    Other commands check the files they read. Example: duet verify bundle
+    """
+    from backbone.runs import read_json
+    from backbone.runs import verify as run
+
+    run(folder)
+    files = read_json(folder / "manifest.json")["files"]
+    print(f"{folder}: {len(files):,} files as they were written")
 
 
 @app.command()
@@ -224,6 +245,7 @@ def predict(
     engine: Engine = "auto",
     endpoint: Endpoint = None,
     endpoint_model: EndpointModel = "default",
+    endpoint_timeout: EndpointTimeout = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per ticket and line.")] = False,
     labels_only: LabelsOnly = False,
 ) -> None:
@@ -234,7 +256,7 @@ def predict(
     from pipeline.engines import EngineChoice
     from pipeline.predict import PredictOptions, predict_files
 
-    choice = EngineChoice(engine, endpoint=(endpoint, endpoint_model) if endpoint else None)
+    choice = EngineChoice(engine, 1, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
     predict_files(files, model, PredictOptions(as_json, labels_only), choice)
 
 
@@ -246,6 +268,7 @@ def predict_batch(
     engine: Engine = "auto",
     endpoint: Endpoint = None,
     endpoint_model: EndpointModel = "default",
+    endpoint_timeout: EndpointTimeout = 300.0,
     labels_only: LabelsOnly = False,
     together: Annotated[
         int, typer.Option("--together", min=1, max=128, help="How many tickets are in work at a time.")
@@ -265,7 +288,7 @@ def predict_batch(
     from pipeline.batch import predict_batch as run
     from pipeline.engines import EngineChoice
 
-    choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None)
+    choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
     cleaning = (clean_escapes, clean_html, clean_quotes)
     options = BatchOptions(source, out, preset, tuple(maps or ()), cleaning, labels_only, restart)
     print(f"{run(options, model, choice):,} rows in {out}", file=sys.stderr)
@@ -398,8 +421,7 @@ def check(config: Config = None, overrides: Overrides = None) -> None:
 
 
 _UsageError = typer.BadParameter.__base__  # click is vendored by typer; its base classes have no public name
-_INTERRUPTED = 130
-_WORK_FAILED = 1
+_INTERRUPTED = Interrupted.exit_code
 _ClickException = _UsageError.__base__ if _UsageError else None
 
 
@@ -413,8 +435,9 @@ def main() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on the CPU it misses an optional kernel at every import
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()  # here, where what goes wrong becomes one line
     except DuetError as error:
-        if error.exit_code == _WORK_FAILED:  # bad input is the same for all processes: one telling is enough
+        if isinstance(error, WorkError):  # bad input is the same for all processes: one telling is enough
             sys.stderr = own_stderr
         sys.exit(_fail(str(error), error.exit_code))
     except KeyboardInterrupt:
@@ -424,6 +447,9 @@ def main() -> None:
         sys.exit(0)
     except Exception as error:
         sys.stderr = own_stderr
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed has no place
+            sys.exit(_fail("the output could not be written: the disk is full; free some space and run it again", 1))
         if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: importing torch here would cost seconds
             mend = "lower batch_tokens of the stage, set base.gradient_checkpointing=true or base.precision=nf4"
             sys.exit(_fail(f"out of GPU memory; expected room for the batch; {mend}, see `duet check`", 1))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -26,11 +26,13 @@ _SAMPLED_BYTES = 1 << 20  # of every weight file, hashed for the fingerprint
 
 @dataclass(frozen=True)
 class BaseIdentity:
-    """What a run remembers of its base: the name it was given, and a fingerprint of its weights and tokenizer."""
+    """What a run remembers of its base: the name it was given, a fingerprint of its weights and tokenizer, and the
+    folder it was found in, where a relative name leads nowhere."""
 
     name: str
     revision: str | None
     fingerprint: str
+    folder: str = field(default="", compare=False)
 
     def to_json(self) -> str:
         """JSON text that `from_json` reads."""
@@ -78,7 +80,7 @@ def identify(folder: Path, name: str, revision: str | None = None) -> BaseIdenti
             digest.update(file.read(_SAMPLED_BYTES))
             file.seek(max(0, size - _SAMPLED_BYTES))
             digest.update(file.read())
-    return BaseIdentity(name, revision, digest.hexdigest())
+    return BaseIdentity(name, revision, digest.hexdigest(), str(folder.resolve()))
 
 
 def read_shape(folder: Path) -> dict[str, Any]:

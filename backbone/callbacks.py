@@ -17,12 +17,11 @@ from transformers import TrainerCallback, TrainerState
 
 from backbone import processes
 from backbone.runs import write_text
-from tickets.errors import InputError
+from tickets.errors import InputError, Interrupted
 
 SELECTED = "eval_selected"  # what tells good weights from bad, higher is better
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 0.5  # seconds that a second signal leaves the main thread to end by itself
-_INTERRUPTED = 130  # exit code of a process that a signal ended, as the command line gives it
 _SHOWN = ("loss", "train_loss", "ratio", "macro_f1", "perplexity")  # on the line of an evaluation, and accuracies
 
 
@@ -255,4 +254,4 @@ class Interrupt(TrainerCallback):
         time.sleep(_GRACE)
         if self._wakeup >= 0:
             print("error: interrupted", file=sys.stderr, flush=True)
-            os._exit(_INTERRUPTED)
+            os._exit(Interrupted.exit_code)

@@ -47,7 +47,7 @@ def is_alone(file: IO[Any], path: Path) -> bool:
         return False
 
 
-def _hold(folder: Path) -> None:
+def hold(folder: Path) -> None:
     """Keep other processes from writing `folder` until it is published or this process ends, however it ends.
 
     Raises:
@@ -70,7 +70,8 @@ def _hold(folder: Path) -> None:
     _held[path] = file
 
 
-def _release(folder: Path) -> None:
+def release(folder: Path) -> None:
+    """Let other processes write `folder` again."""
     path = folder.with_name(f"{folder.name}.lock").resolve()
     file = _held.pop(path, None)
     if file:
@@ -92,8 +93,8 @@ def disk_guard(folder: Path) -> Iterator[None]:
         if not _is_full_disk(error):
             raise
         raise WorkError(
-            f"{folder}: the disk is full; expected room for the run; free some space and run the same command again: "
-            "it goes on from the last complete checkpoint"
+            f"{folder}: the disk is full; expected room for what is written there; free some space and run the same "
+            "command again: it goes on from what is complete"
         ) from None
 
 
@@ -128,7 +129,7 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     with disk_guard(partial):
         with writable(folder, "--set output=..."):
             partial.mkdir(parents=True, exist_ok=True)
-            _hold(folder)
+            hold(folder)
         if restart:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
@@ -136,7 +137,7 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
     if any((partial / CHECKPOINTS).glob(f"checkpoint-*/{MANIFEST}")):
         differing = _differences(_earlier_plan(partial), plan)
         if differing:
-            _release(folder)
+            release(folder)
             raise InputError(
                 f"{partial}: an unfinished run with other {', '.join(differing[:5])}; go on with its settings "
                 f"({partial / PLAN}), choose another output, or start over with --restart"
@@ -158,7 +159,7 @@ def _earlier_plan(partial: Path) -> dict[str, Any]:
     for path in (partial / PLAN, *sorted((partial / CHECKPOINTS).glob(f"checkpoint-*/{PLAN}"), reverse=True)):
         with suppress(InputError):
             return read_json(path)
-    _release(partial.with_name(partial.name.removesuffix(PARTIAL)))
+    release(partial.with_name(partial.name.removesuffix(PARTIAL)))
     raise InputError(
         f"{partial}: no readable {PLAN}, so whether the unfinished run there is the one that is asked for cannot be "
         "told; start over with --restart, or choose another output"
@@ -186,7 +187,7 @@ def publish(partial: Path, folder: Path, **facts: Any) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     (folder / PLAN).unlink(missing_ok=True)
-    _release(folder)
+    release(folder)
 
 
 def verify(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -196,7 +197,7 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> None:
         InputError: the manifest or a file is missing, or a file's content changed.
     """
     try:
-        sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        sums = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{folder}: not a finished run (no readable {MANIFEST}); expected the folder that training writes when it "
@@ -232,16 +233,16 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, newline: str | None = None) -> None:
     """Write a file; a reader finds the old content or the new, never half."""
     part = path.with_name(f"{path.name}{_PART}")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(text, encoding="utf-8", newline=newline)
     flush(part)
     part.replace(path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_json(path: Path, expected: str = "a file of a finished run; train again") -> dict[str, Any]:
+    """Read a JSON object; `expected` says what it should be and what mends it.
 
     Raises:
         InputError: missing or damaged.
@@ -249,9 +250,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error}); expected a file of a finished run; train again") from None
+        raise InputError(f"{path}: not readable ({error}); expected {expected}") from None
     if not isinstance(record, dict):
-        raise InputError(f"{path}: found {type(record).__name__}, expected an object; train again")
+        raise InputError(f"{path}: found {type(record).__name__}, not an object; expected {expected}")
     return record
 
 

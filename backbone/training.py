@@ -38,7 +38,7 @@ from backbone.checkpoints import STATE, drop_old, fault, newest_intact, seal
 from backbone.config import TrainingConfig
 from backbone.runs import METRICS, PLAN, TENSORBOARD, disk_guard, read_json, write_json
 from backbone.selection import score
-from tickets.errors import InputError, WorkError
+from tickets.errors import InputError, Interrupted, WorkError
 
 # in every checkpoint: seconds of training so far, whether its evaluation is still to come, and the loss not yet logged
 _CLOCK = "clock.json"
@@ -141,7 +141,7 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
     trainer.accelerator.unwrap_model(job.model, keep_fp32_wrapper=False)
     if interrupt.requested and (trainer.owes_evaluation or not is_over(trainer.state, patience)):
         processes.fail_together(
-            WorkError(
+            Interrupted(
                 f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; saved in {folder}; run "
                 "the same command again to go on"
             )

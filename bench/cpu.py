@@ -195,7 +195,7 @@ def row_threads(scratch: Path, count: int) -> dict[str, Any]:
 def row_rates(scratch: Path, _count: int) -> dict[str, Any]:
     """Prefill, decoding of one sequence and of several, bandwidth, and resident memory, without and with repacking."""
     size = (scratch / f"base.{QUANT}.gguf").stat().st_size
-    found: dict[str, Any] = {"bandwidth GB/s": _bandwidth(), "file GB": size / 1e9}
+    found: dict[str, Any] = {"bandwidth GB/s": _bandwidth(), "file GB": size / 1e9, "token GB": _read_per_token(scratch)}
     for name, options in (("plain", {}), ("repacked", {"repack": True}), ("read, not mapped", {"map_file": False})):
         asked = ["--row", "_rates", "--scratch", str(scratch), "--options", json.dumps(options)]
         found[name] = json.loads(_in_process(asked))
@@ -374,6 +374,14 @@ def _bandwidth() -> float:
     block = torch.ones(1 << 29)
     block.sum()
     return max(block.numel() * 4 / timed(lambda: block.sum()) / 1e9 for _ in range(5))
+
+
+def _read_per_token(scratch: Path) -> float:
+    """GB that one token of one sequence reads: all weights but the table of embeddings, and the adapter."""
+    from gguf import GGUFReader
+
+    tensors = [t for name in (f"base.{QUANT}.gguf", "generator.lora.gguf") for t in GGUFReader(scratch / name).tensors]
+    return float(sum(tensor.n_bytes for tensor in tensors if tensor.name != "token_embd.weight")) / 1e9
 
 
 def _memory(process: int | str) -> dict[str, float]:

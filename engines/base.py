@@ -1,14 +1,16 @@
 """What engines do: run one base with swappable adapters. Two verbs, token ids in and out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backbone.config import DecodingConfig
+from tickets.errors import WorkError
 
 OnToken = Callable[[int, int], None]  # row of the prompt, id just written for it
+OnDone = Callable[[int, list[int]], None]  # row of the prompt, all ids written for it
 Allowed = Callable[[Sequence[int]], Sequence[int] | None]  # ids that may follow what was written; None: every id may
 
 
@@ -28,8 +30,20 @@ class Writer(Protocol):
         adapter: str,
         options: DecodingConfig,
         on_token: OnToken | None = None,
+        on_done: OnDone | None = None,
     ) -> list[list[int]]:
-        """Ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes."""
+        """Ids written after every prompt, in order, without the end token.
+
+        `on_token` hears of each id as it comes, `on_done` of every prompt that has all of its own.
+        """
+
+
+class TicketsRefused(WorkError):
+    """Some prompts cannot be continued, all others were; `reasons` by row."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__(next(iter(reasons.values())))
+        self.reasons = reasons
 
 
 class Engine(Encoder, Writer, Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbone.config import DecodingConfig
-from engines.base import OnToken
+from engines.base import OnDone, OnToken
 from engines.llama_api import Grammar, LlamaContext, LlamaOptions
 from engines.sampling import TokenChooser
 from tickets.errors import WorkError
@@ -84,6 +84,7 @@ class LlamaEngine:
         adapter: str,
         options: DecodingConfig | Sequence[DecodingConfig],
         on_token: OnToken | None = None,
+        on_done: OnDone | None = None,
         grammar: str | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token.
@@ -120,6 +121,8 @@ class LlamaEngine:
                     live.remove(slot)
                     free.append(slot.sequence)
                     written[slot.row] = slot.written
+                    if on_done:
+                        on_done(slot.row, slot.written)
         finally:
             for slot in live:  # an interrupted call leaves nothing behind
                 self._context.forget(slot.sequence)

@@ -15,7 +15,7 @@ from backbone.base import load_options, pick_device, settled
 from backbone.batching import pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
-from engines.base import Allowed, OnToken
+from engines.base import Allowed, OnDone, OnToken
 from engines.lora import Adapters
 from tickets.errors import InputError
 
@@ -60,6 +60,7 @@ class TorchEngine:
         adapter: str,
         options: DecodingConfig,
         on_token: OnToken | None = None,
+        on_done: OnDone | None = None,
         allowed: Allowed | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes.
@@ -67,7 +68,7 @@ class TorchEngine:
         An `adapter` that was not loaded leaves the base as it is.
         """
         self._adapters.activate(adapter)
-        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id, on_token, allowed)
+        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id, on_token, on_done, allowed)
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._model.device) for name, tensor in pad_left(prompts, self._pad_id).items()}
@@ -118,6 +119,7 @@ def generate_ids(
     pad_id: int,
     end_id: int,
     on_token: OnToken | None = None,
+    on_done: OnDone | None = None,
     allowed: Allowed | None = None,
 ) -> list[list[int]]:
     """Generate with a causal model, batches of similar prompt length; the result is in prompt order."""
@@ -150,4 +152,6 @@ def generate_ids(
         for row, sequence in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
             ends = [i for i, token in enumerate(sequence) if token in (end_id, pad_id)]
             written[row] = sequence[: ends[0]] if ends else sequence
+            if on_done:
+                on_done(row, written[row])
     return written

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from backbone.progress import track
-from backbone.runs import disk_guard, read_json, write_json
+from backbone.runs import disk_guard, read_json, writable, write_json
 from eval.bootstrap import Score, median_score
 from eval.systems import Output, ReferenceSystem, System
+from tickets.errors import InputError
 from tickets.schema import Ticket, ticket_to_json
 
+ANSWERS = "answers"  # folder of what each system said, and the name of the file of all of it
 _TOGETHER = 16
 _MIB = 2**20
 
@@ -64,16 +66,19 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
     path = folder / f"{_slug(system.kind)}-{_digest(system, tickets)}.jsonl"  # a name may change with what is beside it
     costs = path.with_suffix(".times.json")
     with disk_guard(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        with writable(path, "--out"):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
         outputs = _kept(path, tickets)
         if len(outputs) < len(tickets):
             system.load()
             outputs += _answer_rest(system, tickets[len(outputs) :], path)
-        if not costs.is_file() or read_json(costs)["timed"] != timed:
-            write_json(costs, {"timed": timed, **_measure(system, tickets, timed)})
+        measured = _kept_times(costs, timed)
+        if measured is None:
+            measured = {"timed": timed, **_measure(system, tickets, timed)}
+            write_json(costs, measured)
         _free(system)
     outputs = [system.reread(output) for output in outputs]
-    measured = read_json(costs)
     cost = Cost(
         labels_s=median_score(measured["labels_s"]) if measured["labels_s"] else None,
         answer_s=median_score(measured["answer_s"]) if measured["answer_s"] else None,
@@ -86,10 +91,22 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
     return Answered(system, outputs, cost)
 
 
+def _kept_times(path: Path, timed: int) -> dict[str, Any] | None:
+    """What an earlier call measured on so many tickets, where that is readable."""
+    try:
+        found = read_json(path)
+    except InputError:
+        return None
+    whole = found.get("timed") == timed and {"labels_s", "answer_s", "memory_mib"} <= found.keys()
+    return found if whole else None
+
+
 def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str, Any]:
     """Latencies of the first tickets, one by one, and memory."""
     if isinstance(system, ReferenceSystem):
         return {"labels_s": [], "answer_s": [], "memory_mib": None}
+    if timed:
+        print(f"{system.name}: timing {timed:,} tickets one by one, then memory", file=sys.stderr)
     system.load()
     found = [latency for ticket in tickets[:timed] if (latency := system.latency(ticket))]
     _free(system)

@@ -4,17 +4,19 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
-from backbone.runs import disk_guard, package_versions, read_json
+from backbone.runs import disk_guard, hold, package_versions, read_json, release, writable, write_text
 from backbone.stage import LABELS, RUN
-from eval.answers import Answered, run_system
+from eval.answers import ANSWERS, Answered, run_system
 from eval.bertscore import BERTSCORE, BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
+from eval.human import is_key_of
 from eval.replies import TrainingReplies, spread
 from eval.report.page import REPORT, read_report, write_report
 from eval.scoring import (
@@ -33,8 +35,6 @@ from eval.systems import SINGLE, System, open_runs, references, stages_of, zero_
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
-
-ANSWERS = "answers"
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,33 @@ def compare(options: CompareOptions) -> Path:
         InputError: as `measure`, or `beside` holds no report.
     """
     beside = read_report(options.beside) if options.beside else None
-    record = asdict(measure(options))
-    if (options.out / REPORT).is_file():
-        record["human"] = read_json(options.out / REPORT).get("human")  # ratings stay with their comparison
-    return write_report({**record, "beside": beside}, options.out)
+    ratings = _earlier_ratings(options.out)
+    with disk_guard(options.out), writable(options.out, "--out"):
+        options.out.mkdir(parents=True, exist_ok=True)
+        hold(options.out)
+    try:
+        comparison = measure(options)
+        for warning in comparison.warnings:
+            print(f"mind: {warning}", file=sys.stderr)
+        if ratings and not is_key_of(options.out):
+            print(f"{options.out}: the human ratings there are of other answers; they are left out", file=sys.stderr)
+            ratings = None
+        return write_report({**asdict(comparison), "human": ratings, "beside": beside}, options.out)
+    finally:
+        release(options.out)
+
+
+def _earlier_ratings(folder: Path) -> dict[str, Any] | None:
+    """What `duet human-eval score` added to the report there."""
+    if not (folder / REPORT).is_file():
+        return None
+    with suppress(InputError):  # of another version, or damaged: it is written anew
+        found: dict[str, Any] | None = read_report(folder).get("human")
+        return found
+    print(
+        f"{folder / REPORT}: not readable, written anew; score human ratings again, if there were any", file=sys.stderr
+    )
+    return None
 
 
 def measure(options: CompareOptions) -> Comparison:
@@ -100,6 +123,8 @@ def measure(options: CompareOptions) -> Comparison:
     Raises:
         InputError: a run is no system, the systems' label columns differ, or no test ticket has them.
     """
+    if options.bertscore_layer is not None and options.bertscore_model is None:
+        raise InputError("--bertscore-layer without --bertscore-model; expected the folder of an encoder with it")
     if options.bertscore_model is not None:
         check_encoder(options.bertscore_model, options.bertscore_layer)  # before hours of answering
     trained = open_runs(options.runs)
@@ -137,7 +162,7 @@ def measure(options: CompareOptions) -> Comparison:
         slices=score_slices(answered, test, scores),
         examples=pick_examples(answered, test, scores),
         bertscore=_bertscore_note(bert),
-        warnings=_warnings(trained, folder),
+        warnings=_warnings(trained, folder, options.part),
         machine=f"{platform.platform()}, {platform.processor() or platform.machine()}",
         versions=package_versions(),
     )
@@ -171,10 +196,13 @@ def _bertscore_note(bert: Mapping[str, BertScore]) -> str:
     return f"{found.model}, layer {found.layer}" if found else "not computed (no --bertscore-model)"
 
 
-def _warnings(systems: Sequence[System], folder: Path) -> list[str]:
+def _warnings(systems: Sequence[System], folder: Path, part: str) -> list[str]:
     """What a reader should know before believing the figures."""
     expected = data_fingerprint(folder)
     found = []
+    if part != "test":
+        used = "learned from" if part == "train" else "were chosen and calibrated on"
+        found.append(f"the systems {used} the {part} part: its figures say nothing about new tickets")
     for system in systems:
         for stage in stages_of(system):
             if read_json(stage.path / RUN)["data"] != expected:
@@ -188,7 +216,8 @@ def _warnings(systems: Sequence[System], folder: Path) -> list[str]:
 
 
 def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> None:
-    with disk_guard(path.parent), path.open("w", encoding="utf-8") as out:
+    lines = []
+    with disk_guard(path.parent), writable(path, "--out"):
         for row, ticket in enumerate(test.tickets):
             systems = {
                 one.system.name: {
@@ -201,7 +230,8 @@ def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> N
             }
             true = {"labels": dict(ticket.labels), "tags": list(ticket.tags), "reply": ticket.reply}
             record = {"id": ticket.id, "subject": ticket.subject, "body": ticket.body, "true": true, "systems": systems}
-            out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+        write_text(path, "".join(lines))
 
 
 def _bert(answered: Answered, test: TestSet, options: CompareOptions) -> BertScore | None:

@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+import io
 import json
-from collections import Counter, defaultdict
+import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -13,9 +15,9 @@ from typing import Any
 import krippendorff
 import numpy as np
 
-from backbone.runs import disk_guard, read_json, write_json
-from eval.bootstrap import Floats, Resamples
-from eval.compare import ANSWERS
+from backbone.runs import disk_guard, read_json, writable, write_json, write_text
+from eval.answers import ANSWERS
+from eval.bootstrap import Floats, Resamples, Score
 from eval.replies import bucket_of, stemmed_rouge_l
 from eval.report.page import read_report, write_report
 from tickets.errors import InputError
@@ -25,7 +27,9 @@ SHEET, KEY = "human_eval.csv", "human_eval.key.json"
 _ROW, _ANSWER = "row", "answer"
 _COMMENTS = "comments"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
-_LOWEST, _HIGHEST = 1, 5
+_SCORES = ("1", "2", "3", "4", "5")
+_TELLING = 25  # scores that two people do not give alike by chance
+_KEY_MEND = "the key that `duet human-eval make` wrote; move it away and make a new sheet"
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,19 @@ class HumanScores:
     """What raters said.
 
     Attributes:
+        rows: how many rows of the sheet somebody rated, of how many.
+        rated: tickets with an overall score, by system.
         systems: mean of every dimension with its interval over tickets, by system.
-        wins: shares of tickets on which one system's overall score is above, equal to or below another's.
+        wins: shares of tickets, with intervals, on which one system's overall score is above, equal to or below
+            another's.
         agreement: Krippendorff's alpha (ordinal) by dimension; None with one rater or without variation.
     """
 
     raters: int
     tickets: int
+    rows: tuple[int, int]
     dimensions: Sequence[str]
+    rated: Mapping[str, int]
     systems: Mapping[str, Mapping[str, Any]]
     wins: Sequence[Mapping[str, Any]]
     agreement: Mapping[str, float | None]
@@ -49,18 +58,19 @@ class HumanScores:
 def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = (), seed: int = 0) -> Path:
     """Write a rating sheet and, apart from it, the key that says which system wrote what.
 
-    Tickets are drawn evenly over the ROUGE-L buckets of the first system and the queues (or first label column).
+    Tickets are drawn evenly over the ROUGE-L buckets of the first system and the queues (or first label column). What
+    several systems wrote alike is rated once, for all of them.
 
     Raises:
         InputError: no comparison there, an unknown system, or a sheet that is there already.
     """
-    records = _read_answers(comparison / f"{ANSWERS}.jsonl")
+    records = _read_answers(comparison)
     writing = [name for name, said in records[0]["systems"].items() if said["reply"] is not None]
     unknown = [name for name in systems if name not in writing]
     if unknown or not writing:
         raise InputError(
             f"found system {unknown[0] if unknown else 'without replies'!r}, expected systems of {comparison} that "
-            f"write replies: {', '.join(writing) or 'none'}"
+            f"write replies: {'; '.join(writing) or 'none'}"
         )
     chosen = list(systems or writing)
     rng = np.random.default_rng(seed)
@@ -74,17 +84,21 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
     mark = hashlib.sha256(f"{seed} {chosen} {[record['id'] for record in picked]}".encode()).hexdigest()[:6]
     for number, (record, turn) in enumerate(zip(picked, first.tolist(), strict=True), start=1):
         others = [name for i, name in enumerate(chosen) if i != turn]
-        for place, name in enumerate([chosen[turn], *rng.permutation(others).tolist()]):
+        by_reply: dict[str, list[str]] = {}
+        for name in [chosen[turn], *rng.permutation(others).tolist()]:
+            by_reply.setdefault(record["systems"][name]["reply"], []).append(name)
+        for place, (reply, names) in enumerate(by_reply.items()):
             row = f"{mark}-{number:03d}-{chr(ord('A') + place)}"
-            key[row] = {"ticket": record["id"], "system": name}
+            key[row] = {"ticket": record["id"], "systems": names, "reply": _digest(reply)}
             text = f"{record['subject']}\n\n{record['body']}".strip()
-            rows.append([row, text, record["systems"][name]["reply"], *[""] * len(DIMENSIONS), ""])
+            rows.append([row, text, reply, *[""] * len(DIMENSIONS), ""])
     sheet = comparison / SHEET
-    with disk_guard(comparison):
-        with sheet.open("w", encoding="utf-8-sig", newline="") as out:  # the mark makes Excel read UTF-8
-            writer = csv.writer(out)
-            writer.writerow([_ROW, "ticket", _ANSWER, *DIMENSIONS, _COMMENTS])
-            writer.writerows([_safe(cell) for cell in row] for row in rows)
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow([_ROW, "ticket", _ANSWER, *DIMENSIONS, _COMMENTS])
+    writer.writerows([_safe(cell) for cell in row] for row in rows)
+    with disk_guard(comparison), writable(comparison, "folder of a comparison"):
+        write_text(sheet, f"\ufeff{out.getvalue()}", newline="")  # the mark makes Excel read UTF-8
         write_json(comparison / KEY, key)
     return sheet
 
@@ -93,25 +107,59 @@ def score_sheets(sheets: Sequence[Path], comparison: Path) -> HumanScores:
     """Join raters' sheets, score them, and add the result to the comparison's report.
 
     Raises:
-        InputError: a sheet is no copy of the comparison's, or a score is not a whole number from 1 to 5.
+        InputError: a sheet is no copy of the comparison's or another rater's again, the answers are others by now, or
+            a score is not a whole number from 1 to 5.
     """
     if not (comparison / KEY).is_file():
         raise InputError(
             f"{comparison}: holds no {KEY}; expected a folder in which `duet human-eval make` wrote a sheet"
         )
-    key = read_json(comparison / KEY)
-    ratings = [_read_sheet(sheet, key) for sheet in sheets]
-    scores = _score(ratings, key)
     record = read_report(comparison)
+    key = read_json(comparison / KEY, _KEY_MEND)
+    if not is_key_of(comparison):
+        raise InputError(f"{comparison / KEY}: not of the answers there; expected {_KEY_MEND}")
+    ratings = [_read_sheet(sheet, key) for sheet in sheets]
+    for (sheet, rating), (other, earlier) in combinations(zip(sheets, ratings, strict=True), 2):
+        if rating == earlier and sum(map(len, rating.values())) >= _TELLING:
+            raise InputError(f"{other}: has the scores of {sheet}; expected one sheet of every rater")
+    for sheet, rating in zip(sheets, ratings, strict=True):
+        given, wanted = sum(map(len, rating.values())), len(key) * len(DIMENSIONS)
+        if given < wanted:
+            print(f"{sheet}: {given:,} of {wanted:,} scores are filled in; the others are left out", file=sys.stderr)
+    scores = _score(ratings, key)
     write_report({**record, "human": asdict(scores)}, comparison)
     return scores
 
 
-def _read_answers(path: Path) -> list[dict[str, Any]]:
+def is_key_of(comparison: Path) -> bool:
+    """Whether the key in a comparison's folder is of the answers that are there now."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error}); expected what `duet compare` writes; run it first") from None
+        systems = {record["id"]: record["systems"] for record in _read_answers(comparison)}
+        return all(
+            _digest(systems[entry["ticket"]][name]["reply"]) == entry["reply"]
+            for entry in read_json(comparison / KEY).values()
+            for name in entry["systems"]
+        )
+    except (InputError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _digest(reply: str) -> str:
+    return hashlib.sha256(reply.encode()).hexdigest()[:12]
+
+
+def _read_answers(comparison: Path) -> list[dict[str, Any]]:
+    path = comparison / f"{ANSWERS}.jsonl"
+    try:
+        with path.open(encoding="utf-8") as lines:
+            records = [json.loads(line) for line in lines]
+        if not records or any(not {"id", "subject", "body", "true", "systems"} <= record.keys() for record in records):
+            raise ValueError("no tickets with the systems' answers in it")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not readable ({error}); expected what `duet compare` writes; run it again with --out {comparison}"
+        ) from None
+    return records
 
 
 def _stratified(
@@ -141,19 +189,18 @@ def _safe(cell: str) -> str:
 def _read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """Scores by row and dimension; rows without any score are left out."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            text = lines.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable ({error}); expected a filled copy of {SHEET}, saved as CSV") from None
-    delimiter = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
-    missing = [name for name in (_ROW, *DIMENSIONS) if name not in (reader.fieldnames or ())]
+        lines = _rows(path.read_bytes())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: not readable ({error}); expected a filled copy of {SHEET}, saved as CSV UTF-8"
+        ) from None
+    missing = [name for name in (_ROW, *DIMENSIONS) if name not in (lines[0] if lines else ())]
     if missing:
-        raise InputError(f"{path}: has no column {missing[0]!r}, expected those of {SHEET}")
+        raise InputError(f"{path}: has no column {missing[0]!r}, expected those of {SHEET}, saved as CSV UTF-8")
     found = {}
-    for line in reader:
-        row = line[_ROW].strip()
-        given = {name: (line[name] or "").strip() for name in DIMENSIONS}
+    for line in (dict(zip(lines[0], cells, strict=False)) for cells in lines[1:]):
+        row = line.get(_ROW, "").strip()
+        given = {name: line.get(name, "").strip() for name in DIMENSIONS}
         if not any(given.values()):
             continue
         if row not in key:
@@ -162,15 +209,29 @@ def _read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]
             raise InputError(f"{path}: row {row!r} is there twice, expected once")
         found[row] = {name: _rating(path, row, name, text) for name, text in given.items() if text}
     if not found:
-        raise InputError(f"{path}: holds no score, expected whole numbers from {_LOWEST} to {_HIGHEST}")
+        raise InputError(f"{path}: holds no score, expected whole numbers from {_SCORES[0]} to {_SCORES[-1]}")
     return found
+
+
+def _rows(data: bytes) -> list[list[str]]:
+    """Cells of a sheet as spreadsheets save it: any separator, UTF-8, UTF-16, or a code page, which can only spoil
+    comments. The head is in lower case."""
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = data.decode("utf-16") if wide else data.decode("utf-8-sig", errors="replace")
+    if text.startswith("sep="):  # a line that Excel obeys
+        text = text.partition("\n")[2]
+    head = text.partition("\n")[0]
+    csv.field_size_limit(len(text) + 1)
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count)))
+    return [[name.strip().lower() for name in rows[0]], *rows[1:]] if rows else []
 
 
 def _rating(path: Path, row: str, dimension: str, text: str) -> int:
     number = text.removesuffix(".0").removesuffix(",0")
-    if not number.isdecimal() or not _LOWEST <= int(number) <= _HIGHEST:
+    if number not in _SCORES:
         raise InputError(
-            f"{path}: row {row}, {dimension}: found {text!r}, expected a whole number from {_LOWEST} to {_HIGHEST}"
+            f"{path}: row {row}, {dimension}: found {text[:20]!r}, expected a whole number from {_SCORES[0]} to "
+            f"{_SCORES[-1]}"
         )
     return int(number)
 
@@ -178,15 +239,17 @@ def _rating(path: Path, row: str, dimension: str, text: str) -> int:
 def _score(ratings: Sequence[Mapping[str, Mapping[str, int]]], key: Mapping[str, Any]) -> HumanScores:
     rows = sorted({row for rating in ratings for row in rating})
     tickets = sorted({key[row]["ticket"] for row in rows})
-    names = list(dict.fromkeys(entry["system"] for entry in key.values()))
+    names = list(dict.fromkeys(name for entry in key.values() for name in entry["systems"]))
     means = {name: {d: _by_ticket(ratings, key, name, d, tickets) for d in DIMENSIONS} for name in sorted(names)}
     resamples = Resamples(len(tickets))
     return HumanScores(
         raters=len(ratings),
         tickets=len(tickets),
+        rows=(len(rows), len(key)),
         dimensions=DIMENSIONS,
+        rated={name: int((~np.isnan(by["overall"])).sum()) for name, by in means.items()},
         systems={name: {d: asdict(resamples.mean(values)) for d, values in by.items()} for name, by in means.items()},
-        wins=[_wins(a, b, means[a]["overall"], means[b]["overall"]) for a, b in combinations(means, 2)],
+        wins=[_wins(a, b, means[a]["overall"], means[b]["overall"], resamples) for a, b in combinations(means, 2)],
         agreement={
             d: _agreement([[rating.get(row, {}).get(d) for row in rows] for rating in ratings]) for d in DIMENSIONS
         },
@@ -204,18 +267,19 @@ def _by_ticket(
     given: dict[str, list[int]] = defaultdict(list)
     for rating in ratings:
         for row, scores in rating.items():
-            if key[row]["system"] == system and dimension in scores:
+            if system in key[row]["systems"] and dimension in scores:
                 given[key[row]["ticket"]].append(scores[dimension])
     return np.array([np.mean(given[ticket]) if given[ticket] else np.nan for ticket in tickets])
 
 
-def _wins(first: str, second: str, a: Floats, b: Floats) -> dict[str, Any]:
-    both = ~(np.isnan(a) | np.isnan(b))
-    counts = Counter(np.sign(a[both] - b[both]).tolist())
-    total = int(both.sum())
-    signs = {"wins": 1.0, "ties": 0.0, "losses": -1.0}
-    shares = {name: counts[sign] / total if total else None for name, sign in signs.items()}
-    return {"first": first, "second": second, **shares}
+def _wins(first: str, second: str, a: Floats, b: Floats, resamples: Resamples) -> dict[str, Any]:
+    sign = np.sign(a - b)  # NaN where one of them was not rated
+
+    def share(of: int) -> Score:
+        return resamples.mean(np.where(np.isnan(sign), np.nan, sign == of))
+
+    shares = {"wins": share(1), "ties": share(0), "losses": share(-1)}
+    return {"first": first, "second": second, **{name: asdict(score) for name, score in shares.items()}}
 
 
 def _agreement(table: Sequence[Sequence[int | None]]) -> float | None:

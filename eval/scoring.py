@@ -37,10 +37,10 @@ class SystemReport:
     columns: Mapping[str, ColumnScores]
     exact_match: Score
     tags: Score | None
-    unparsable: float
-    foreign: float
-    nearly: float
-    review: float
+    unparsable: Score
+    foreign: Score
+    nearly: Score
+    review: Score
     confidence: Mapping[str, ConfidenceReport]
     replies: Mapping[str, Score] | None
     reply_corpus: Mapping[str, Score]
@@ -106,6 +106,10 @@ def system_report(
     if replies is not None:
         scores = {name: test.resamples.mean(values) for name, values in replies.values.items()}
     with_tags = any(output.tags for output in outputs)
+
+    def share(marks: list[bool]) -> Score:
+        return test.resamples.mean(np.array(marks, dtype=np.float64))
+
     return SystemReport(
         name=system.name,
         kind=system.kind,
@@ -115,10 +119,10 @@ def system_report(
         },
         exact_match=test.resamples.mean(_exact(answered, test).astype(np.float64)),
         tags=tag_scores(test.tickets, [output.tags for output in outputs], test.resamples) if with_tags else None,
-        unparsable=float(np.mean([any(c not in output.labels for c in test.columns) for output in outputs])),
-        foreign=float(np.mean([bool(output.foreign) for output in outputs])),
-        nearly=float(np.mean([bool(output.nearest) for output in outputs])),
-        review=float(np.mean([output.review for output in outputs])),
+        unparsable=share([any(c not in output.labels for c in test.columns) for output in outputs]),
+        foreign=share([bool(output.foreign) for output in outputs]),
+        nearly=share([bool(output.nearest) for output in outputs]),
+        review=share([output.review for output in outputs]),
         confidence=_confidence(answered, test),
         replies=scores,
         reply_corpus=_corpus_scores(replies, test.resamples) if replies else {},

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tickets.duplicates import near_duplicates
 from tickets.schema import Ticket
 
-_FEWEST = 10  # tickets of a slice; fewer prove nothing
+FEWEST = 10  # tickets of a slice; fewer prove nothing
 _THIRDS = ("short third", "middle third", "long third")
 
 
@@ -29,7 +29,7 @@ def slices_of(
         if len(counts) < 2 and group == "language":
             continue
         for name in order:
-            if counts[name] >= _FEWEST:
+            if counts[name] >= FEWEST:
                 yield group, name, np.flatnonzero(np.array(names) == name)
 
 

@@ -288,6 +288,8 @@ def open_runs(runs: Sequence[Path]) -> list[System]:
         InputError: a folder holds neither, or a file is damaged.
     """
     found: list[System] = []
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise InputError(f"found a run folder twice in {', '.join(map(str, runs))}; expected each once")
     for run in runs:
         if not run.is_dir():
             raise InputError(f"{run}: no such folder; expected a run folder of train-cls, train-gen or train-baseline")

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from generator.multitask import HEADING
 from tickets.labels import LabelSpace
 
-# what may stand before a field's name: list numbers, bullets, quotes, Markdown headings, table bars and emphasis
-_LEAD = r"^(?:[-*+>•#|_`]|\d{1,3}[.)]|[ \t])*(?:\w{1,20}[ \t]+)?"
-_COLON = r"[ \t]*[*_`]*[ \t]*[:：|][ \t]*[*_`]*[ \t]*"
+# what may stand before a field's name: list numbers, bullets, quotes, Markdown headings, table bars, emphasis and JSON
+_LEAD = r"^(?:[-*+>•#|_`\"'{]|\d{1,3}[.)]|[ \t])*(?:\w{1,20}[ \t]+)?"
+# and between it and its value: `level`, a remark in brackets, emphasis, quotes
+_COLON = r"(?:[ \t]+level)?(?:[ \t]*\([^)\n]{0,40}\))?[ \t]*[*_`\"']*[ \t]*[:：|][ \t]*[*_`\"']*[ \t]*"
 _REPLY_START = re.compile(
     r"^(?:[-*+>•#|_`]|\d{1,3}[.)]|[ \t])*((?:\w{1,20}[ \t]+){0,2}(?:response|reply|answer)|antwort)"
     r"[*_`]*[ \t]*(?:[:：]|$)[*_`]*",
     re.I | re.M,
 )
 _BLOCK_START = re.compile(re.escape(HEADING.rstrip(":")) + r"\b", re.I)
-_NEXT_FIELD = r"[,;][ \t]*(?={names}[ \t]*[:：])"  # several fields on one line
+_NEXT_FIELD = r"[,;|][ \t]*(?=[\"']?{names}[\"']?[ \t]*[:：])"  # several fields on one line
 _REMARK = re.compile(r"[(|]| [-–—] |[,;:]")
 _EMPHASIS = re.compile(r"\*\*([^*\n]+)\*\*")
 _BULLETS = re.compile(r"\s*\n((?:[ \t]*[-*+•][^\n]*(?:\n|\Z))+)")
-_DECORATION = " \t*_`\"'“”[]<>.|"
+_DECORATION = " \t*_`\"'“”[]{}<>.|"
 _NONE = {"", "none", "n/a", "unknown", "-"}
 _NEAREST = 0.6  # difflib's ratio
 _LONGEST_LINE = 1_000  # characters of a field that are looked at
@@ -71,7 +72,9 @@ def parse_output(text: str, space: LabelSpace) -> Parsed:
             labels[column] = label
         elif _clean(value).lower() not in _NONE:
             foreign[column] = _clean(value)
-            close = difflib.get_close_matches(foreign[column], classes, n=1, cutoff=_NEAREST)
+            close = _only_mentioned(foreign[column], classes) or difflib.get_close_matches(
+                foreign[column], classes, n=1, cutoff=_NEAREST
+            )
             nearest |= {column: close[0]} if close else {}
     tags = _field(block, "tags")
     last = max(last, tags.end() if tags else 0)
@@ -107,6 +110,12 @@ def _known_label(value: str, classes: tuple[str, ...]) -> str | None:
     exact = {_clean(label): label for label in classes}
     any_case = {_clean(label).lower(): label for label in classes}
     return next((found for name in candidates if (found := exact.get(name) or any_case.get(name.lower()))), None)
+
+
+def _only_mentioned(value: str, classes: tuple[str, ...]) -> list[str]:
+    """The one class that prose such as `probably low` names; none where it names several."""
+    found = [name for name in classes if re.search(rf"\b{re.escape(name)}\b", value[:_LONGEST_LINE], re.I)]
+    return found if len(found) == 1 else []
 
 
 def _tags(block: str, found: re.Match[str]) -> tuple[str, ...]:

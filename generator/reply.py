@@ -1,6 +1,6 @@
 """Replies of a trained generator, written by an engine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backbone.config import DecodingConfig, RunConfig
@@ -31,10 +31,24 @@ class Generator:
             for ticket, given in zip(tickets, labels, strict=True)
         ]
 
-    def write(self, prompts: Sequence[Prompt], writer: Writer, on_token: OnToken | None = None) -> list[str]:
-        """One reply per prompt."""
-        written = writer.generate([prompt.ids for prompt in prompts], GENERATOR, self.decoding, on_token)
-        return [self.encoder.decode(ids).strip() for ids in written]
+    def write(
+        self,
+        prompts: Sequence[Prompt],
+        writer: Writer,
+        on_token: OnToken | None = None,
+        on_text: Callable[[int, str], None] | None = None,
+    ) -> list[str]:
+        """One reply per prompt; `on_text` hears of each when it is complete, with its row."""
+
+        def done(row: int, ids: list[int]) -> None:
+            if on_text:
+                on_text(row, self._text(ids))
+
+        written = writer.generate([prompt.ids for prompt in prompts], GENERATOR, self.decoding, on_token, done)
+        return [self._text(ids) for ids in written]
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self.encoder.decode(ids).strip()
 
     @property
     def context(self) -> int:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from backbone.runs import MANIFEST, disk_guard, is_alone, partial_folder, read_json, writable, write_json
+from backbone.runs import MANIFEST, disk_guard, is_alone, partial_folder, read_json, sha256, writable, write_json
+from engines.base import TicketsRefused
 from pipeline.engines import EngineChoice
 from pipeline.model_folder import open_model
 from pipeline.predict import answer_to_dict
@@ -27,7 +28,7 @@ from tickets.cleaning import Cleaner
 from tickets.errors import InputError
 from tickets.readers import estimate_steps
 from tickets.rows import Source
-from tickets.schema import Ticket
+from tickets.schema import Answer, Ticket
 
 _WINDOW = 4  # tickets read ahead per place in the engine, so that places refill
 
@@ -68,9 +69,11 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     partial = partial_folder(options.out)
     if options.out.is_dir():
         raise InputError(f"{options.out}: is a folder, expected a JSONL file to write; choose another --out")
+    if Path(options.source).resolve() in (options.out.resolve(), partial.resolve()):
+        raise InputError(f"{options.out}: is what is to be answered; choose another --out")
     if options.out.exists() and not options.restart and not partial.exists():
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
-    rows = _rows(options)
+    rows = _rows(Source.open(options.source, options.preset, options.maps), Cleaner(*options.cleaning))
     plan = _plan(options, model, choice)
     with disk_guard(partial), _locked(partial) as file:
         plan_path = options.out.with_name(options.out.name + ".plan")
@@ -81,13 +84,17 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
         system = load_two_stage(model, options.labels_only, choice)
         answered = done
         with _bar(options.source, line) as bar:
-            while window := list(islice(rows, _WINDOW * choice.together)):
-                _write(file, system, window)
-                answered += len(window)
+
+            def count_row(row: _Row) -> None:
+                nonlocal answered, line
+                answered += 1
                 rate = (answered - done) / max(bar.format_dict["elapsed"], 1e-9)
-                bar.set_postfix_str(f"{answered:,} tickets, {rate:.1f}/s")
-                bar.update(window[-1].line - line)
-                line = window[-1].line
+                bar.set_postfix_str(f"{answered:,} tickets, {rate:.1f}/s", refresh=False)
+                bar.update(row.line - line)
+                line = row.line
+
+            while window := list(islice(rows, _WINDOW * choice.together)):
+                _answer(file, system, window, count_row)
         partial.replace(options.out)
         plan_path.unlink(missing_ok=True)
     return answered
@@ -105,10 +112,8 @@ def _locked(partial: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _rows(options: BatchOptions) -> Iterator[_Row]:
+def _rows(source: Source, cleaner: Cleaner) -> Iterator[_Row]:
     """The rows of the source with ids that are unique: a repeated one gets `#2` and so on."""
-    source = Source.open(options.source, options.preset, options.maps)
-    cleaner = Cleaner(*options.cleaning)
     seen: set[bytes] = set()
     for number, row in enumerate(source.rows, start=1):
         ticket = None if row.fault else source.ticket(source.cells(row), number, cleaner)
@@ -132,19 +137,43 @@ def _unique(name: str, seen: set[bytes]) -> str:
     return numbered
 
 
-def _write(file: BinaryIO, system: TwoStage, window: list[_Row]) -> None:
-    """Answer a window of rows and append its lines, on disk before the next one begins."""
-    answers = iter(system.answer([row.ticket for row in window if row.ticket]))
-    for row in window:
-        record: dict[str, Any]
-        if row.ticket:
-            record = answer_to_dict(next(answers))
-            del record["timings"]  # of the whole window, so of no ticket
-        else:
-            record = {"id": row.id, "error": f"line {row.line}: {row.fault}"}
-        file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
+def _answer(file: BinaryIO, system: TwoStage, window: Sequence[_Row], on_row: Callable[[_Row], None]) -> None:
+    """Answer a window of rows; `on_row` hears of every row when its line, and those before it, are on the disk.
+
+    Answers become ready in any order and are written in that of the rows, so some wait for their turn. A row that a
+    server refuses gets a line that says so.
+    """
+    ready: dict[int, dict[str, Any]] = {
+        i: {"id": row.id, "error": f"line {row.line}: {row.fault}"} for i, row in enumerate(window) if not row.ticket
+    }
+    places = [i for i in range(len(window)) if i not in ready]
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        first = written
+        while written in ready:
+            file.write(json.dumps(ready.pop(written), ensure_ascii=False).encode() + b"\n")
+            written += 1
+        file.flush()
+        os.fsync(file.fileno())
+        for row in window[first:written]:
+            on_row(row)
+
+    def heard(place: int, answer: Answer) -> None:
+        record = answer_to_dict(answer)
+        del record["timings"]  # of the whole window, so of no ticket
+        ready[places[place]] = record
+        if answer.reply is not None:  # labels come all at once
+            write()
+
+    try:
+        system.answer([row.ticket for row in window if row.ticket], on_answer=heard)
+    except TicketsRefused as error:
+        for place, reason in error.reasons.items():
+            row = window[places[place]]
+            ready[places[place]] = {"id": row.id, "error": f"line {row.line}: {reason}"}
+    write()
 
 
 def _skip_answered(file: BinaryIO, partial: Path, rows: Iterator[_Row]) -> tuple[int, int]:
@@ -179,6 +208,7 @@ def _plan(options: BatchOptions, model: Path | None, choice: EngineChoice) -> di
         manifests["bundle"] = opened.path / MANIFEST
     return {
         "source": options.source,
+        "content": _content(Path(options.source)),
         "preset": options.preset,
         "map": list(options.maps),
         "cleaning": list(options.cleaning),
@@ -187,6 +217,11 @@ def _plan(options: BatchOptions, model: Path | None, choice: EngineChoice) -> di
         "engine": choice.kind,
         "endpoint": list(choice.endpoint or ()),
     }
+
+
+def _content(source: Path) -> str | None:
+    """SHA-256 of a file: rows without ids of their own are told apart by it alone."""
+    return sha256(source) if source.is_file() else None
 
 
 def _check_plan(file: BinaryIO, partial: Path, path: Path, plan: dict[str, Any]) -> None:
@@ -198,12 +233,12 @@ def _check_plan(file: BinaryIO, partial: Path, path: Path, plan: dict[str, Any])
     differing = [key for key in plan if old.get(key) != plan[key]]
     if differing:
         raise InputError(
-            f"{partial}: unfinished answers with another {', '.join(differing)}; use the same, choose another --out, "
-            "or start over with --restart"
+            f"{partial}: unfinished answers with another {', '.join(differing)} ({path}); use the same, choose another "
+            "--out, or start over with --restart"
         )
 
 
 def _bar(source: str, line: int) -> "tqdm[Any]":
     total = estimate_steps(source)
-    bar_format = "{desc}: {percentage:3.0f}%|{bar}| {postfix}, {remaining} left"
+    bar_format = "{desc}: {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
     return tqdm(total=total, desc="answering", file=sys.stderr, bar_format=bar_format, disable=None, initial=line)

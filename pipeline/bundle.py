@@ -1,11 +1,10 @@
 """The files that make a model folder a bundle: one GGUF base, LoRA GGUFs, and ONNX graphs of the classifier."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backbone.runs import MANIFEST, verify
+from backbone.runs import MANIFEST, read_json, verify
 from tickets.errors import InputError
 
 NO_GGUF = "none"  # a bundle of ONNX labels alone, for where there is no llama.cpp
@@ -44,20 +43,27 @@ class Bundle:
         """The bundle in a folder; None where the folder is no bundle.
 
         Raises:
-            InputError: a bundle of a later version.
+            InputError: a bundle of a later version, or without a readable manifest.
         """
+        path = folder / MANIFEST
+        exported = (folder / CHECK).is_file()  # which nothing but an export writes
+        if not path.is_file() and not exported:
+            return None
+        record = read_json(path, "the manifest of a bundle; restore it, or export again")
+        if BUNDLE not in record and not exported:
+            return None
         try:
-            record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder / MANIFEST}: not readable ({error}); restore it, or export again") from None
-        if not isinstance(record, dict) or BUNDLE not in record:
-            return None
-        found = record[BUNDLE].get("format")
-        if found != _FORMAT:
-            raise InputError(f"{folder}: a bundle of format {found}, expected {_FORMAT}; update duet or export again")
-        return cls(folder, record[BUNDLE]["quant"], frozenset(record["files"]))
+            found = record[BUNDLE]["format"]
+            if found != _FORMAT:
+                raise InputError(
+                    f"{folder}: a bundle of format {found}, expected {_FORMAT}; update duet or export again"
+                )
+            bundle = cls(folder, str(record[BUNDLE]["quant"]), frozenset(dict(record["files"])))
+            if CHECK not in bundle.files or (bundle.quant != NO_GGUF and not bundle.has_gguf):
+                raise ValueError
+            return bundle
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{path}: not the manifest of a bundle; restore it, or export again") from None
 
     @property
     def has_gguf(self) -> bool:
@@ -66,7 +72,7 @@ class Bundle:
 
     @property
     def graph(self) -> str | None:
-        """Name of the best ONNX graph, int8 before fp32; export keeps int8 only where it labels as well."""
+        """Name of the best ONNX graph, int8 before fp32."""
         return next((name for name in (ONNX_INT8, ONNX_FP32) if name in self.files), None)
 
     def verify_folders(self, *names: str) -> None:

@@ -25,11 +25,13 @@ class EngineChoice:
         kind: one of ENGINES.
         together: how many tickets are answered at the same time.
         endpoint: base URL of an OpenAI-compatible server that writes the replies, and the model's name there.
+        seconds: after which a request to that server counts as lost.
     """
 
     kind: str = "auto"
     together: int = 1
     endpoint: tuple[str, str] | None = None
+    seconds: float = 300.0
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind."""
@@ -135,4 +137,4 @@ def _endpoint(model: ModelFolder, choice: EngineChoice) -> Writer:
     from engines.endpoint import EndpointEngine
 
     url, name = choice.endpoint or ("", "")
-    return EndpointEngine(url, name, model.stages[GENERATOR].encoder())
+    return EndpointEngine(url, name, model.stages[GENERATOR].encoder(), choice.seconds)

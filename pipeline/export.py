@@ -1,6 +1,7 @@
 """`duet export`: trained runs become a bundle that a CPU box answers from, checked against them before it is kept."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial as partial_call
@@ -14,6 +15,7 @@ from backbone.runs import (
     MANIFEST,
     PLAN,
     disk_guard,
+    hold,
     package_versions,
     partial_folder,
     publish,
@@ -56,6 +58,7 @@ class ExportOptions:
         out: folder to write.
         quant: one of QUANTS.
         onnx: also write the classifier as ONNX, fp32 and int8.
+        int8: False leaves the int8 graph out.
         merged: also write a self-contained generator and an Ollama Modelfile.
         data: prepared folder to check on; what the classifier was trained on when None.
         check: how many validation tickets to check on.
@@ -66,6 +69,7 @@ class ExportOptions:
     generator: Path | None = None
     quant: str = "q4_k_m"
     onnx: bool = False
+    int8: bool = True
     merged: bool = False
     data: str | None = None
     check: int = 256
@@ -109,9 +113,10 @@ def export(options: ExportOptions) -> str:
         if options.quant != NO_GGUF:
             _write_gguf(options, model, base, partial)
         if options.onnx:
-            _write_onnx(model, base, partial)
+            _write_onnx(model, base, partial, options.int8)
         _drop_others(partial, options, model)
-        results = check_export(model, partial, options.quant, options.onnx, _merged_file(options, model), validation)
+        graphs = [name for name in (ONNX_FP32, ONNX_INT8) if (partial / name).is_file()]
+        results = check_export(model, partial, options.quant, graphs, _merged_file(options, model), validation)
         write_json(partial / CHECK, {"check": [result.to_dict() for result in results]})
         (partial / CARD).write_text(model_card(model, options.quant, results), encoding="utf-8")
     runs = {name: {"path": str(stage.path), **_run_facts(stage)} for name, stage in model.stages.items()}
@@ -185,12 +190,24 @@ def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
         "quant": options.quant,
         "recipe": _RECIPE,
     }
-    if partial.exists() and (not (partial / PLAN).is_file() or read_json(partial / PLAN) != plan):
-        shutil.rmtree(partial)
+    if partial.exists() and not (partial.is_dir() and ((partial / PLAN).is_file() or not any(partial.iterdir()))):
+        raise InputError(f"{partial}: exists and is no unfinished export; move it away or choose another --out")
     with disk_guard(partial), writable(options.out, "--out"):
         partial.mkdir(parents=True, exist_ok=True)
+        hold(options.out.resolve())
+        if (partial / PLAN).is_file() and not _is_of(partial / PLAN, plan):
+            print(f"{partial}: an unfinished export of other runs or another --quant; it is dropped", file=sys.stderr)
+            shutil.rmtree(partial)
+            partial.mkdir()
         write_json(partial / PLAN, plan)
     return partial
+
+
+def _is_of(path: Path, plan: dict[str, Any]) -> bool:
+    try:
+        return read_json(path) == plan
+    except InputError:  # cut off
+        return False
 
 
 def _drop_others(partial: Path, options: ExportOptions, model: ModelFolder) -> None:
@@ -201,7 +218,8 @@ def _drop_others(partial: Path, options: ExportOptions, model: ModelFolder) -> N
         wanted |= {base_file(options.quant), *(adapter_file(stage) for stage in model.stages)}
     merged = _merged_file(options, model)
     wanted |= {merged, _MODELFILE} if merged else set()
-    wanted |= {Path(ONNX_FP32).parts[0], Path(ONNX_INT8).parts[0]} if options.onnx else set()
+    wanted |= {Path(ONNX_FP32).parts[0]} if options.onnx else set()
+    wanted |= {Path(ONNX_INT8).parts[0]} if options.onnx and options.int8 else set()
     for path in partial.iterdir():
         if path.name not in wanted:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -254,14 +272,15 @@ def _write_quantised(partial: Path, name: Callable[[str], str], quant: str, writ
         _once(target, lambda out: quantize(half, out, quant))
 
 
-def _write_onnx(model: ModelFolder, base: Path, partial: Path) -> None:
+def _write_onnx(model: ModelFolder, base: Path, partial: Path, int8: bool) -> None:
     from classifier.onnx_export import export_onnx, quantize_onnx
 
     stage = model.stages[CLASSIFIER]
     classifier = Classifier.load(stage.path, stage.encoder(), stage.config)
     exact, quantised = Path(ONNX_FP32), Path(ONNX_INT8)  # in folders of their own: a large graph is two files
     _once(partial / exact.parent, lambda out: export_onnx(base, stage.path / ADAPTER, classifier, out / exact.name))
-    _once(partial / quantised.parent, lambda out: quantize_onnx(partial / exact, out / quantised.name, base))
+    if int8:
+        _once(partial / quantised.parent, lambda out: quantize_onnx(partial / exact, out / quantised.name, base))
 
 
 def _run_facts(stage: StageFolder) -> dict[str, Any]:

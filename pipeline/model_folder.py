@@ -7,11 +7,12 @@ from backbone.base import BaseIdentity, find_base, identify, mini_folder
 from backbone.config import RunConfig, load_config
 from backbone.prompts import PromptEncoder
 from backbone.runs import partial_folder, read_json, verify
-from backbone.stage import BASE, CLASSIFIER, GENERATOR, RUN
+from backbone.stage import BASE, BASELINE, CLASSIFIER, GENERATOR, RUN
 from pipeline.bundle import Bundle
 from tickets.errors import InputError
 
 _STAGES = (CLASSIFIER, GENERATOR)
+_COMMANDS = {CLASSIFIER: "train-cls", GENERATOR: "train-gen", BASELINE: "train-baseline"}
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,22 @@ class StageFolder:
         Raises:
             InputError: not to be had, or changed since.
         """
-        base = find_base(str(inside)) if inside else find_base(self.base.name, self.base.revision)
+        base = find_base(str(inside)) if inside else self._find_base()
         if identify(base, self.base.name).fingerprint != self.base.fingerprint:
             raise InputError(
                 f"{self.path}: was trained on another base than {base} ({self.base.name} by name, but the weights "
-                "or tokenizer differ); point --model at the base it was trained on, or train again"
+                "or tokenizer differ); put the base it was trained on there, or train again"
             )
         return base
+
+    def _find_base(self) -> Path:
+        """By the name it was given; where that leads nowhere from here, the folder it was then."""
+        try:
+            return find_base(self.base.name, self.base.revision)
+        except InputError as error:
+            if self.base.folder and Path(self.base.folder).is_dir():
+                return find_base(self.base.folder)
+            raise InputError(f"{self.path}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -129,13 +139,13 @@ def _not_a_model(root: Path, option: str) -> str:
         return (
             f"{option} {root}: no such folder; expected a run or model folder, such as runs/mini after `duet train-cls`"
         )
-    unfinished = [name for name in _STAGES if partial_folder(root / name).is_dir()]
+    unfinished = [name for name in _COMMANDS if partial_folder(root / name).is_dir()]
     if unfinished:
-        command = "train-cls" if CLASSIFIER in unfinished else "train-gen"
+        command = _COMMANDS[unfinished[0]]
         return (
             f"{option} {root}: its {unfinished[0]} run is unfinished; run the same `duet {command}` again to finish it"
         )
     return (
         f"{option} {root}: not a model; expected a folder that holds classifier/ or generator/ of `duet train-cls` and "
-        "`duet train-gen`"
+        "`duet train-gen`, or for `duet compare` baseline/ of `duet train-baseline`"
     )

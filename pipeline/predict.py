@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.engines import EngineChoice
 from pipeline.two_stage import Labelled, TwoStage, load_two_stage
+from tickets.errors import InputError
 from tickets.schema import Answer, Ticket
 from tickets.text_file import read_ticket
 
@@ -31,6 +32,8 @@ def predict_files(
     files: Sequence[Path], model: Path | None, options: PredictOptions, choice: EngineChoice | None = None
 ) -> None:
     """Label and answer every file, in order: labels as soon as they are known, then the reply as it is written."""
+    if files.count(Path("-")) > 1:
+        raise InputError("found `-`, standard input, twice; expected it once")
     tickets = [read_ticket(path) for path in files]  # all of them before the model: a bad file fails at once
     system = load_two_stage(model, options.labels_only, choice)
     if system.generator is None and not options.labels_only:
@@ -97,6 +100,11 @@ class WrappedStream:
         if final:
             self._write((self._name if self._name else "") + "\n")
 
+    def break_off(self) -> None:
+        """End a line that was begun: what comes next is no part of the text."""
+        if self._column:
+            self._write("\n")
+
     def _put(self, word: str) -> None:
         if word == "\n":
             self._write("\n")
@@ -138,7 +146,11 @@ def _answer_aloud(system: TwoStage, ticket: Ticket) -> Answer:
         ids.append(token)
         stream.show(decode(ids).lstrip())
 
-    reply = system.reply([ticket], [labelled.prediction.labels], show)[0]
+    try:
+        reply = system.reply([ticket], [labelled.prediction.labels], show)[0]
+    except BaseException:
+        stream.break_off()
+        raise
     stream.show(reply.text, final=True)
     return system.compose(ticket, labelled, reply, {**timings, "reply": time.perf_counter() - start})
 

@@ -55,7 +55,7 @@ class SinglePrompt:
         limit = self.decoding.prompt_room(self.max_length)
         prompts = [self.encoder.multitask_prompt(ticket, limit) for ticket in tickets]
         allowed = LabelBlock(self.encoder, self.space.columns).allowed if self.constrained else None
-        written = self.engine.generate([p.ids for p in prompts], self.adapter, self.decoding, on_token, allowed)
+        written = self.engine.generate([p.ids for p in prompts], self.adapter, self.decoding, on_token, allowed=allowed)
         texts = [self.encoder.decode(ids) for ids in written]
         return [
             Written(text, parse_output(text, self.space), len(prompt.ids), len(ids), prompt.truncated)

@@ -1,7 +1,7 @@
 """The two-stage system: one base, the classifier's labels first, then the generator's reply that knows them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,24 +48,49 @@ class TwoStage:
         return [Labelled(p, prompt.truncated) for p, prompt in zip(predictions, prompts, strict=True)]
 
     def reply(
-        self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]], on_token: OnToken | None = None
+        self,
+        tickets: Sequence[Ticket],
+        labels: Sequence[Mapping[str, str]],
+        on_token: OnToken | None = None,
+        on_reply: Callable[[int, Reply], None] | None = None,
     ) -> list[Reply]:
-        """The second stage, in order; `on_token` hears of every id as it is written."""
+        """The second stage, in order; `on_token` hears of every id as it is written, `on_reply` of whole replies."""
         if self.generator is None or self.writer is None:
             raise InputError("this model has no generator; `duet train-gen` adds one")
         prompts = self.generator.prompts(tickets, labels)
-        texts = self.generator.write(prompts, self.writer, on_token)
+
+        def heard(row: int, text: str) -> None:
+            if on_reply:
+                on_reply(row, Reply(text, prompts[row].truncated))
+
+        texts = self.generator.write(prompts, self.writer, on_token, heard)
         return [Reply(text, prompt.truncated) for text, prompt in zip(texts, prompts, strict=True)]
 
-    def answer(self, tickets: Sequence[Ticket], labels_only: bool = False) -> list[Answer]:
-        """Both stages, in order. Timings are seconds for the whole batch: `labels` and `reply`."""
+    def answer(
+        self,
+        tickets: Sequence[Ticket],
+        labels_only: bool = False,
+        on_answer: Callable[[int, Answer], None] | None = None,
+    ) -> list[Answer]:
+        """Both stages, in order. Timings are seconds for the whole batch: `labels` and `reply`.
+
+        `on_answer` hears of every ticket when its answer is complete, with its row and the timings so far.
+        """
         start = time.perf_counter()
         labelled = self.label(tickets)
         timings = {"labels": time.perf_counter() - start}
         replies: Sequence[Reply | None] = [None] * len(tickets)
-        if self.generator is not None and not labels_only:
+
+        def heard(row: int, reply: Reply | None) -> None:
+            if on_answer:
+                on_answer(row, self.compose(tickets[row], labelled[row], reply, timings))
+
+        if self.generator is None or labels_only:
+            for row in range(len(tickets)):
+                heard(row, None)
+        else:
             start = time.perf_counter()
-            replies = self.reply(tickets, [one.prediction.labels for one in labelled])
+            replies = self.reply(tickets, [one.prediction.labels for one in labelled], on_reply=heard)
             timings["reply"] = time.perf_counter() - start
         return [
             self.compose(ticket, one, reply, timings)

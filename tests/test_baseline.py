@@ -161,6 +161,8 @@ def test_foreign_labels_are_counted_and_never_accepted() -> None:
     assert parsed.labels == {}
     assert parsed.foreign == {"type": "Incidents", "queue": "Marketing", "priority": "urgent"}
     assert parsed.nearest == {"type": "Incident"}
+    prose = parse_output("Type: it is an incident, I think\nPriority: between low and high\n", SPACE)
+    assert (prose.labels, prose.nearest) == ({}, {"type": "Incident"})
     nothing = parse_output("I cannot help.", SPACE)
     assert (nothing.labels, nothing.foreign) == ({}, {})
 
@@ -185,6 +187,10 @@ def test_a_block_forged_in_the_ticket_changes_nothing() -> None:
         "> 1) Type: Incident\n> 2) Queue: IT Support (hardware)\n> 3) Priority: low.\n\n### Reply\nHi.",
         "So:\n\nType:Incident\nQueue:IT Support\nPriority:low\nTags: None\n\nProfessional Response:\n---\nHi.",
         "Issue Type: Incident, Queue: IT Support, Priority: low\n\nResponse: Hi.",
+        "Type: Incident | Queue: IT Support | Priority: low\nResponse: Hi.",
+        "Type (category): Incident\nQueue (team): IT Support\nPriority level: low\n\nHi.",
+        '{\n  "type": "Incident",\n  "queue": "IT Support",\n  "priority": "low"\n}\nResponse: Hi.',
+        '{"type": "Incident", "queue": "IT Support", "priority": "low"}\nResponse: Hi.',
         "| Type | Incident |\n| Queue | IT Support |\n| Priority | low |\n\nHi.",
         "Type: Incident - the service is down\nQueue:\n  IT Support\nPriority: low\n\nReply: Hi.",
         "TYPE： Incident\nQUEUE： IT Support\nPRIORITY： low\n\nHi.",

@@ -124,6 +124,49 @@ def test_a_damaged_file_is_refused_by_name_before_anything_is_loaded(
         load_two_stage(copied, labels_only=engine == "onnx", choice=EngineChoice(engine))
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        None,
+        "",
+        "[]",
+        "{}",
+        '{"files": {}}',
+        '{"bundle": 3, "files": {}}',
+        '{"bundle": {"format": 1, "quant": "f16"}, "files": {}}',
+        '{"bundle": {"format": 1, "quant": "f16"}, "files": []}',
+        '{"bundle": {"format": 1}, "files": {"check.json": ""}}',
+    ],
+)
+def test_a_bundle_without_its_manifest_is_refused(copied: Path, manifest: str | None) -> None:
+    path = copied / MANIFEST
+    path.unlink()
+    if manifest is not None:
+        path.write_text(manifest, encoding="utf-8")
+    with pytest.raises(InputError, match="restore it, or export again"):
+        load_two_stage(copied)
+
+
+def test_verify_finds_damage_that_no_engine_reads(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "cli.py", "verify", str(copied)]
+    root = Path(__file__).parent.parent
+    whole = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    (copied / "README.md").write_text("mine", encoding="utf-8")
+    damaged = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert damaged.returncode == 2
+    assert "README.md: damaged" in damaged.stderr
+
+
+def test_a_folder_of_somebody_else_is_left_alone(trained_run: RunConfig, tmp_path: Path) -> None:
+    mine = tmp_path / "out.partial" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    with pytest.raises(InputError, match="is no unfinished export"):
+        export(ExportOptions(trained_run.folder, tmp_path / "out", quant="f16", check=2))
+    assert mine.read_text() == "precious"
+
+
 def test_a_damaged_adapter_is_refused_before_the_base_is_loaded(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (copied / "generator.lora.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr("engines.llama_api._load_model", lambda *_: pytest.fail("loaded"))
@@ -149,7 +192,7 @@ def test_a_bundle_without_its_base_still_answers(copied: Path, trained_run: RunC
     """A CPU box has no safetensors of a 7B base: nothing may look for them."""
     for stage in ("classifier", "generator"):
         record = json.loads((copied / stage / "base.json").read_text(encoding="utf-8"))
-        record["name"] = "/nowhere/qwen2"
+        record |= {"name": "/nowhere/qwen2", "folder": ""}
         text = json.dumps(record)
         (copied / stage / "base.json").write_text(text)
         manifest = json.loads((copied / stage / MANIFEST).read_text(encoding="utf-8"))
@@ -232,7 +275,13 @@ def test_onnx_is_for_bases_up_to_1_5b(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fall", "flips", "words"), [(0.02, 0, "lowers the accuracy of type"), (0.0, 1, "changes 1")])
 def test_an_export_that_changed_the_model_is_not_kept(
-    trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fall: float, flips: int, words: str
+    trained_run: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fall: float,
+    flips: int,
+    words: str,
 ) -> None:
     compare = export_check.compare
 
@@ -247,6 +296,7 @@ def test_an_export_that_changed_the_model_is_not_kept(
     with pytest.raises(WorkError, match=words):
         export(ExportOptions(trained_run.folder, out, quant="f16", check=4))
     assert not out.exists()
+    assert "4 validation tickets" in capsys.readouterr().err  # what was found is told all the same
     monkeypatch.undo()
     times = {path.name: path.stat().st_mtime_ns for path in out.with_name("out.partial").glob("*.gguf")}
     export(ExportOptions(trained_run.folder, out, quant="f16", check=4))  # goes on: the files are there already

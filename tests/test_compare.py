@@ -1,6 +1,8 @@
 """Comparing systems: metrics against known answers, the report, resumption, doubt, confidence and human ratings."""
 
 import csv
+import errno
+import io
 import json
 import os
 import re
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,11 +31,13 @@ from eval.human import make_sheet, score_sheets
 from eval.labels import macro_f1_replicates, score_column, tag_scores
 from eval.references import nearest_neighbours
 from eval.replies import TrainingReplies, bucket_counts, corpus_bleu, score_replies
+from eval.report.blocks import Chart, Table
+from eval.report.effort import losses
 from eval.report.page import read_report, write_report
 from eval.report.verdicts import published
 from eval.slices import slices_of
 from generator.train_baseline import train_baseline
-from tickets.errors import InputError
+from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -71,9 +76,9 @@ def test_the_report_holds_every_system_and_section(comparison: Path) -> None:
     ]
     assert len(record["pairs"]) == 7 * 6 / 2
     by_name = {system["name"]: system for system in record["systems"]}
-    assert by_name["single-prompt, constrained"]["unparsable"] == 0
-    assert by_name["two-stage"]["unparsable"] == 0
-    assert by_name["zero-shot base"]["unparsable"] == 1
+    assert by_name["single-prompt, constrained"]["unparsable"]["value"] == 0
+    assert by_name["two-stage"]["unparsable"]["value"] == 0
+    assert by_name["zero-shot base"]["unparsable"]["value"] == 1
     assert set(by_name["two-stage"]["confidence"]) == {"type", "queue", "priority"}
     text = (comparison / "report.md").read_text(encoding="utf-8")
     for title in ("Summary", "Labels", "Confidence", "Replies", "Loss", "Cost", "Doubt", "Targets", "Worked examples"):
@@ -106,6 +111,9 @@ def test_the_page_needs_nothing_but_itself(comparison: Path) -> None:
     text = (comparison / "report.html").read_text(encoding="utf-8")
     page.feed(text)
     assert page.outside == []
+    assert len(page.ids) == len(set(page.ids))
+    references = re.findall(r'(?:href="|url\()#([^")]+)', text)
+    assert references and set(references) <= set(page.ids)
     assert "script" not in page.tags
     assert page.tags.count("svg") >= 8
     assert "prefers-color-scheme: dark" in text
@@ -272,10 +280,10 @@ def test_published_scores_are_those_of_the_reference() -> None:
         pytest.skip("the published results are not here")
     reference = json.loads(path.read_text(encoding="utf-8"))
     best, ours = reference["systems"]["lora-rank128"], published()["systems"]["7B single prompt, rank 128"]
-    assert ours["priority"] == pytest.approx(best["priority_accuracy"], abs=5e-4)
-    assert ours["queue"] == pytest.approx(best["queue_accuracy"], abs=5e-4)
-    assert ours["rougeL"] == pytest.approx(best["rougeL"], abs=6e-4)
-    assert ours["low_recall"] == best["priority_confusion_row_normalised"]["low"]["low"]
+    assert float(ours["priority"]) == pytest.approx(best["priority_accuracy"], abs=5e-4)
+    assert float(ours["queue"]) == pytest.approx(best["queue_accuracy"], abs=5e-4)
+    assert float(ours["rougeL"]) == pytest.approx(best["rougeL"], abs=6e-4)
+    assert float(ours["low_recall"]) == best["priority_confusion_row_normalised"]["low"]["low"]
     assert list(published()["buckets"].values()) == list(best["rougeL_buckets"].values())
     targets = reference["targets"]
     assert published()["targets"]["priority"] == targets["priority_accuracy"]
@@ -358,27 +366,80 @@ def _filled(sheet: Path, out: Path, fill: Fill) -> Path:
     return out
 
 
-def test_human_ratings_from_sheet_to_report(comparison: Path, tmp_path: Path) -> None:
+def test_human_ratings_from_sheet_to_report(
+    trained_run: RunConfig, comparison: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sheet = make_sheet(comparison, tickets=8, systems=["two-stage", "single-prompt"])
     assert sheet.read_bytes().startswith(b"\xef\xbb\xbf")
     key = json.loads((comparison / "human_eval.key.json").read_text(encoding="utf-8"))
     assert len(key) == 16
-    assert {entry["system"] for entry in key.values()} == {"two-stage", "single-prompt"}
+    assert {name for entry in key.values() for name in entry["systems"]} == {"two-stage", "single-prompt"}
     text = sheet.read_text(encoding="utf-8-sig")
     assert "two-stage" not in text  # blinded
-    first = {entry["system"] for row, entry in key.items() if row.endswith("-A")}
+    first = {entry["systems"][0] for row, entry in key.items() if row.endswith("-A")}
     assert len(first) == 2  # shuffled: either system comes first somewhere
 
     def ours_better(row: str, _: int) -> list[str]:
-        return ["4" if key[row]["system"] == "two-stage" else "2"] * 5
+        return ["4" if key[row]["systems"] == ["two-stage"] else "2"] * 5
 
-    raters = [_filled(sheet, tmp_path / f"{name}.csv", ours_better) for name in ("a", "b")]
+    raters = [_filled(sheet, tmp_path / "a.csv", ours_better)]
+    with pytest.raises(InputError, match="one sheet of every rater"):
+        score_sheets(raters * 2, comparison)
+    raters.append(_filled(sheet, tmp_path / "b.csv", lambda row, i: ours_better(row, i) if i else [""] * 5))
     scores = score_sheets(raters, comparison)
+    assert "75 of 80 scores" in capsys.readouterr().err
     assert (scores.raters, scores.tickets) == (2, 8)
     assert scores.systems["two-stage"]["overall"]["value"] == 4
     assert scores.agreement["tone"] == pytest.approx(1.0)
-    assert scores.wins == [{"first": "single-prompt", "second": "two-stage", "wins": 0, "ties": 0, "losses": 1}]
-    assert "Human ratings" in (comparison / "report.md").read_text(encoding="utf-8")
+    (win,) = scores.wins
+    assert (win["first"], win["second"]) == ("single-prompt", "two-stage")
+    assert [win[key]["value"] for key in ("wins", "ties", "losses")] == [0, 0, 1]
+    assert scores.rated == {"single-prompt": 8, "two-stage": 8}
+    text = (comparison / "report.md").read_text(encoding="utf-8")
+    assert "2 raters, 8 tickets, 16 of 16 rows rated" in text
+    # ratings stay with their answers, and with no others
+    other = shutil.copytree(comparison, tmp_path / "other")
+    compare(CompareOptions([trained_run.folder], other, timed=1))
+    assert read_report(other)["human"]
+    compare(CompareOptions([trained_run.folder], other, timed=0, limit=5))
+    assert read_report(other)["human"] is None
+    assert "of other answers" in capsys.readouterr().err
+    with pytest.raises(InputError, match="not of the answers there"):
+        score_sheets(raters, other)
+
+
+def test_what_two_systems_wrote_alike_is_rated_once(comparison: Path, tmp_path: Path) -> None:
+    lines = (comparison / "answers.jsonl").read_text(encoding="utf-8").split("\n")
+    record = json.loads(lines[0])
+    for name, reply in (("two-stage", "Same\u2028text"), ("single-prompt", "Same\u2028text"), ("zero-shot base", "=x")):
+        record["systems"][name]["reply"] = reply
+    (tmp_path / "answers.jsonl").write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+    make_sheet(tmp_path, systems=["two-stage", "single-prompt", "zero-shot base"])
+    key = json.loads((tmp_path / "human_eval.key.json").read_text(encoding="utf-8"))
+    assert sorted(sorted(entry["systems"]) for entry in key.values()) == [
+        ["single-prompt", "two-stage"],
+        ["zero-shot base"],
+    ]
+
+
+@pytest.mark.parametrize("kind", ["semicolons", "tabs in UTF-16", "sep line", "code page", "capitals and a short row"])
+def test_sheets_are_read_as_spreadsheets_save_them(comparison: Path, tmp_path: Path, kind: str) -> None:
+    copy = shutil.copytree(comparison, tmp_path / "copy", ignore=shutil.ignore_patterns("human_eval*"))
+    filled = _filled(make_sheet(copy, tickets=4), tmp_path / "a.csv", lambda row, i: [str(i % 5 + 1)] * 5)
+    with filled.open(encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.reader(lines))
+    out = io.StringIO(newline="")
+    separator = {"tabs in UTF-16": "\t", "capitals and a short row": ","}.get(kind, ";")
+    if "capitals" in kind:
+        rows[0] = [f" {name.upper()} " for name in rows[0]]
+        rows.append(["", "a note"])
+    rows[1][-1] = "fünf\x0b"
+    csv.writer(out, delimiter=separator).writerows(rows)
+    text = ("sep=;\r\n" if kind == "sep line" else "") + out.getvalue()
+    encoding = {"tabs in UTF-16": "utf-16", "code page": "cp1252"}.get(kind, "utf-8-sig")
+    filled.write_bytes(text.encode(encoding, errors="replace"))
+    scores = score_sheets([filled], copy)
+    assert scores.rows[0] == scores.rows[1] == len(rows) - 1 - ("capitals" in kind)
 
 
 @pytest.mark.parametrize(
@@ -386,6 +447,7 @@ def test_human_ratings_from_sheet_to_report(comparison: Path, tmp_path: Path) ->
     [
         (lambda row, i: ["6"] * 5, "found '6', expected a whole number from 1 to 5"),
         (lambda row, i: ["good"] * 5, "found 'good'"),
+        (lambda row, i: ["9" * 5000] * 5, "found '99999999999999999999', expected"),
         (lambda row, i: [""] * 5, "holds no score"),
     ],
 )
@@ -410,6 +472,10 @@ def test_formulas_in_a_sheet_are_text(comparison: Path, tmp_path: Path) -> None:
     lines = (comparison / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     record = json.loads(lines[0])
     record["systems"]["two-stage"]["reply"] = '=HYPERLINK("http://example.org")'
+    for wrong in ("", "{}", "null"):
+        (tmp_path / "answers.jsonl").write_text(wrong, encoding="utf-8")
+        with pytest.raises(InputError, match="expected what `duet compare` writes"):
+            make_sheet(tmp_path)
     (tmp_path / "answers.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
     with make_sheet(tmp_path).open(encoding="utf-8-sig", newline="") as rows:
         cells = [cell for row in csv.reader(rows) for cell in row]
@@ -459,3 +525,57 @@ def test_make_published_runs_its_file_end_to_end(tiny_base: Path, tickets: list[
         assert record["beside"]["data"] == str(tmp_path / "run-grouped" / "data")
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "answered before" in again.stderr
+
+
+def test_a_full_disk_leaves_the_report_and_its_ratings(comparison: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (comparison / "report.json").read_bytes()
+    record = read_report(comparison)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("backbone.runs.flush", full)
+    with pytest.raises(WorkError, match="disk is full"):
+        write_report({**record, "tickets": 1}, comparison)
+    assert (comparison / "report.json").read_bytes() == before
+
+
+def test_places_that_cannot_be_written_are_one_line(trained_run: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="choose another --out"):
+            compare(CompareOptions([trained_run.folder], out, limit=2, timed=0, with_zero_shot=False))
+    with pytest.raises(InputError, match="expected each once"):
+        compare(CompareOptions([trained_run.folder, trained_run.folder], tmp_path / "out"))
+    with pytest.raises(InputError, match="without --bertscore-model"):
+        compare(CompareOptions([trained_run.folder], tmp_path / "out", bertscore_layer=3))
+
+
+def test_damaged_files_of_a_comparison_are_made_again(
+    trained_run: RunConfig, comparison: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(comparison, tmp_path / "copy")
+    (copy / "report.json").write_text("{", encoding="utf-8")
+    for times in (copy / "answers").glob("*.times.json"):
+        times.write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="run the same `duet compare` again"):
+        read_report(copy)
+    compare(CompareOptions([trained_run.folder], copy, timed=0, part="validation", limit=4, with_zero_shot=False))
+    assert read_report(copy)["tickets"] == 4
+    told = capsys.readouterr().err
+    assert "written anew" in told
+    assert "mind: the systems were chosen and calibrated on the validation part" in told
+
+
+def test_ranks_end_in_one_table_and_chart(comparison: Path, tmp_path: Path) -> None:
+    record = read_report(comparison)
+    free = next(system for system in record["systems"] if system["name"] == "single-prompt")
+    larger = json.loads(json.dumps({**free, "name": "single-prompt (larger)"}))
+    larger["training"][0]["rank"] *= 2
+    record["systems"].append(larger)
+    part = losses(record)
+    table = next(block for block in part.blocks if isinstance(block, Table) and block.head[0] == "by rank")
+    assert [row[0] for row in table.rows] == ["single-prompt", "single-prompt (larger)"]
+    assert {"type accuracy", "priority macro-F1", "ROUGE-L", "validation loss"} <= set(table.head)
+    assert isinstance(part.blocks[-1], Chart)
+    assert not [b for b in losses(read_report(comparison)).blocks if isinstance(b, Table) and b.head[0] == "by rank"]

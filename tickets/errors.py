@@ -4,7 +4,7 @@
 class DuetError(Exception):
     """Base of every failure that `cli.py` prints as one line on stderr.
 
-    `exit_code` is what the process returns: 2 for bad usage or input, 1 for work that failed.
+    `exit_code` is what the process returns: 2 for bad usage or input, 1 for work that failed, 130 for an interruption.
     """
 
     exit_code = 2
@@ -20,3 +20,9 @@ class WorkError(DuetError):
     """Work that was asked for correctly and could not be finished, such as a full disk."""
 
     exit_code = 1
+
+
+class Interrupted(WorkError):
+    """A signal ended the work; what was done is kept."""
+
+    exit_code = 130

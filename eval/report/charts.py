@@ -36,6 +36,7 @@ _STYLE = {
 }
 _MARKERS = "osD^vP*X"
 _ROW = 4  # panels
+_MIDDLE = 0.5  # of an axis from 0 to 1
 _MOST_CLASSES = 40  # of a confusion matrix that can still be read
 
 
@@ -95,8 +96,9 @@ def coverage_chart(confidence: Mapping[str, Record]) -> str:
             axis.plot(*zip(*report["coverage"], strict=True), color=_series(0))
             above, accuracy = report["above"]["value"], report["accuracy_above"]["value"]
             if accuracy is not None:
-                axis.plot(above, accuracy, "o", color=_series(1))
-                axis.annotate("threshold", (above, accuracy), (4, 6), textcoords="offset points")
+                axis.plot(above, accuracy, "o", color=_series(1), clip_on=False)
+                side, shift = ("right", -4) if above > _MIDDLE else ("left", 4)
+                axis.annotate("threshold", (above, accuracy), (shift, 6), textcoords="offset points", ha=side)
             axis.set(title=column, xlabel="share answered without review", xlim=(0, 1.02), ylim=(0, 1.02))
         axes[0].set_ylabel("accuracy")
         return _svg(figure)
@@ -122,8 +124,8 @@ def loss_chart(runs: Mapping[str, Record]) -> str:
             axis.set_axis_off()
         for axis, (name, facts) in zip(axes, runs.items(), strict=False):
             axis.plot(*_xy(facts["curve"]), color=_LINE, label="optimised")
-            axis.plot(*_xy(facts["training"]), "o-", color=_series(0), label="training tickets")
-            axis.plot(*_xy(facts["validation"]), "s-", color=_series(1), label="validation tickets")
+            axis.plot(*_xy(facts["training"]), "o-", color=_series(0), label="training tickets", clip_on=False)
+            axis.plot(*_xy(facts["validation"]), "s-", color=_series(1), label="validation tickets", clip_on=False)
             axis.set(title=name, xlabel="epoch", ylim=(0, None))
         axes[0].set_ylabel("loss (nats)")
         axes[0].legend()
@@ -131,16 +133,18 @@ def loss_chart(runs: Mapping[str, Record]) -> str:
 
 
 def rank_chart(figures: Mapping[str, Series]) -> str:
-    """Figures against the rank of the adapter, a panel per figure and a line per kind of system."""
-    with _figure(len(figures), width=2.6, height=2.6) as (figure, axes):
-        for axis, (name, series) in zip(axes, figures.items(), strict=True):
+    """Figures against the rank of the adapter, a panel per figure and a line per kind of system, four in a row."""
+    with _figure(min(len(figures), _ROW), width=2.6, height=2.4, rows=-(-len(figures) // _ROW)) as (figure, axes):
+        for axis in axes[len(figures) :]:
+            axis.set_axis_off()
+        for axis, (name, series) in zip(axes, figures.items(), strict=False):
             for i, (kind, points) in enumerate(series.items()):
                 axis.plot(*_xy(sorted(points)), f"{_MARKERS[i]}-", color=_series(i), label=kind)
             axis.set_xscale("log", base=2)
             ranks = sorted({rank for points in series.values() for rank, _ in points})
             axis.set_xticks(ranks, [f"{rank:g}" for rank in ranks])
             axis.set(title=name, xlabel="rank")
-        axes[0].legend()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
         return _svg(figure)
 
 
@@ -174,10 +178,15 @@ def _xy(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]
     return [x for x, _ in points], [y for _, y in points]
 
 
+def with_own_ids(svg: str, prefix: str) -> str:
+    """The chart with every id begun by `prefix`: matplotlib gives the same ids to the parts of every chart."""
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
+
+
 def _svg(figure: Figure) -> str:
-    """The figure as an SVG element without a fixed size; ids are unique to its content, so that charts share a page."""
+    """The figure as an SVG element without a fixed size."""
     buffer = io.StringIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": str([text.get_text() for text in figure.findobj(mpl.text.Text)])}):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": "duet"}):  # the same chart gives the same text
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

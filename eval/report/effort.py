@@ -8,7 +8,8 @@ from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
 from eval.report.quality import REPLY_METRICS
 from eval.report.text import NOTHING, SIGNIFICANT, p_value, per_hour, span
-from eval.report.verdicts import rank_series, ratio_verdict
+from eval.report.verdicts import in_several_ranks, rank_figures, ratio_verdict
+from eval.slices import FEWEST
 from eval.systems import CONSTRAINED, TWO_STAGE, ZERO_SHOT
 
 Record = Mapping[str, Any]
@@ -59,9 +60,33 @@ def losses(record: Record) -> Section:
                     "The published report estimates template 10 %, labels 30 %, reply 60 % of the loss.",
                 )
             )
-    figures = rank_series(record["systems"], record["columns"])
-    blocks += [Chart(charts.rank_chart(figures), "Figures against the rank of the adapter")] if figures else []
-    return Section("Loss", blocks)
+    return Section("Loss", [*blocks, *_ranks(record)])
+
+
+def _ranks(record: Record) -> list[Block]:
+    """A table and a chart of everything against the rank, where a kind of system comes in several."""
+    systems = in_several_ranks(record["systems"])
+    if not systems:
+        return []
+    figures = [rank_figures(system, record["columns"]) for system in systems]
+    names = list(dict.fromkeys(name for found in figures for name in found))
+    rows = [
+        [
+            system["name"],
+            " / ".join(str(facts["rank"]) for facts in system["training"]),
+            *(f"{found[name][1]:.3f}" if name in found else NOTHING for name in names),
+        ]
+        for system, found in zip(systems, figures, strict=True)
+    ]
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for system, found in zip(systems, figures, strict=True):
+        for name, point in found.items():
+            series.setdefault(name, {}).setdefault(system["kind"], []).append(point)
+    note = "Two ranks: of the classifier, by which its labels are drawn, and of the generator. Losses: of what replies."
+    return [
+        Table(["by rank", "rank", *names], rows, note),
+        Chart(charts.rank_chart(series), "Figures against the rank of the adapter"),
+    ]
 
 
 def cost(record: Record) -> Section:
@@ -85,7 +110,8 @@ def cost(record: Record) -> Section:
     times = ["labels after", "answer after", "tickets / hour", "tokens read / written", "peak memory"]
     head = ["system", *times, "trained parameters", "training time", "training FLOP"]
     note = (
-        "Labels after, answer after: median of one ticket by itself, no prefix cached. Tickets per hour: in batches "
+        "Labels after (tags too; none where a system never ended their line), answer after: median of one ticket by "
+        "itself, no prefix cached. Tickets per hour: in batches "
         "of 16 by the median batch. In brackets: 95 % bootstrap intervals of the medians, from six timings on. Peak "
         "memory: of a process of its own that answers one batch (CUDA: allocated; CPU: resident, libraries included). "
         "Training FLOP: 4 per frozen weight and token (6 with recomputation), padding and all of the last block "
@@ -111,7 +137,8 @@ def doubt(record: Record) -> Section:
                     ]
                     for part in parts
                 ],
-                f"Accuracy of {', '.join(record['columns'])}, then ROUGE-L; intervals in report.json.",
+                f"Accuracy of {', '.join(record['columns'])}, then ROUGE-L; intervals in report.json. Subsets of fewer "
+                f"than {FEWEST} tickets are left out: they prove nothing.",
             )
         )
     return Section("Doubt", blocks)
@@ -120,13 +147,14 @@ def doubt(record: Record) -> Section:
 def _label_differences(record: Record) -> Table:
     rows = []
     for pair in record["pairs"]:
-        cells = [f"{d['value']:+.3f} ({p_value(pair['mcnemar'][name])})" for name, d in pair["labels"].items()]
-        cells += [f"{d['value']:+.3f} ({p_value(d['p'])})" for d in pair["macro_f1"].values()]
+        cells = [_difference(d, pair["mcnemar"][name]) for name, d in pair["labels"].items()]
+        cells += [_difference(d, d["p"]) for d in pair["macro_f1"].values()]
         rows.append([f"{pair['first']} - {pair['second']}", *cells])
     names = list(record["pairs"][0]["labels"]) if record["pairs"] else []
     accuracies = [f"{name} accuracy" if name in record["columns"] else name for name in names]
     note = (
-        "Differences, in brackets p: exact McNemar test for accuracy, paired bootstrap (1,000 resamples) for macro-F1; "
+        "Differences with their 95 % bootstrap intervals, then p: exact McNemar test for accuracy, paired bootstrap "
+        "(1,000 resamples) for macro-F1; "
         f"* marks p < {SIGNIFICANT}. With so many pairs, one in twenty is marked by chance."
     )
     return Table(
@@ -139,7 +167,7 @@ def _reply_differences(record: Record) -> list[Table]:
     if not writing:
         return []
     rows = [
-        [f"{pair['first']} - {pair['second']}", *(_difference(found) for found in pair["replies"].values())]
+        [f"{pair['first']} - {pair['second']}", *(_difference(found, found["p"]) for found in pair["replies"].values())]
         for pair in writing
     ]
     names = [REPLY_METRICS[name] for name in writing[0]["replies"]]
@@ -152,8 +180,8 @@ def _reply_differences(record: Record) -> list[Table]:
     ]
 
 
-def _difference(found: Record) -> str:
-    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}] ({p_value(found['p'])})"
+def _difference(found: Record, p: float) -> str:
+    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}] ({p_value(p)})"
 
 
 def _flops(training: Sequence[Record]) -> str:

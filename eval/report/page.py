@@ -3,32 +3,37 @@
 import json
 from collections.abc import Mapping
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from backbone.runs import disk_guard, read_json
+from backbone.runs import disk_guard, read_json, writable, write_text
 from eval.report.blocks import Chart, Section, Table
+from eval.report.charts import with_own_ids
 from eval.report.sections import sections
 from tickets.errors import InputError
 
 Record = Mapping[str, Any]
 REPORT, HTML, MARKDOWN = "report.json", "report.html", "report.md"
-_FORMAT = 2  # of report.json
+_FORMAT = 3  # of report.json
+_MEND = "what `duet compare` writes; move it away and run the same `duet compare` again, which keeps its answers"
 
 
 def write_report(record: Record, folder: Path) -> Path:
-    """Write report.json, report.html and report.md; returns the path of the HTML."""
+    """Write report.json, report.html and report.md, none ever by halves; returns the path of the HTML."""
     record = {"format": _FORMAT, **plain(record)}
     title, parts = sections(record)
-    with disk_guard(folder):
+    texts = {
+        REPORT: json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
+        HTML: _html(title, parts),
+        MARKDOWN: _markdown(title, parts),
+    }
+    with disk_guard(folder), writable(folder, "--out"):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / REPORT).write_text(
-            json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        (folder / HTML).write_text(_html(title, parts), encoding="utf-8")
-        (folder / MARKDOWN).write_text(_markdown(title, parts), encoding="utf-8")
+        for name, text in texts.items():
+            write_text(folder / name, text)
     return folder / HTML
 
 
@@ -47,7 +52,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: no report there, or one of another version.
     """
-    record = read_json(folder / REPORT)
+    record = read_json(folder / REPORT, _MEND)
     if record.get("format") != _FORMAT:
         raise InputError(
             f"{folder / REPORT}: format {record.get('format')}, expected {_FORMAT}; run the same `duet compare` again, "
@@ -57,8 +62,10 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def _html(title: str, parts: list[Section]) -> str:
+    numbers = count()
     template = (resources.files("eval.report") / "report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["svg"] = lambda chart: with_own_ids(chart.svg, f"c{next(numbers)}-")
     environment.tests |= {"table": lambda b: isinstance(b, Table), "chart": lambda b: isinstance(b, Chart)}
     return environment.from_string(template).render(title=title, sections=parts)
 

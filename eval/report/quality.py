@@ -7,7 +7,7 @@ from eval.bertscore import BERTSCORE
 from eval.replies import BUCKETS, ROUGE_L, bucket_of
 from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
-from eval.report.text import NOTHING, full
+from eval.report.text import NOTHING, full, share
 from eval.report.verdicts import published
 
 Record = Mapping[str, Any]
@@ -62,10 +62,8 @@ def labels(record: Record) -> Section:
                 [
                     system["name"],
                     *(full(system["columns"][column]["macro_f1"]) for column in columns),
-                    f"{system['unparsable']:.1%}",
-                    f"{system['foreign']:.1%}",
-                    f"{system['nearly']:.1%}",
-                    f"{system['review']:.1%}" if system["training"] else NOTHING,
+                    *(share(system[key]) for key in ("unparsable", "foreign", "nearly")),
+                    share(system["review"]) if system["training"] else NOTHING,
                 ]
                 for system in systems
             ],
@@ -107,7 +105,7 @@ def confidence(record: Record) -> Section:
                 full(report["error_before"]),
                 full(report["error_after"]),
                 f"{report['threshold']:.2f}" if report["threshold"] <= 1 else "never sure enough",
-                f"{report['above']['value']:.0%}",
+                share(report["above"]),
                 full(report["accuracy_above"]),
             ]
             for column, report in found.items()
@@ -166,7 +164,8 @@ def replies(record: Record) -> Section:
 
 def examples(record: Record) -> Section:
     """One ticket of every bucket with what each system wrote."""
-    blocks: list[Block] = []
+    leader = next((system["name"] for system in record["systems"] if system["replies"]), "")
+    blocks: list[Block] = [f"One ticket of every bucket by the ROUGE-L of {leader}."] if record["examples"] else []
     for example in record["examples"]:
         ticket = example["ticket"]
         truth = ", ".join(f"{column}: {label}" for column, label in ticket["labels"].items())
@@ -183,24 +182,23 @@ def examples(record: Record) -> Section:
 def human(human: Record) -> Section:
     """What people said, where they were asked."""
     rows = [
-        [name, *(full(scores[dimension]) for dimension in human["dimensions"])]
+        [name, f"{human['rated'][name]:,}", *(full(scores[dimension]) for dimension in human["dimensions"])]
         for name, scores in human["systems"].items()
     ]
     wins = [
-        [f"{w['first']} against {w['second']}", *(_percent(w[key]) for key in ("wins", "ties", "losses"))]
+        [f"{w['first']} against {w['second']}", *(share(w[key]) for key in ("wins", "ties", "losses"))]
         for w in human["wins"]
     ]
     agreement = [[name, NOTHING if a is None else f"{a:.2f}"] for name, a in human["agreement"].items()]
     return Section(
         "Human ratings",
         [
-            f"{human['raters']} raters, {human['tickets']} tickets, scores 1-5.",
-            Table(["system", *human["dimensions"]], rows, "Means with 95 % bootstrap intervals over tickets."),
+            f"{human['raters']} rater{'s' if human['raters'] > 1 else ''}, {human['tickets']:,} tickets, "
+            f"{human['rows'][0]:,} of {human['rows'][1]:,} rows rated, scores 1-5.",
+            Table(
+                ["system", "tickets", *human["dimensions"]], rows, "Means with 95 % bootstrap intervals over tickets."
+            ),
             Table(["overall", "wins", "ties", "losses"], wins),
             Table(["dimension", "Krippendorff's alpha (ordinal)"], agreement),
         ],
     )
-
-
-def _percent(share: float | None) -> str:
-    return NOTHING if share is None else f"{share:.0%}"

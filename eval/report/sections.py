@@ -8,7 +8,7 @@ from eval.report.blocks import Section, Table
 from eval.report.effort import cost, doubt, losses
 from eval.report.quality import confidence, examples, human, labels, replies
 from eval.report.text import NOTHING, full, seconds, short
-from eval.report.verdicts import duel, low_recall, published, targets
+from eval.report.verdicts import duels, low_recall, published, targets
 
 Record = Mapping[str, Any]
 
@@ -18,8 +18,11 @@ _PUBLISHED = {
     "queue": "queue",
     "priority": "priority",
     "low_recall": "recall of low",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
     "bleu": "BLEU",
+    "words": "words",
     "train_loss": "training loss",
     "validation_loss": "validation loss",
 }
@@ -65,7 +68,7 @@ def _summary(record: Record) -> Section:
                 *(short(system["columns"][column]["accuracy"]) for column in columns),
                 short(low_recall(system)),
                 short(system["exact_match"]),
-                f"{system['unparsable']:.1%}",
+                f"{system['unparsable']['value']:.1%}",
                 f"{cost['truncated']:.1%}",
                 short(replies[ROUGE_L]) if replies else NOTHING,
                 seconds(cost["labels_s"]),
@@ -78,14 +81,13 @@ def _summary(record: Record) -> Section:
         "fit the prompt. Times: median of one ticket by itself on this machine. Intervals are in the sections below."
     )
     warnings = [f"Mind: {warning}." for warning in record["warnings"]]
-    return Section("Summary", [duel(record), *warnings, Table(head, rows, note)])
+    return Section("Summary", [*duels(record), *warnings, Table(head, rows, note)])
 
 
 def _targets(record: Record) -> Section:
     trained = [system["name"] for system in record["systems"] if system["training"]]
     elsewhere = [
-        [name, *(str(figures.get(key, NOTHING)) for key in _PUBLISHED)]
-        for name, figures in published()["systems"].items()
+        [name, *(figures.get(key, NOTHING) for key in _PUBLISHED)] for name, figures in published()["systems"].items()
     ]
     return Section(
         "Targets",
@@ -124,7 +126,3 @@ def _about(record: Record) -> Section:
         "Every system's answers are in answers.jsonl, every figure in report.json."
     )
     return Section("About this report", [text])
-
-
-def _published_cell(figures: Record) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())

@@ -6,6 +6,7 @@ from typing import Any
 Record = Mapping[str, Any]
 NOTHING = "-"
 SIGNIFICANT = 0.05
+_SMALLEST_P = 0.001  # that three digits can say
 
 
 def full(score: Record | None) -> str:
@@ -42,6 +43,14 @@ def per_hour(score: Record) -> str:
     return f"{value} [{low}, {high}]" if low else value
 
 
+def share(score: Record | None) -> str:
+    """Percent with the interval."""
+    if score is None or score["value"] is None:
+        return NOTHING
+    interval = "" if score["low"] is None else f" [{score['low']:.0%}, {score['high']:.0%}]"
+    return f"{score['value']:.1%}{interval}"
+
+
 def p_value(p: float) -> str:
     """A p-value, marked where it is significant."""
-    return f"{p:.3f}{'*' if p < SIGNIFICANT else ''}"
+    return f"{'<0.001' if p < _SMALLEST_P else f'{p:.3f}'}{'*' if p < SIGNIFICANT else ''}"

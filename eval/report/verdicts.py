@@ -9,7 +9,7 @@ import yaml
 
 from eval.replies import ROUGE_L
 from eval.report.text import SIGNIFICANT
-from eval.systems import SINGLE, TWO_STAGE
+from eval.systems import CONSTRAINED, SINGLE, TWO_STAGE
 
 Record = Mapping[str, Any]
 PUBLISHED_RATIO = 1.5
@@ -24,9 +24,8 @@ def published() -> dict[str, Any]:
     return found
 
 
-def of_kind(record: Record, kind: str) -> Record | None:
-    """The first system of a kind."""
-    return next((system for system in record["systems"] if system["kind"] == kind), None)
+def _of_kind(record: Record, kind: str) -> list[Record]:
+    return [system for system in record["systems"] if system["kind"] == kind]
 
 
 def low_recall(system: Record) -> Record | None:
@@ -41,11 +40,15 @@ def reply_loss(system: Record) -> Record | None:
     return next((facts["reply"] for facts in system["training"] if facts["reply"]), None)
 
 
-def duel(record: Record) -> str:
-    """One paragraph: two-stage against single-prompt, every figure said to be ahead, behind or level."""
-    ours, theirs = of_kind(record, TWO_STAGE), of_kind(record, SINGLE)
-    if ours is None or theirs is None:
-        return "A verdict needs a two-stage system and a single-prompt one; this report holds one of them."
+def duels(record: Record) -> list[str]:
+    """A paragraph per two-stage system and single prompt, every figure said to be ahead, behind or level."""
+    two_stage, single = (_of_kind(record, kind) for kind in (TWO_STAGE, SINGLE))
+    if not two_stage or not single:
+        return ["A verdict needs a two-stage system and a single-prompt one; this report holds one of them."]
+    return [_duel(record, ours, theirs) for ours in two_stage for theirs in single]
+
+
+def _duel(record: Record, ours: Record, theirs: Record) -> str:
     pair = next(p for p in record["pairs"] if {p["first"], p["second"]} == {ours["name"], theirs["name"]})
     sign = 1 if pair["first"] == ours["name"] else -1
     named: dict[str, list[str]] = {"ahead": [], "behind": [], _UNKNOWN: []}
@@ -61,8 +64,9 @@ def duel(record: Record) -> str:
             value = sign * difference["value"]
             named[_side(value, difference["p"])].append(_said("ROUGE-L", value, difference["p"]))
     parts = [f"{side} on {', '.join(found)}" for side, found in named.items() if found]
-    unparsable = f"Format failures: {ours['unparsable']:.1%} against {theirs['unparsable']:.1%}."
-    return f"Two-stage against single-prompt, on {record['tickets']:,} tickets: {'; '.join(parts)}. {unparsable}"
+    unparsable = " against ".join(f"{system['unparsable']['value']:.1%}" for system in (ours, theirs))
+    names = f"{ours['name']} against {theirs['name']}"
+    return f"{names}, on {record['tickets']:,} tickets: {'; '.join(parts)}. Format failures: {unparsable}."
 
 
 def targets(record: Record) -> list[list[str]]:
@@ -120,19 +124,30 @@ def _said(name: str, value: float, p: float) -> str:
     return f"{name} ({value:+.3f}, p {p:.3f})" if p >= 0.001 else f"{name} ({value:+.3f}, p < 0.001)"
 
 
-def rank_series(systems: Sequence[Record], columns: Sequence[str]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """(rank, value) points by figure and kind of system; empty unless one kind comes in several ranks."""
-    figures: dict[str, dict[str, list[tuple[float, float]]]] = {}
+def rank_figures(system: Record, columns: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """(rank, value) of a trained system by figure: labels by the rank of what labels, the rest by what replies."""
+    labelling, replying = system["training"][0]["rank"], system["training"][-1]["rank"]
+    facts = system["training"][-1]
+    found = {f"{c} accuracy": (labelling, system["columns"][c]["accuracy"]["value"]) for c in columns}
+    found |= {f"{c} macro-F1": (labelling, system["columns"][c]["macro_f1"]["value"]) for c in columns}
+    low = _value(low_recall(system))
+    found |= {} if low is None else {"recall of low": (labelling, low)}
+    found |= {"ROUGE-L": (replying, system["replies"][ROUGE_L]["value"])} if system["replies"] else {}
+    return found | {
+        "training loss": (replying, facts["training_loss"]),
+        "validation loss": (replying, facts["validation_loss"]),
+    }
+
+
+def in_several_ranks(systems: Sequence[Record]) -> list[Record]:
+    """The trained systems whose kind comes in more than one rank, those of a rank together; often none."""
+    ranks: dict[str, set[tuple[float, ...]]] = {}
     for system in systems:
-        if not system["training"]:
-            continue
-        facts = system["training"][-1]
-        values = {f"{c} accuracy": system["columns"][c]["accuracy"]["value"] for c in columns}
-        values |= {"ROUGE-L": system["replies"][ROUGE_L]["value"]} if system["replies"] else {}
-        values |= {"training loss": facts["training_loss"], "validation loss": facts["validation_loss"]}
-        for name, value in values.items():
-            figures.setdefault(name, {}).setdefault(system["kind"], []).append((facts["rank"], value))
-    several = {kind for series in figures.values() for kind, pts in series.items() if len({r for r, _ in pts}) > 1}
-    return (
-        {name: {k: p for k, p in series.items() if k in several} for name, series in figures.items()} if several else {}
-    )
+        if system["training"]:
+            ranks.setdefault(system["kind"], set()).add(_ranks(system))
+    found = [s for s in systems if s["training"] and s["kind"] != CONSTRAINED and len(ranks[s["kind"]]) > 1]
+    return sorted(found, key=lambda system: (system["kind"], _ranks(system)))
+
+
+def _ranks(system: Record) -> tuple[float, ...]:
+    return tuple(facts["rank"] for facts in system["training"])
