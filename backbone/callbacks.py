@@ -245,7 +245,7 @@ class Interrupt(TrainerCallback):
                 count += 1
                 if count == 1:
                     when = "" if self._is_evaluating else " after this step"
-                    print(f"saving{when}; once more to stop at once", file=sys.stderr)
+                    tqdm.write(f"saving{when}; once more to stop at once", file=sys.stderr)  # not into the bar
                 else:
                     threading.Thread(target=self._end, daemon=True).start()
 

@@ -188,7 +188,7 @@ def _table(reports: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:
         cells.append(_spread([(low_recall(s) or {"value": 0.0})["value"] for s in systems]))
         cells.append(_spread([s["exact_match"]["value"] for s in systems]))
         cells.append(_spread([s["tags"]["value"] for s in systems if s["tags"]]))
-        cells.append(_spread([s["unparsable"] for s in systems]))
+        cells.append(_spread([s["unparsable"]["value"] for s in systems]))
         cells.append(_spread([s["replies"][ROUGE_L]["value"] for s in systems if s["replies"]]))
         for figure in ("labels_s", "answer_s"):
             cells.append(_spread([s["cost"][figure]["value"] for s in systems if s["cost"][figure]], 2))

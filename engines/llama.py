@@ -14,6 +14,8 @@ from engines.llama_api import Grammar, LlamaContext, LlamaOptions
 from engines.sampling import TokenChooser
 from tickets.errors import WorkError
 
+_WRITING = 63  # tickets that write in one call
+
 
 @dataclass
 class _Slot:
@@ -89,8 +91,8 @@ class LlamaEngine:
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token.
 
-        Continuous batching (Yu et al. 2022, Orca): every decode step advances all live tickets by one token and carries
-        part of the prompts of those that wait; a finished ticket's place is taken at once.
+        Continuous batching (Yu et al. 2022, Orca): every decode step advances all live tickets by one token; a finished
+        ticket's place is taken at once, and its prompt read before the others go on.
 
         Args:
             options: one for all prompts, or one each.
@@ -226,10 +228,16 @@ class LlamaEngine:
             )
 
     def _step(self, live: list[_Slot], on_token: OnToken | None) -> list[_Slot]:
-        """One decode call; returns the tickets that ended with it."""
+        """One decode call; returns the tickets that ended with it.
+
+        Prompts go before writing, and never in the same call: from 64 tokens on llama.cpp's attention takes 64 queries
+        against every cell that any of them sees, which for 64 tickets at once is half of the time. With fewer, each
+        passes over the cells of the others.
+        """
+        reading = [slot for slot in live if len(slot.pending) > 1]
+        room = self._batch if reading else min(self._batch, _WRITING)
         taken: list[tuple[_Slot, int]] = []
-        room = self._batch
-        for slot in sorted(live, key=lambda s: len(s.pending)):  # those that are writing go first
+        for slot in reading or sorted(live, key=lambda slot: len(slot.written)):
             count = min(len(slot.pending), room)
             if count:
                 taken.append((slot, count))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backbone.base import quiet_libraries
 from eval.bootstrap import Floats
 from tickets.errors import InputError
 
@@ -34,6 +35,7 @@ def bert_score(replies: Sequence[str], references: Sequence[str], model: Path, l
     from bert_score import BERTScorer
 
     chosen, longest = check_encoder(model, layer)
+    quiet_libraries()
     try:
         scorer = BERTScorer(model_type=str(model), num_layers=chosen, idf=False)
     except (OSError, ValueError, AttributeError) as error:
