@@ -27,12 +27,12 @@ import peft
 import torch
 from transformers import AttentionInterface, Qwen2ForCausalLM, Trainer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMSNorm
 
 import classifier.train
 import generator.causal
 import generator.train
-from backbone import last_layer, lora_layers, training
+from backbone import last_layer, lora_layers, norms, training
 from backbone.attention import PACKED, _plain_attention
 from backbone.base import find_base, on_cuda, settled
 from backbone.batching import IGNORE, pad_left
@@ -284,13 +284,14 @@ def _work(name: str, overrides: Sequence[str]) -> dict[str, float]:
     """Train once in one of the ways and return its figures.
 
     Ways: ours; grouped and plain, with the library's batches; full, with full logits; published, with both, plain. All
-    but ours have torch's attention, peft's own layers and a last block that is computed everywhere.
+    but ours have torch's attention, Qwen2's norms, peft's own layers and a last block that is computed everywhere.
     """
     stage, _, way = name.partition(":")
     meter = _Meter()
     Trainer.training_step = meter.around(Trainer.training_step)  # type: ignore[method-assign]
     if way != "ours":
         AttentionInterface.register(PACKED, sdpa_attention_forward)
+        norms.FrozenRMSNorm = Qwen2RMSNorm  # type: ignore[misc]
         last_layer.LastLayer = _WholeLayer  # type: ignore[misc]
         lora_layers.FusedLoraLinear = peft.tuners.lora.Linear  # type: ignore[misc]
     if way in ("grouped", "plain", "published"):

@@ -12,6 +12,7 @@ from transformers.utils import ModelOutput
 
 from backbone.attention import NO_MASK
 from backbone.last_layer import shorten
+from backbone.norms import quicken
 from tickets.labels import LabelSpace
 
 TAGS = "tags"
@@ -90,6 +91,7 @@ class Qwen2ForTicketLabels(Qwen2PreTrainedModel):
         super().__init__(config)
         self.model = Qwen2Model(config)
         shorten(self.model)
+        quicken(self.model)
         self.heads = Heads(config.hidden_size, space)
         self.post_init()
 

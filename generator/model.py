@@ -9,6 +9,7 @@ from transformers.utils import ModelOutput
 
 from backbone.attention import NO_MASK
 from backbone.last_layer import shorten
+from backbone.norms import quicken
 from backbone.vocabulary_loss import vocabulary_losses
 
 
@@ -26,6 +27,7 @@ class Qwen2ForReplies(Qwen2ForCausalLM):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         shorten(self.model)
+        quicken(self.model)
 
     def forward(
         self,

@@ -1,5 +1,6 @@
-"""Our adapted linear layer and the shortened last block compute what peft's and Qwen2's own do."""
+"""Our adapted linear layer, norms and the shortened last block compute what peft's and Qwen2's own do."""
 
+import copy
 from typing import Any
 
 import bitsandbytes
@@ -9,9 +10,11 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers import Qwen2Config, Qwen2Model
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from backbone.last_layer import shorten
 from backbone.lora_layers import FusedLoraLinear
+from backbone.norms import quicken
 
 
 def adapted(layer: type[nn.Module], dropout: float, weights: torch.dtype) -> Any:
@@ -105,3 +108,23 @@ def test_the_last_block_gives_the_wanted_states_alone(recompute: bool) -> None:
         torch.testing.assert_close(b.grad, a.grad, atol=1e-4, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
     everything = short(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(everything, whole(input_ids=ids, attention_mask=mask).last_hidden_state)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_frozen_norms_are_those_of_the_base(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    theirs = Qwen2RMSNorm(24).to(kind)
+    torch.nn.init.normal_(theirs.weight)
+    theirs.weight.requires_grad = False
+    ours = copy.deepcopy(theirs)
+    quicken(torch.nn.Sequential(ours))
+    x = torch.randn(3, 5, 24).to(kind).requires_grad_()
+    slope = torch.randn(3, 5, 24).to(kind)
+    exact = kind == torch.float32
+    outputs = [norm(x) for norm in (ours, theirs)]
+    torch.testing.assert_close(*outputs, atol=1e-6 if exact else 0.02, rtol=1e-5 if exact else 0.02)
+    assert outputs[0].dtype == kind and "_Normalise" in str(outputs[0].grad_fn)
+    gradients = [torch.autograd.grad(output, x, slope)[0] for output in outputs]
+    torch.testing.assert_close(*gradients, atol=1e-5 if exact else 0.05, rtol=1e-4 if exact else 0.05)
+    ours.weight.requires_grad = True
+    assert "_Normalise" not in str(ours(x).grad_fn)
