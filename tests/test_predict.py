@@ -260,11 +260,13 @@ class _Server(BaseHTTPRequestHandler):
     """Answers chat requests, late those that say `wait`; refuses those that say `refuse`, or all."""
 
     refuses_all = False
+    waiting = threading.Event()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         if "wait" in body:
-            time.sleep(30)
+            self.waiting.set()
+            time.sleep(60)
         said = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi"}}]}
         refused = self.refuses_all or "refuse" in body
         data = json.dumps({"error": {"message": "too long"}} if refused else {"id": "1", **said}).encode()
@@ -308,11 +310,11 @@ def test_ctrl_c_does_not_wait_for_a_slow_server(mock_url: str, tmp_path: Path) -
     (tmp_path / "t.txt").write_text("Subject: wait\n\nPlease wait.", encoding="utf-8")
     command = [sys.executable, "cli.py", "predict", str(tmp_path / "t.txt"), "--endpoint", mock_url, "--json"]
     child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    time.sleep(8)  # past the imports and the labels
+    assert _Server.waiting.wait(120)
     child.send_signal(signal.SIGINT)
     start = time.monotonic()
-    _, told = child.communicate(timeout=20)
-    assert time.monotonic() - start < 5
+    _, told = child.communicate(timeout=50)
+    assert time.monotonic() - start < 20
     assert (child.returncode, told.splitlines()[-1]) == (130, "error: interrupted")
 
 
