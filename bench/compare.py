@@ -9,6 +9,7 @@ all scores of one system, and of building the report for seven systems.
 import argparse
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from backbone.base import mini_folder
@@ -57,7 +58,7 @@ def main() -> None:
     examples = pick_examples(answered, data, scores)
     record = Comparison("bench", "test", len(test), _COLUMNS, reports, pairs, slices, examples, "", [], "", {})
     with tempfile.TemporaryDirectory() as folder:
-        size = write_report(record.to_dict(), Path(folder)).stat().st_size
+        size = write_report(asdict(record), Path(folder)).stat().st_size
     print(f"report ({size / 1e6:.1f} MB)               {time.perf_counter() - start:6.1f} s")
 
 

@@ -309,7 +309,16 @@ def test_a_ticket_that_a_server_refuses_is_told_from_a_server_that_refuses(
 def test_ctrl_c_does_not_wait_for_a_slow_server(mock_url: str, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("Subject: wait\n\nPlease wait.", encoding="utf-8")
     command = [sys.executable, "cli.py", "predict", str(tmp_path / "t.txt"), "--endpoint", mock_url, "--json"]
-    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    child = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a job in the background ignores it
+    )
     assert _Server.waiting.wait(120)
     child.send_signal(signal.SIGINT)
     start = time.monotonic()
