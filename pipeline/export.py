@@ -190,15 +190,18 @@ def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
         "quant": options.quant,
         "recipe": _RECIPE,
     }
-    if partial.exists() and not (partial.is_dir() and ((partial / PLAN).is_file() or not any(partial.iterdir()))):
+    # a kill at the first write leaves the plan's own unfinished file
+    names = {path.name for path in partial.iterdir()} if partial.is_dir() else {""} if partial.exists() else set()
+    if PLAN not in names and any(not name.startswith(PLAN) for name in names):
         raise InputError(f"{partial}: exists and is no unfinished export; move it away or choose another --out")
     with disk_guard(partial), writable(options.out, "--out"):
         partial.mkdir(parents=True, exist_ok=True)
         hold(options.out.resolve())
         if (partial / PLAN).is_file() and not _is_of(partial / PLAN, plan):
             print(f"{partial}: an unfinished export of other runs or another --quant; it is dropped", file=sys.stderr)
-            shutil.rmtree(partial)
-            partial.mkdir()
+            for path in partial.iterdir():
+                if path.name != PLAN:  # which says until the end that the folder is ours
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         write_json(partial / PLAN, plan)
     return partial
 
