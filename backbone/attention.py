@@ -43,9 +43,8 @@ def packed_attention(
     """
     autocasts = torch.is_autocast_enabled(query.device.type)
     kind = torch.get_autocast_dtype(query.device.type) if autocasts else query.dtype
-    trains = query.requires_grad and not dropout and query.shape[2] == key.shape[2]
     if cu_seq_lens_q is None:
-        if trains and _plain_serves(query, kind):
+        if not dropout and query.shape[2] == key.shape[2] and _plain_serves(query, kind):
             return _plain_attention(query, key, value, attention_mask, scaling), None
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
         return output, None
@@ -83,7 +82,8 @@ def packed_attention(
 
 
 def _plain_serves(query: Tensor, kind: torch.dtype) -> bool:
-    return query.device.type == "cpu" and kind == torch.bfloat16 and query.shape[2] <= _PLAIN_LENGTH
+    is_short = query.shape[2] <= _PLAIN_LENGTH
+    return query.requires_grad and query.device.type == "cpu" and kind == torch.bfloat16 and is_short
 
 
 def _plain_attention(

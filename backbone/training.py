@@ -108,7 +108,6 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
         read_json(checkpoint / _CLOCK) if checkpoint else {"seconds": 0.0, "owed": False, "loss": 0.0, "logged": 0}
     )
     if checkpoint:
-        clock = read_json(checkpoint / _CLOCK)
         print(f"resuming from {checkpoint}", file=sys.stderr)
     interrupt = Interrupt()
     trainer = _StageTrainer(job, sampler, _arguments(job, len(sampler), folder), clock["seconds"], interrupt)

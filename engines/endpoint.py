@@ -118,18 +118,19 @@ class EndpointEngine:
         a stream short."""
         written: list[int] = []
         reason = None
-        heard = False
+        heard = on_token is None  # a whole reply has its choice, or fails
         try:
             if on_token is None:
                 choice = (await client.chat.completions.create(**request)).choices[0]
-                return self._encoder.encode_text(choice.message.content or "")
-            async for chunk in await client.chat.completions.create(**request, stream=True):
-                for choice in chunk.choices:
-                    heard = True
-                    reason = choice.finish_reason or reason
-                    for token in self._encoder.encode_text(choice.delta.content or ""):
-                        written.append(token)
-                        on_token(row, token)
+                written, reason = self._encoder.encode_text(choice.message.content or ""), choice.finish_reason
+            else:
+                async for chunk in await client.chat.completions.create(**request, stream=True):
+                    for choice in chunk.choices:
+                        heard = True
+                        reason = choice.finish_reason or reason
+                        for token in self._encoder.encode_text(choice.delta.content or ""):
+                            written.append(token)
+                            on_token(row, token)
         except openai.APIStatusError:
             raise
         except openai.OpenAIError as error:
