@@ -1,6 +1,6 @@
 """Batches: cut by a token budget, bucketed by length, shuffled by seed and epoch; and their collation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -169,12 +169,14 @@ def causal_batch(
     pad_id: int,
     weights: Sequence[Sequence[float]] | None = None,
     packed: bool = False,
+    read: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """A batch with loss on the completions alone.
 
     The vocabulary head runs at no other position: `loss_positions` (completion ids) index the flattened (batch * seq)
     states that predict the completions' ids, `shift_labels`, row by row; `loss_weights` is what each counts, where
-    `weights` are given.
+    `weights` are given. `read` counts the first ids of every row that another adapter reads (`backbone.handover`); in
+    the batch it is True at those, in the ids' shape.
     """
     rows = [[*p, *c] for p, c in zip(prompts, completions, strict=True)]
     batch = collate(rows, pad_id, packed)
@@ -187,4 +189,16 @@ def causal_batch(
     batch |= {"loss_positions": torch.cat(spans), "labels": labels, "shift_labels": labels}
     if weights is not None:
         batch["loss_weights"] = torch.tensor([weight for row in weights for weight in row])
+    if read is not None:
+        batch["read"] = beginnings(batch, rows, read)
     return batch
+
+
+def beginnings(batch: Mapping[str, Any], rows: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
+    """True at the first `counts` ids of every row of a `batch`, packed or padded on the left: in the ids' shape."""
+    found = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+    packed = "cu_seq_lens_q" in batch
+    starts = batch["cu_seq_lens_q"].tolist() if packed else [found.shape[1] - len(row) for row in rows]
+    for i, count in enumerate(counts):
+        found[0 if packed else i, starts[i] : starts[i] + count] = True
+    return found

@@ -166,6 +166,11 @@ class GeneratorConfig(_Section):
 
     label_replace: Share = Field(0.15, description="share of training labels drawn from the classifier's confusions")
     label_drop: Share = Field(0.10, description="share of training labels left out")
+    reading: Literal["own", "classifier"] = Field(
+        "own",
+        description="whose adapter reads the ticket: the generator's own, or the classifier's, which llama.cpp then "
+        "reads once for both stages; ties the generator to that classifier",
+    )
     rouge_sample: Annotated[int, Field(ge=0)] = Field(64, description="validation tickets answered for ROUGE-L")
     training: TrainingConfig = TrainingConfig()
 

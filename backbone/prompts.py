@@ -98,6 +98,10 @@ class PromptEncoder:
             turns.append(Turn(role, text))
         return turns
 
+    def ticket_end(self, ids: Sequence[int]) -> int:
+        """How many ids of a prompt the instruction's and the ticket's turn are, which both stages' prompts share."""
+        return [i for i, token in enumerate(ids) if token == self.start_id][2]  # where the third turn starts
+
     @property
     def vocabulary_size(self) -> int:
         """Number of token ids, added tokens included."""

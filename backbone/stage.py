@@ -30,6 +30,8 @@ ADAPTER, HEADS, LABELS, CALIBRATION, BASE, RUN = (
     "run.json",
 )
 SAMPLES = "samples.jsonl"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+READER = "reader"  # in a generator's run record: SHA-256 of the classifier's adapter that reads its tickets
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def save_adapter(stage: Stage, model: Any) -> "dict[str, Tensor]":
     with disk_guard(stage.partial):
         (stage.partial / ADAPTER).mkdir(exist_ok=True)
         config.save_pretrained(str(stage.partial / ADAPTER))
-        save_file(lora, stage.partial / ADAPTER / "adapter_model.safetensors")
+        save_file(lora, stage.partial / ADAPTER / ADAPTER_WEIGHTS)
     return rest
 
 

@@ -211,8 +211,8 @@ def row__rates(scratch: Path, options: dict[str, Any]) -> dict[str, Any]:
     resident = _memory("self")["VmRSS"]
     ids = (list(work[0].single.ids) * 8)[:256]
     labels = timed(lambda: one.encode([ids], "classifier"))
-    prefill = 256 / timed(lambda: one._decode([(ids, 0, one._slots[0])]))
-    one._context.forget(one._slots[0])
+    prefill = 256 / timed(lambda: one._decode([(ids, 0, one._free[0])]))
+    one._context.forget(one._free[0])
     marks: list[float] = []
     one.generate([work[0].generator.ids], "generator", tokens(33), lambda *_: marks.append(time.perf_counter()))
     decode = 32 / (marks[-1] - marks[0])

@@ -1,6 +1,7 @@
 """What engines do: run one base with swappable adapters. Two verbs, token ids in and out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,11 +15,25 @@ OnDone = Callable[[int, list[int]], None]  # row of the prompt, all ids written 
 Allowed = Callable[[Sequence[int]], Sequence[int] | None]  # ids that may follow what was written; None: every id may
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What of some prompts another adapter reads: the first `counts[row]` ids of each (`backbone.handover`)."""
+
+    adapter: str
+    counts: Sequence[int]
+
+
 class Encoder(Protocol):
     """Reads prompts."""
 
-    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+    def encode(
+        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
+
+        The next `generate` may go on from the first `keep[row]` ids of every prompt; an engine that can, keeps their
+        keys and values until then.
+        """
 
 
 class Writer(Protocol):
@@ -31,10 +46,12 @@ class Writer(Protocol):
         options: DecodingConfig,
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
+        beginning: Beginning | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token.
 
-        `on_token` hears of each id as it comes, `on_done` of every prompt that has all of its own.
+        `adapter` reads the prompts, but for their `beginning`. `on_token` hears of each id as it comes, `on_done` of
+        every prompt that has all of its own.
         """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
-from engines.base import OnDone, OnToken, TicketsRefused
+from engines.base import Beginning, OnDone, OnToken, TicketsRefused
 from tickets.errors import InputError, WorkError
 
 try:
@@ -61,6 +61,7 @@ class EndpointEngine:
         options: DecodingConfig,
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
+        beginning: Beginning | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token.
 
@@ -70,6 +71,7 @@ class EndpointEngine:
             WorkError: no answer after the retries, or the server serves no request.
             TicketsRefused: it refused some, and answered all others.
         """
+        assert beginning is None, "a server has one adapter for the whole prompt"  # `pipeline.engines` refuses it
         return asyncio.run(self._all(prompts, options, on_token, on_done))
 
     async def _all(

@@ -6,6 +6,7 @@ a reply would need one pass over the weights per token.
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from transformers import Qwen2Config, Qwen2Model
 
 from backbone.adapters import LowRank, read_adapter
 from backbone.base import computes_bf16, load_options, pick_device, settled
-from backbone.batching import pad_left
+from backbone.batching import beginnings, pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig
 from backbone.progress import track
+from engines.base import Beginning
 from engines.lora import Adapters
 from tickets.errors import InputError
 
@@ -50,15 +52,24 @@ class LayeredEngine:
             config = config.model_copy(update={"precision": "fp32"})
         self._options = load_options(config, self._device)
 
-    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+    def encode(
+        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
+
+        Nothing is kept: this engine writes no replies.
+        """
         found = np.empty((len(prompts), self._config.hidden_size), dtype=np.float32)
         for rows, states in self._run(prompts, adapter):
             found[rows] = states[:, -1].float().cpu().numpy()
         return found
 
     def choices(
-        self, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]], adapter: str
+        self,
+        prompts: Sequence[Sequence[int]],
+        written: Sequence[Sequence[int]],
+        adapter: str,
+        beginning: Beginning | None = None,
     ) -> list[list[int]]:
         """The most likely next id after every prompt, and after every prefix of what was written to it.
 
@@ -66,7 +77,7 @@ class LayeredEngine:
         """
         together = [[*prompt, *ids] for prompt, ids in zip(prompts, written, strict=True)]
         read: dict[int, Tensor] = {}
-        for rows, states in self._run(together, adapter):
+        for rows, states in self._run(together, adapter, beginning):
             read |= {row: states[i, -len(written[row]) - 1 :] for i, row in enumerate(rows)}
         chosen = iter(self._most_likely(torch.cat([read[row] for row in range(len(prompts))])))
         return [[next(chosen) for _ in read[row]] for row in range(len(prompts))]
@@ -86,19 +97,31 @@ class LayeredEngine:
         return ids
 
     @torch.inference_mode()
-    def _run(self, prompts: Sequence[Sequence[int]], adapter: str) -> Iterator[tuple[list[int], Tensor]]:
+    def _run(
+        self, prompts: Sequence[Sequence[int]], adapter: str, beginning: Beginning | None = None
+    ) -> Iterator[tuple[list[int], Tensor]]:
         """Rows of a batch and their states after the final norm, left-padded, (batch, seq, hidden)."""
         buckets = length_buckets([len(ids) for ids in prompts], _TOKENS)
         batches = [pad_left([prompts[row] for row in rows], self._pad_id) for rows in buckets]
+        reads: list[Tensor | None] = [None] * len(batches)
+        names = [adapter]
+        if beginning:
+            names.append(beginning.adapter)
+            reads = [
+                beginnings(batch, [prompts[row] for row in rows], [beginning.counts[row] for row in rows])
+                for rows, batch in zip(buckets, batches, strict=True)
+            ]
         embedding = self._read("model.embed_tokens.weight")
         states = [embedding[batch.pop("input_ids")].to(self._options["dtype"]) for batch in batches]
         del embedding
-        changes = self._changes(self._adapters[adapter])
+        changes = {name: self._changes(self._adapters[name]) for name in names}
         for number in track(range(self._config.num_hidden_layers), "checking, block by block"):
-            block = self._block(number, adapter, changes)
-            for i, batch in enumerate(batches):
+            block, adapters = self._block(number, changes)
+            adapters.activate(*names)
+            for i, (batch, read) in enumerate(zip(batches, reads, strict=True)):
                 inputs = {name: tensor.to(self._device) for name, tensor in batch.items()}
-                output = block(inputs_embeds=states[i].to(self._device), use_cache=False, **inputs)
+                with nullcontext() if read is None else adapters.handover.at(read.to(self._device)):
+                    output = block(inputs_embeds=states[i].to(self._device), use_cache=False, **inputs)
                 states[i] = output.last_hidden_state.cpu()
         for rows, state in zip(buckets, states, strict=True):
             yield rows, state.to(self._device)
@@ -111,8 +134,8 @@ class LayeredEngine:
             raise InputError(f"{folder}: the base has no {foreign}; train the adapter on this base")
         return changes
 
-    def _block(self, number: int, adapter: str, changes: Mapping[str, LowRank]) -> Qwen2Model:
-        """A model of that one block, adapted; the last one with the final norm, the others with none."""
+    def _block(self, number: int, changes: Mapping[str, Mapping[str, LowRank]]) -> tuple[Qwen2Model, Adapters]:
+        """A model of that one block, with the final norm for the last one and none for others; and its adapters."""
         config = copy.deepcopy(self._config)
         config.num_hidden_layers, config.layer_types, config.vocab_size = 1, [config.layer_types[number]], 1
         config.pad_token_id = None
@@ -125,9 +148,11 @@ class LayeredEngine:
         model = Qwen2Model.from_pretrained(None, config=config, state_dict=weights, **self._options).eval()
         if number < self._config.num_hidden_layers - 1:
             model.norm = torch.nn.Identity()
-        own = {_BLOCK + name.removeprefix(prefix): low for name, low in changes.items() if name.startswith(prefix)}
-        Adapters(model, {adapter: own}, self._device).activate(adapter)
-        return model
+        own = {
+            adapter: {_BLOCK + name.removeprefix(prefix): low for name, low in all_.items() if name.startswith(prefix)}
+            for adapter, all_ in changes.items()
+        }
+        return model, Adapters(model, own, self._device)
 
     def _read(self, name: str) -> Tensor:
         """A tensor as it lies in the base."""

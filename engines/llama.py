@@ -9,12 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbone.config import DecodingConfig
-from engines.base import OnDone, OnToken
+from engines.base import Beginning, OnDone, OnToken
 from engines.llama_api import Grammar, LlamaContext, LlamaOptions
 from engines.sampling import TokenChooser
 from tickets.errors import WorkError
 
 _WRITING = 63  # tickets that write in one call
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What `encode` read of a prompt and left in the context: its sequence, and how many cells it has of its own."""
+
+    sequence: int
+    cells: int
 
 
 @dataclass
@@ -26,6 +34,7 @@ class _Slot:
     pending: list[int]
     position: int
     reserved: int  # cells it may come to use
+    handover: int  # where the adapter begins; another one reads what is before
     limit: int
     chooser: TokenChooser
     grammar: Grammar | None
@@ -35,7 +44,8 @@ class _Slot:
 class LlamaEngine:
     """One copy of the weights in one context; the adapter is chosen per call.
 
-    The constant beginning of the prompts is computed once per adapter and shared by all sequences.
+    The constant beginning of the prompts is computed once per adapter and shared by all sequences. Where the generator
+    goes on from the classifier's reading, the tickets of the last `encode` are not read again.
     """
 
     def __init__(
@@ -63,21 +73,32 @@ class LlamaEngine:
         self._prefixes = {name: list(prefixes.get(name, ())) for name in names}
         self._prefix_sequence = {name: i for i, name in enumerate(names)}
         self._computed: set[str] = set()
-        self._slots = range(len(names), len(names) + options.sequences)
+        self._places = options.sequences
+        self._free = deque(range(len(names), len(names) + options.sequences))
+        self._kept: dict[tuple[int, ...], _Kept] = {}  # by the ids
         self._cells = options.cells
         self._batch = options.batch
         self._end_ids = frozenset(end_ids)
 
-    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
+    def encode(
+        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
         """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
 
         All tokens but the last of each prompt are computed without outputs; the last ones then form one small batch in
         embedding mode, which otherwise would run the vocabulary head for every token (docs/decisions.md).
+
+        Args:
+            keep: how many ids of every prompt stay in the context for the next `generate`, as far as there is room.
         """
         states = np.empty((len(prompts), self._context.hidden_size), dtype=np.float32)
+        self._drop_kept()
         self._activate(adapter)
         for rows in self._groups(prompts, adapter):
-            self._encode_group([prompts[row] for row in rows], rows, adapter, states)
+            need = sum(self._own(prompts[row], adapter) for row in rows)
+            if len(rows) > len(self._free) or need + self._kept_cells() > self._cells:
+                self._drop_kept()
+            self._encode_group([prompts[row] for row in rows], rows, adapter, states, keep and [keep[r] for r in rows])
         return states
 
     def generate(
@@ -87,6 +108,7 @@ class LlamaEngine:
         options: DecodingConfig | Sequence[DecodingConfig],
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
+        beginning: Beginning | None = None,
         grammar: str | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token.
@@ -96,39 +118,56 @@ class LlamaEngine:
 
         Args:
             options: one for all prompts, or one each.
+            beginning: what another adapter reads, where it has not done so for the last `encode`.
             grammar: GBNF that what is written must follow.
 
         Raises:
             InputError: the grammar cannot be parsed.
             WorkError: a prompt is longer than the context.
         """
-        self._activate(adapter)
+        reader = beginning.adapter if beginning else adapter
+        counts = beginning.counts if beginning else [0] * len(prompts)
+        if not beginning:
+            self._drop_kept()
+        self._activate(reader)
         each = [options] * len(prompts) if isinstance(options, DecodingConfig) else options
-        waiting = deque(range(len(prompts)))
-        free = deque(self._slots)
+        kept = {row for row, prompt in enumerate(prompts) if tuple(prompt[: counts[row]]) in self._kept}
+        waiting = deque(sorted(range(len(prompts)), key=lambda row: row not in kept))  # no other may take their places
         live: list[_Slot] = []
         written: list[list[int]] = [[] for _ in prompts]
         try:
             while waiting or live:
-                while waiting and free:
+                while waiting:
                     row = waiting[0]
-                    slot = self._admit(row, prompts[row], adapter, each[row], free[0], live, grammar)
+                    slot = self._admit(row, prompts[row], counts[row], reader, each[row], live, grammar)
                     if slot is None:
                         break
                     live.append(slot)
                     waiting.popleft()
-                    free.popleft()
-                for slot in self._step(live, on_token):
-                    self._context.forget(slot.sequence)
+                for slot in self._step(live, adapter, reader, on_token):
+                    self._release(slot.sequence)
                     live.remove(slot)
-                    free.append(slot.sequence)
                     written[slot.row] = slot.written
                     if on_done:
                         on_done(slot.row, slot.written)
         finally:
             for slot in live:  # an interrupted call leaves nothing behind
-                self._context.forget(slot.sequence)
+                self._release(slot.sequence)
+            self._drop_kept()
         return written
+
+    def _release(self, sequence: int) -> None:
+        """Empty a sequence for another ticket."""
+        self._context.forget(sequence)
+        self._free.append(sequence)
+
+    def _drop_kept(self, but: tuple[int, ...] = ()) -> None:
+        """Release what was read for a reply that does not come, or that needs the room more than it saves."""
+        for ids in [ids for ids in self._kept if ids != but]:
+            self._release(self._kept.pop(ids).sequence)
+
+    def _kept_cells(self, but: tuple[int, ...] = ()) -> int:
+        return sum(kept.cells for ids, kept in self._kept.items() if ids != but)
 
     def _activate(self, adapter: str) -> None:
         """Switch, and compute the adapter's prefix where that has not been done."""
@@ -143,6 +182,10 @@ class LlamaEngine:
         prefix = self._prefixes[adapter]
         return len(prefix) if len(prompt) > len(prefix) and list(prompt[: len(prefix)]) == prefix else 0
 
+    def _own(self, prompt: Sequence[int], adapter: str) -> int:
+        """How many cells the prompt needs beside the prefix."""
+        return len(prompt) - self._shared(prompt, adapter)
+
     def _start(self, prompt: Sequence[int], adapter: str, sequence: int) -> int:
         """Let a sequence begin with the prefix; returns the position to go on from."""
         shared = self._shared(prompt, adapter)
@@ -155,9 +198,9 @@ class LlamaEngine:
         group: list[int] = []
         used = 0
         for row in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
-            need = len(prompts[row]) - self._shared(prompts[row], adapter)
+            need = self._own(prompts[row], adapter)
             self._check_room(need)
-            if group and (used + need > self._cells or len(group) == len(self._slots)):
+            if group and (used + need > self._cells or len(group) == self._places):
                 yield group
                 group, used = [], 0
             group.append(row)
@@ -166,9 +209,15 @@ class LlamaEngine:
             yield group
 
     def _encode_group(
-        self, prompts: list[Sequence[int]], rows: list[int], adapter: str, states: NDArray[np.float32]
+        self,
+        prompts: list[Sequence[int]],
+        rows: list[int],
+        adapter: str,
+        states: NDArray[np.float32],
+        keep: Sequence[int] | None,
     ) -> None:
-        sequences = list(self._slots[: len(prompts)])
+        sequences = [self._free.popleft() for _ in prompts]
+        kept: set[int] = set()
         starts = [self._start(p, adapter, sequence) for p, sequence in zip(prompts, sequences, strict=True)]
         try:
             parts = zip(prompts, starts, sequences, strict=True)
@@ -178,10 +227,17 @@ class LlamaEngine:
             positions = np.array([len(p) - 1 for p in prompts], dtype=np.int32)
             self._context.decode(last, positions, np.array(sequences, np.int32), np.ones(len(prompts), np.int8))
             states[rows] = self._context.states(len(prompts))
+            for prompt, start, sequence, count in zip(prompts, starts, sequences, keep or (), strict=keep is not None):
+                ids = tuple(prompt[:count])
+                if ids not in self._kept:
+                    self._context.forget(sequence, count)
+                    self._kept[ids] = _Kept(sequence, count - start)
+                    kept.add(sequence)
         finally:
             self._context.want_states(False)
             for sequence in sequences:
-                self._context.forget(sequence)
+                if sequence not in kept:
+                    self._release(sequence)
 
     def _decode(self, parts: Sequence[tuple[list[int], int, int]]) -> None:
         """Compute ids of (ids, position of the first, sequence) without outputs, full batches of several sequences."""
@@ -197,24 +253,31 @@ class LlamaEngine:
         self,
         row: int,
         prompt: Sequence[int],
-        adapter: str,
+        handover: int,
+        reader: str,
         options: DecodingConfig,
-        sequence: int,
         live: Sequence[_Slot],
         grammar: str | None,
     ) -> _Slot | None:
         """A slot for a prompt, or None while the live ones may still need the room."""
-        need = len(prompt) - self._shared(prompt, adapter) + options.max_new_tokens
-        if live and need + sum(slot.reserved for slot in live) > self._cells:
-            return None
+        read = tuple(prompt[:handover])
+        need = self._own(prompt, reader) + options.max_new_tokens
+        room = self._cells - sum(slot.reserved for slot in live) - self._kept_cells(but=read)
+        if need > room or not (self._free or read in self._kept):
+            if live:
+                return None
+            self._drop_kept(but=read)
         self._check_room(need)
-        start = self._start(prompt, adapter, sequence)
+        kept = self._kept.pop(read, None)
+        sequence = kept.sequence if kept else self._free.popleft()
+        start = handover if kept else self._start(prompt, reader, sequence)
         return _Slot(
             row=row,
             sequence=sequence,
             pending=list(prompt[start:]),
             position=start,
             reserved=need,
+            handover=handover,
             limit=options.max_new_tokens,
             chooser=TokenChooser(options, row, prompt),
             grammar=Grammar(self._context, grammar) if grammar else None,
@@ -227,18 +290,20 @@ class LlamaEngine:
                 "decoding.max_new_tokens or training.max_length"
             )
 
-    def _step(self, live: list[_Slot], on_token: OnToken | None) -> list[_Slot]:
-        """One decode call; returns the tickets that ended with it.
+    def _step(self, live: list[_Slot], adapter: str, reader: str, on_token: OnToken | None) -> list[_Slot]:
+        """One decode call, of one adapter; returns the tickets that ended with it.
 
         Prompts go before writing, and never in the same call: from 64 tokens on llama.cpp's attention takes 64 queries
         against every cell that any of them sees, which for 64 tickets at once is half of the time. With fewer, each
         passes over the cells of the others.
         """
-        reading = [slot for slot in live if len(slot.pending) > 1]
+        unread = [slot for slot in live if slot.position < slot.handover]
+        reading = unread or [slot for slot in live if len(slot.pending) > 1]
+        self._context.activate(reader if unread else adapter)
         room = self._batch if reading else min(self._batch, _WRITING)
         taken: list[tuple[_Slot, int]] = []
         for slot in reading or sorted(live, key=lambda slot: len(slot.written)):
-            count = min(len(slot.pending), room)
+            count = min(slot.handover - slot.position if unread else len(slot.pending), room)
             if count:
                 taken.append((slot, count))
                 room -= count

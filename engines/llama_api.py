@@ -135,9 +135,9 @@ class LlamaContext:
         """Whether the next batches give hidden states, of every token in them."""
         llama_cpp.llama_set_embeddings(self._context, wanted)
 
-    def forget(self, sequence: int) -> None:
-        """Drop keys and values of a sequence."""
-        llama_cpp.llama_memory_seq_rm(self._memory, sequence, 0, -1)
+    def forget(self, sequence: int, start: int = 0) -> None:
+        """Drop keys and values of a sequence, from position `start` on."""
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
     def copy(self, source: int, target: int) -> None:
         """Let `target` begin with the keys and values of `source`; they are shared, not copied."""

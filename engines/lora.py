@@ -7,30 +7,38 @@ import torch
 from torch import Tensor, nn
 
 from backbone.adapters import LowRank
+from backbone.handover import Handover
 from tickets.errors import InputError
 
 
 class AdaptedLinear(nn.Module):
     """A linear layer plus the low-rank product of the active adapter: W x + scale * B A x (Hu et al. 2021)."""
 
-    def __init__(self, base: nn.Linear) -> None:
+    def __init__(self, base: nn.Linear, handover: Handover) -> None:
         super().__init__()
         self.base = base
         self.active: str | None = None
+        self.reader: str | None = None
         self.products: dict[str, LowRank] = {}
+        self._handover = handover
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the format of the base layer."""
         result: Tensor = self.base(x)
-        if self.active in self.products:
-            change = self.products[self.active]
-            down = nn.functional.linear(x.to(change.a.dtype), change.a)
-            result = result + (nn.functional.linear(down, change.b) * change.scale).to(result.dtype)
+        read = self._handover.read
+        parts = [(self.active, None)] if read is None else [(self.active, read), (self.reader, ~read)]
+        for name, others in parts:  # where another adapter computes
+            if name in self.products:
+                change = self.products[name]
+                down = nn.functional.linear(x.to(change.a.dtype), change.a)
+                if others is not None:
+                    down = down.masked_fill(others.view(*x.shape[:-1], 1), 0)
+                result = result + (nn.functional.linear(down, change.b) * change.scale).to(result.dtype)
         return result
 
 
 class Adapters:
-    """The adapters of one base, by name; one is active at a time."""
+    """The adapters of one base, by name; one is active at a time, another may read where `handover` says so."""
 
     def __init__(self, model: nn.Module, adapters: Mapping[str, Mapping[str, LowRank]], device: torch.device) -> None:
         """Wrap the linear layers that any adapter changes.
@@ -42,6 +50,7 @@ class Adapters:
             InputError: an adapter does not fit the base.
         """
         self._layers: dict[str, AdaptedLinear] = {}
+        self.handover = Handover()
         for name, changes in adapters.items():
             for module_name, change in changes.items():
                 layer = self._layer(model, module_name, name)
@@ -53,10 +62,10 @@ class Adapters:
                     )
                 layer.products[name] = replace(change, a=change.a.to(device), b=change.b.to(device))
 
-    def activate(self, name: str) -> None:
-        """Compute with this adapter from now on."""
+    def activate(self, name: str, reader: str | None = None) -> None:
+        """Compute with this adapter from now on, and with `reader` where the handover says so."""
         for layer in self._layers.values():
-            layer.active = name
+            layer.active, layer.reader = name, reader
 
     def _layer(self, model: nn.Module, module_name: str, adapter: str) -> AdaptedLinear:
         if module_name not in self._layers:
@@ -68,6 +77,6 @@ class Adapters:
                 base = None
             if not isinstance(base, nn.Linear):
                 raise InputError(f"{adapter} adapter: the base has no {module_name}; train it on this base")
-            self._layers[module_name] = AdaptedLinear(base)
+            self._layers[module_name] = AdaptedLinear(base, self.handover)
             setattr(parent, leaf, self._layers[module_name])
         return self._layers[module_name]

@@ -12,10 +12,11 @@ from transformers.generation.streamers import BaseStreamer
 
 from backbone.adapters import read_adapter
 from backbone.base import load_options, pick_device, settled
-from backbone.batching import pad_left
+from backbone.batching import beginnings, pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
-from engines.base import Allowed, OnDone, OnToken
+from backbone.handover import Handover
+from engines.base import Allowed, Beginning, OnDone, OnToken
 from engines.lora import Adapters
 from tickets.errors import InputError
 
@@ -42,8 +43,13 @@ class TorchEngine:
             raise InputError(f"{', '.join(map(str, adapters.values()))}: {error}") from None
 
     @torch.inference_mode()
-    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+    def encode(
+        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
+
+        Nothing is kept: on a GPU reading is cheap.
+        """
         self._adapters.activate(adapter)
         backbone = self._model.model  # the Qwen2Model inside: no vocabulary logits
         states = np.empty((len(prompts), backbone.config.hidden_size), dtype=np.float32)
@@ -61,14 +67,17 @@ class TorchEngine:
         options: DecodingConfig,
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
+        beginning: Beginning | None = None,
         allowed: Allowed | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes.
 
         An `adapter` that was not loaded leaves the base as it is.
         """
-        self._adapters.activate(adapter)
-        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id, on_token, on_done, allowed)
+        self._adapters.activate(adapter, beginning.adapter if beginning else None)
+        read = (self._adapters.handover, beginning.counts) if beginning else None
+        ends = (self._pad_id, self._end_id)
+        return generate_ids(self._model, prompts, options, *ends, on_token, on_done, read, allowed)
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._model.device) for name, tensor in pad_left(prompts, self._pad_id).items()}
@@ -120,9 +129,13 @@ def generate_ids(
     end_id: int,
     on_token: OnToken | None = None,
     on_done: OnDone | None = None,
+    beginning: tuple[Handover, Sequence[int]] | None = None,
     allowed: Allowed | None = None,
 ) -> list[list[int]]:
-    """Generate with a causal model, batches of similar prompt length; the result is in prompt order."""
+    """Generate with a causal model, batches of similar prompt length; the result is in prompt order.
+
+    `beginning` is the handover of the model's layers, and how many ids of every prompt the classifier's adapter reads.
+    """
     torch.manual_seed(options.seed)
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if options.temperature > 0:
@@ -138,13 +151,19 @@ def generate_ids(
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
     for start in range(0, len(order), _GENERATE_ROWS):
         rows = order[start : start + _GENERATE_ROWS]
-        batch = pad_left([prompts[row] for row in rows], pad_id)
-        ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
+        chosen = [prompts[row] for row in rows]
+        batch = {name: tensor.to(model.device) for name, tensor in pad_left(chosen, pad_id).items()}
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        cache = None
+        if beginning:
+            handover, counts = beginning
+            cache = _read_most(model, batch, handover, beginnings(batch, chosen, [counts[row] for row in rows]))
         streamer = _Listener(rows, (end_id, pad_id), on_token) if on_token else None
         constraint = LogitsProcessorList([_Constraint(allowed, ids.shape[1])] if allowed else [])
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
+            past_key_values=cache,
             generation_config=config,
             streamer=streamer,
             logits_processor=constraint,
@@ -155,3 +174,10 @@ def generate_ids(
             if on_done:
                 on_done(row, written[row])
     return written
+
+
+def _read_most(model: Any, batch: Mapping[str, torch.Tensor], handover: Handover, read: torch.Tensor) -> Any:
+    """Keys and values of a left-padded batch (batch, seq) but for the last position, which `generate` computes."""
+    most = {name: tensor[:, :-1] for name, tensor in batch.items()}
+    with handover.at(read[:, :-1]):
+        return model.get_decoder()(**most, use_cache=True).past_key_values

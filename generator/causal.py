@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import torch
 from peft import PeftModel, get_peft_model
 
 from backbone import processes
+from backbone.adapters import LowRank
 from backbone.attention import PACKED
 from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
 from backbone.batching import causal_batch
 from backbone.buckets import length_buckets
 from backbone.config import DecodingConfig, TrainingConfig
 from backbone.dataset import training_sample
+from backbone.lora_layers import hand_over
 from backbone.progress import track
 from backbone.stage import Stage
 from backbone.training import TrainingJob
@@ -29,12 +31,17 @@ _REPLY_BATCH = 16
 
 @dataclass(frozen=True)
 class CausalSamples:
-    """Prompt ids, completion ids, the segment of every completion id and, where given, its weight in the loss."""
+    """Prompt ids, completion ids, the segment of every completion id and, where given, its weight in the loss.
+
+    Attributes:
+        read: how many ids of every prompt the classifier's adapter reads; None: no id of any.
+    """
 
     prompts: list[Sequence[int]]
     completions: list[list[int]]
     segments: list[list[str]]
     weights: list[list[float]] | None = None
+    read: list[int] | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -45,15 +52,19 @@ class CausalSamples:
         """A batch of some rows, packed or padded."""
         weights = [self.weights[row] for row in rows] if self.weights and weighted else None
         prompts, completions = [self.prompts[row] for row in rows], [self.completions[row] for row in rows]
-        return causal_batch(prompts, completions, pad_id, weights, packed)
+        read = [self.read[row] for row in rows] if self.read else None
+        return causal_batch(prompts, completions, pad_id, weights, packed, read)
 
 
-def build_model(stage: Stage) -> PeftModel:
-    """The base as a causal model with a fresh adapter."""
+def build_model(stage: Stage, classifier: Mapping[str, LowRank] | None = None) -> PeftModel:
+    """The base as a causal model with a fresh adapter, which begins where that of the `classifier` ends."""
     config = stage.config
     model = Qwen2ForReplies.from_pretrained(stage.base_folder, **load_options(config.base, pick_device(), PACKED))
     prepare_for_training(model, config.base, stage.recompute)
-    return get_peft_model(model, lora_config(config.lora))
+    adapted = get_peft_model(model, lora_config(config.lora))
+    if classifier is not None:
+        model.handover = hand_over(adapted, classifier)
+    return adapted
 
 
 def causal_job(
@@ -99,11 +110,14 @@ def write_completions(
 ) -> list[str]:
     """What the model really writes after some prompts."""
     written: list[str] = []
+    handover = model.get_base_model().handover
     model.eval()
     for start in track(range(0, len(prompts), _REPLY_BATCH), "validation replies"):
         with torch.inference_mode(), autocast(stage.config.base, model.device):
             some = prompts[start : start + _REPLY_BATCH]
-            ids = generate_ids(model, some, decoding, stage.encoder.pad_id, stage.encoder.end_id)
+            beginning = (handover, [stage.encoder.ticket_end(ids) for ids in some]) if handover else None
+            pad, end = stage.encoder.pad_id, stage.encoder.end_id
+            ids = generate_ids(model, some, decoding, pad, end, beginning=beginning)
         written += [stage.encoder.decode(row) for row in ids]
     return written
 

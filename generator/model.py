@@ -8,6 +8,7 @@ from transformers import Qwen2ForCausalLM
 from transformers.utils import ModelOutput
 
 from backbone.attention import NO_MASK
+from backbone.handover import Handover
 from backbone.last_layer import shorten
 from backbone.norms import quicken
 from backbone.vocabulary_loss import vocabulary_losses
@@ -24,6 +25,8 @@ class ReplyOutput(ModelOutput):
 class Qwen2ForReplies(Qwen2ForCausalLM):
     """Qwen2 that, given what to predict and where, returns losses instead of logits; otherwise its parent."""
 
+    handover: Handover | None = None
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         shorten(self.model)
@@ -35,6 +38,7 @@ class Qwen2ForReplies(Qwen2ForCausalLM):
         shift_labels: Tensor | None = None,
         loss_positions: Tensor | None = None,
         loss_weights: Tensor | None = None,
+        read: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -43,13 +47,15 @@ class Qwen2ForReplies(Qwen2ForCausalLM):
         """Losses of a batch of `causal_batch`; without `shift_labels`, what the parent returns.
 
         The loss is the weighted sum over labels divided by `num_items_in_batch`, the labels of the whole optimiser
-        step, or by their own number without it.
+        step, or by their own number without it. Where `read` (batch, seq) is True, the classifier's adapter computes.
         """
         if shift_labels is None:
             # named above because `generate` looks for it before it asks for the last position alone
             return super().forward(input_ids=input_ids, labels=labels, logits_to_keep=logits_to_keep, **kwargs)
         if "cu_seq_lens_q" in kwargs:
             kwargs |= {"attention_mask": NO_MASK}
+        if self.handover is not None and read is not None:
+            self.handover.read = read.flatten()  # stays for the backward pass, which may compute blocks again
         states = self.model(input_ids=input_ids, use_cache=False, wanted=loss_positions, **kwargs).last_hidden_state
         losses = vocabulary_losses(states[0], self.lm_head.weight, shift_labels)
         weighted = losses if loss_weights is None else losses * loss_weights

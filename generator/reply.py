@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import Prompt, PromptEncoder
-from backbone.stage import GENERATOR
-from engines.base import OnToken, Writer
+from backbone.stage import CLASSIFIER, GENERATOR
+from engines.base import Beginning, OnToken, Writer
 from tickets.schema import Ticket
 
 
@@ -18,11 +18,14 @@ class Generator:
     decoding: DecodingConfig
     columns: tuple[str, ...]
     max_length: int
+    handed_over: bool = False  # it goes on from the classifier's reading of the ticket
 
     @classmethod
     def load(cls, encoder: PromptEncoder, config: RunConfig) -> "Generator":
         """As the run was configured."""
-        return cls(encoder, config.decoding, config.classifier.columns, config.generator.training.max_length)
+        settings = config.generator
+        handed_over = settings.reading == "classifier"
+        return cls(encoder, config.decoding, config.classifier.columns, settings.training.max_length, handed_over)
 
     def prompts(self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]]) -> list[Prompt]:
         """Encoded prompts, each carrying its ticket's labels, with half of the length kept for the reply."""
@@ -44,8 +47,13 @@ class Generator:
             if on_text:
                 on_text(row, self._text(ids))
 
-        written = writer.generate([prompt.ids for prompt in prompts], GENERATOR, self.decoding, on_token, done)
+        ids = [prompt.ids for prompt in prompts]
+        written = writer.generate(ids, GENERATOR, self.decoding, on_token, done, self.beginning(ids))
         return [self._text(ids) for ids in written]
+
+    def beginning(self, prompts: Sequence[Sequence[int]]) -> Beginning | None:
+        """What of the prompts the classifier's adapter reads."""
+        return Beginning(CLASSIFIER, [self.encoder.ticket_end(ids) for ids in prompts]) if self.handed_over else None
 
     def _text(self, ids: Sequence[int]) -> str:
         return self.encoder.decode(ids).strip()

@@ -10,16 +10,33 @@ import numpy as np
 from transformers import set_seed
 
 from backbone import processes
-from backbone.config import RunConfig
+from backbone.adapters import LowRank, read_adapter
+from backbone.base import BaseIdentity
+from backbone.config import RunConfig, load_config
 from backbone.prompts import label_text, ticket_text
-from backbone.runs import disk_guard, read_json
+from backbone.runs import disk_guard, read_json, sha256, verify
 from backbone.selection import LOSS, check_select_by
-from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN, SAMPLES, Stage, finish, open_stage, save_adapter
+from backbone.stage import (
+    ADAPTER,
+    ADAPTER_WEIGHTS,
+    BASE,
+    CLASSIFIER,
+    GENERATOR,
+    LABELS,
+    READER,
+    RUN,
+    SAMPLES,
+    Stage,
+    finish,
+    open_stage,
+    save_adapter,
+)
 from backbone.training import train
 from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
 from generator.multitask import REPLY
 from generator.rouge import rouge_l
 from generator.samples import LabelNoise, conditioning_labels, reply_sample, with_replies
+from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
@@ -29,13 +46,15 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
     settings = config.generator
     check_select_by(GENERATOR, settings.training, [LOSS])
     confusions = _confusions(config.folder / CLASSIFIER)
-    stage = open_stage(GENERATOR, config, restart, confusions=json.dumps(confusions))
+    folder = _reader(config)
+    reader = {READER: sha256(folder / ADAPTER / ADAPTER_WEIGHTS)} if folder else {}
+    stage = open_stage(GENERATOR, config, restart, confusions=json.dumps(confusions), **reader)
     noise = _label_noise(stage, confusions)
     training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
     train_set = encode_replies(stage, training, noise)
     validation_set = encode_replies(stage, validation, noise)
     set_seed(config.seed)  # before the model is built: the adapter starts from it
-    model = build_model(stage)
+    model = build_model(stage, _reading(stage, folder) if folder else None)
     result = train(causal_job(stage, model, settings.training, train_set, validation_set), stage.checkpoints)
     answered = validation[: settings.rouge_sample]
     written = write_completions(model, stage, validation_set.prompts[: len(answered)], config.decoding)
@@ -46,7 +65,7 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
         LabelSpace(noise.classes).save(stage.partial / LABELS)
         save_samples(stage.partial / SAMPLES, answered, written)
     score = {"rouge_l": rouge_l(written, [ticket.reply for ticket in answered]), "replies": len(answered)}
-    return finish(stage, result, generated=score, max_length=settings.training.max_length)
+    return finish(stage, result, generated=score, max_length=settings.training.max_length, **reader)
 
 
 def encode_replies(stage: Stage, tickets: Sequence[Ticket], noise: LabelNoise) -> CausalSamples:
@@ -60,8 +79,40 @@ def encode_replies(stage: Stage, tickets: Sequence[Ticket], noise: LabelNoise) -
         [stage.encoder.fingerprint, "generator", limit, texts],
         lambda: [reply_sample(stage.encoder, t, labels, limit) for t, labels in zip(tickets, shown, strict=True)],
     )
-    completions = [completion for _, completion in pairs]
-    return CausalSamples([prompt for prompt, _ in pairs], completions, [[REPLY] * len(ids) for ids in completions])
+    prompts, completions = [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
+    handed_over = stage.config.generator.reading == "classifier"
+    read = [stage.encoder.ticket_end(ids) for ids in prompts] if handed_over else None
+    return CausalSamples(prompts, completions, [[REPLY] * len(ids) for ids in completions], read=read)
+
+
+def _reader(config: RunConfig) -> Path | None:
+    """The finished classifier run whose adapter reads the tickets; None where the generator reads them itself."""
+    if config.generator.reading == "own":
+        return None
+    folder = config.folder / CLASSIFIER
+    if not (folder / RUN).is_file():
+        raise InputError(
+            f"generator.reading is classifier, but {folder} holds no finished run; run `duet train-cls` with the same "
+            "configuration first, or set generator.reading=own"
+        )
+    verify(folder)
+    return folder
+
+
+def _reading(stage: Stage, classifier: Path) -> dict[str, LowRank]:
+    """What the classifier's adapter changes, after looking whether it belongs to this run's base and prompts."""
+    base = BaseIdentity.load(classifier / BASE)
+    instruction = load_config(classifier / "config.yaml").prompt.instruction
+    for what, found, wanted in (
+        ("base", base.fingerprint, stage.base.fingerprint),
+        ("prompt.instruction", instruction, stage.config.prompt.instruction),
+    ):
+        if found != wanted:
+            raise InputError(
+                f"{classifier}: was trained with another {what} than this generator, which would go on from its "
+                "reading; train one of them again on the other's, or set generator.reading=own"
+            )
+    return read_adapter(classifier / ADAPTER)
 
 
 def _confusions(folder: Path) -> dict[str, dict[str, Any]]:

@@ -93,7 +93,9 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
                 bar.update(row.line - line)
                 line = row.line
 
-            while window := list(islice(rows, _WINDOW * choice.together)):
+            # what is read once must stay in the context from the labels to the reply
+            size = choice.together * (1 if system.reads_once else _WINDOW)
+            while window := list(islice(rows, size)):
                 _answer(file, system, window, count_row)
         partial.replace(options.out)
         plan_path.unlink(missing_ok=True)

@@ -52,19 +52,29 @@ def load_engines(
         InputError: the wanted engine is not there, or a file is damaged.
     """
     wanted = set(stages)
+    handed_over = GENERATOR in wanted and model.stages[GENERATOR].config.generator.reading == "classifier"
     replier = _replier(model, choice.kind)
     labeller = "onnx" if _labels_with_onnx(model, choice.kind) else replier
+    if handed_over and replier == "llama" and choice.kind == "auto":
+        labeller = replier  # which reads every ticket in any case
     if choice.endpoint:
         replier = "endpoint"
+        if handed_over:
+            raise InputError(
+                f"--endpoint: {model.stages[GENERATOR].path} goes on from the classifier's reading, and a server has "
+                "one adapter; train the generator with generator.reading=own, or leave --endpoint out"
+            )
     users = {CLASSIFIER: labeller, GENERATOR: replier}
-    served = {name: [stage for stage in sorted(wanted) if users[stage] == name] for name in ("llama", "torch")}
+    served = {name: {stage for stage in wanted if users[stage] == name} for name in ("llama", "torch")}
+    if handed_over:
+        served[replier].add(CLASSIFIER)
     engines: dict[str, Engine] = {}
     if served["llama"]:
-        engines["llama"] = _llama(model, served["llama"], choice.together, cells)
+        engines["llama"] = _llama(model, sorted(served["llama"]), choice.together, cells)
     if served["torch"]:
         if model.bundle and model.bundle.has_gguf and choice.kind != "torch":
             print(f"note: llama-cpp-python is not installed, so torch is used; {HOW_TO_ADD}", file=sys.stderr)
-        engines["torch"] = torch_engine(model, served["torch"])
+        engines["torch"] = torch_engine(model, sorted(served["torch"]))
     encoder = _onnx(model) if labeller == "onnx" else engines[labeller]
     if GENERATOR not in wanted:
         return encoder, None

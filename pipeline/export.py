@@ -40,7 +40,7 @@ from pipeline.bundle import (
 from pipeline.engines import HOW_TO_ADD
 from pipeline.export_check import check_export
 from pipeline.model_card import model_card, modelfile
-from pipeline.model_folder import ModelFolder, StageFolder, check_same_base, open_model
+from pipeline.model_folder import ModelFolder, StageFolder, check_reader, check_same_base, open_model
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
@@ -137,8 +137,14 @@ def _gather(options: ExportOptions) -> ModelFolder:
     if CLASSIFIER not in stages:
         raise InputError(f"--model {model.path}: has no classifier; expected a run of `duet train-cls`")
     check_same_base(stages)
+    check_reader(stages)
     _check_labels(stages)
     _check_tokenizers(stages)
+    if options.merged and GENERATOR in stages and stages[GENERATOR].config.generator.reading == "classifier":
+        raise InputError(
+            f"--merged: {stages[GENERATOR].path} goes on from the classifier's reading, which a merged file does not "
+            "hold; train the generator with generator.reading=own, or leave --merged out"
+        )
     return ModelFolder(model.path, stages, None)
 
 

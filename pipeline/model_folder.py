@@ -1,13 +1,14 @@
 """Finding a model: a folder with classifier and generator runs, one such run, a bundle, or the shipped mini model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from backbone.base import BaseIdentity, find_base, identify, mini_folder
 from backbone.config import RunConfig, load_config
 from backbone.prompts import PromptEncoder
-from backbone.runs import partial_folder, read_json, verify
-from backbone.stage import BASE, BASELINE, CLASSIFIER, GENERATOR, RUN
+from backbone.runs import partial_folder, read_json, sha256, verify
+from backbone.stage import ADAPTER, ADAPTER_WEIGHTS, BASE, BASELINE, CLASSIFIER, GENERATOR, READER, RUN
 from pipeline.bundle import Bundle
 from tickets.errors import InputError
 
@@ -90,6 +91,7 @@ def open_model(path: Path | None, option: str = "--model") -> ModelFolder:
     if not stages:
         raise InputError(_not_a_model(root, option))
     check_same_base(stages)
+    check_reader(stages)
     bundle = Bundle.open(root)
     if bundle:
         bundle.verify_folders(*stages)
@@ -105,6 +107,19 @@ def check_same_base(stages: dict[str, StageFolder]) -> None:
                 f"{other.path}: was trained on another base ({other.base.name}) than {first.path} "
                 f"({first.base.name}); expected one base for both; train one of them again on the other's base"
             )
+
+
+def check_reader(stages: Mapping[str, StageFolder]) -> None:
+    """Raises InputError where the generator goes on from the reading of another classifier than the one beside it."""
+    if not {CLASSIFIER, GENERATOR} <= stages.keys():
+        return
+    classifier, generator = stages[CLASSIFIER].path, stages[GENERATOR].path
+    reader = read_json(generator / RUN).get(READER)
+    if reader is not None and reader != sha256(classifier / ADAPTER / ADAPTER_WEIGHTS):
+        raise InputError(
+            f"{generator}: goes on from the reading of another classifier than {classifier}; run `duet train-gen` "
+            "again with the same configuration, or take the classifier it was trained with"
+        )
 
 
 def trained_on(path: Path | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from backbone.config import DecodingConfig
 from backbone.progress import track
 from backbone.stage import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.base import Encoder, Writer
+from engines.base import Beginning, Encoder, Writer
 from engines.layered import LayeredEngine
 from generator.reply import Generator
 from tickets.schema import Prediction, Ticket
@@ -31,6 +31,7 @@ class Reference:
     states: NDArray[np.float32]
     predictions: Sequence[Prediction]
     reply_prompts: Sequence[Sequence[int]]
+    beginning: Beginning | None
 
     @property
     def longest(self) -> int:
@@ -114,8 +115,9 @@ def reference(
     states = engine.encode(prompts, CLASSIFIER)
     predictions = classifier.read(states)
     labels = [prediction.labels for prediction in predictions[:_REPLIES]]
-    replies = generator.prompts(tickets[:_REPLIES], labels) if generator else []
-    return Reference(tickets, prompts, states, predictions, [prompt.ids for prompt in replies])
+    replies = [prompt.ids for prompt in generator.prompts(tickets[:_REPLIES], labels)] if generator else []
+    beginning = generator.beginning(replies) if generator else None
+    return Reference(tickets, prompts, states, predictions, replies, beginning)
 
 
 def ask(name: str, before: Reference, encoder: Encoder | None, writer: Writer | None) -> Said:
@@ -128,7 +130,9 @@ def ask(name: str, before: Reference, encoder: Encoder | None, writer: Writer | 
         ]
         states = np.concatenate(parts)
     greedy = DecodingConfig(max_new_tokens=REPLY_TOKENS)
-    replies = None if writer is None else writer.generate(before.reply_prompts, GENERATOR, greedy)
+    replies = None
+    if writer is not None:
+        replies = writer.generate(before.reply_prompts, GENERATOR, greedy, beginning=before.beginning)
     return Said(name, states, replies)
 
 
@@ -138,7 +142,11 @@ def choices(before: Reference, said: Sequence[Said], engine: LayeredEngine) -> d
     if not writing:
         return {}
     prompts = [prompt for _ in writing for prompt in before.reply_prompts]
-    found = iter(engine.choices(prompts, [ids for replies in writing.values() for ids in replies], GENERATOR))
+    beginning = before.beginning
+    if beginning:
+        beginning = replace(beginning, counts=[count for _ in writing for count in beginning.counts])
+    written = [ids for replies in writing.values() for ids in replies]
+    found = iter(engine.choices(prompts, written, GENERATOR, beginning))
     return {name: [next(found) for _ in replies] for name, replies in writing.items()}
 
 

@@ -40,10 +40,18 @@ class TwoStage:
     generator: Generator | None
     writer: Writer | None
 
+    @property
+    def reads_once(self) -> bool:
+        """Whether replies go on from what was read for the labels, when they are asked for next."""
+        encoder: object = self.encoder
+        return self.generator is not None and self.generator.handed_over and encoder is self.writer
+
     def label(self, tickets: Sequence[Ticket]) -> list[Labelled]:
         """The first stage, in order."""
         prompts = self.classifier.prompts(tickets)
-        states = self.encoder.encode([prompt.ids for prompt in prompts], CLASSIFIER)
+        ids = [prompt.ids for prompt in prompts]
+        keep = [self.classifier.encoder.ticket_end(one) for one in ids] if self.reads_once else None
+        states = self.encoder.encode(ids, CLASSIFIER, keep)
         predictions = self.classifier.read(states)
         return [Labelled(p, prompt.truncated) for p, prompt in zip(predictions, prompts, strict=True)]
 

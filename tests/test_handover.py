@@ -1,0 +1,268 @@
+"""A generator that goes on from the classifier's reading: exact in training, the same on every engine, read once."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import Qwen2ForCausalLM
+
+from backbone.adapters import LowRank, read_adapter
+from backbone.batching import causal_batch
+from backbone.config import DecodingConfig, RunConfig
+from backbone.lora_layers import hand_over
+from backbone.runs import MANIFEST
+from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR
+from classifier.train import train_classifier
+from engines.base import Beginning
+from engines.layered import LayeredEngine
+from engines.torch import TorchEngine
+from generator.train import train_generator
+from pipeline.batch import BatchOptions, predict_batch
+from pipeline.engines import EngineChoice
+from pipeline.export import ExportOptions, export
+from pipeline.model_folder import open_model
+from pipeline.two_stage import load_two_stage
+from tests.conftest import MakeConfig
+from tests.test_packing import COMPLETIONS, PROMPTS, assert_same, gradients, replies_model
+from tickets.errors import InputError
+from tickets.schema import Ticket
+
+READ = [2, 6, 1]  # of PROMPTS
+GREEDY = DecodingConfig(max_new_tokens=12)
+
+
+def random_changes(base: Path, without: Sequence[str] = ()) -> dict[str, LowRank]:
+    model = Qwen2ForCausalLM.from_pretrained(base)
+    torch.manual_seed(5)
+    return {
+        name: LowRank(torch.randn(3, module.in_features) * 0.1, torch.randn(module.out_features, 3) * 0.1, 2.0)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name != "lm_head" and not name.endswith(tuple(without))
+    }
+
+
+def merged(base: Path, changes: dict[str, LowRank]) -> Any:
+    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, change in changes.items():
+            weight = model.get_submodule(name).weight
+            weight.copy_(change.merged(weight))
+    return model
+
+
+def adapter_of(model: Any) -> dict[str, LowRank]:
+    return {
+        name.removeprefix("base_model.model."): LowRank(
+            layer.lora_A["default"].weight.detach(), layer.lora_B["default"].weight.detach(), layer.scaling["default"]
+        )
+        for name, layer in model.named_modules()
+        if hasattr(layer, "lora_A")
+    }
+
+
+def by_two_models(reader: Any, writer: Any, prompt: list[int], completion: list[int], read: int) -> torch.Tensor:
+    """Cross-entropy of a completion that `writer` predicts from keys and values that `reader` computed of the start."""
+    cache = reader(torch.tensor([prompt[:read]]), use_cache=True).past_key_values
+    logits = writer(torch.tensor([[*prompt[read:], *completion]]), past_key_values=cache).logits[0]
+    return cross_entropy(logits[-len(completion) - 1 : -1], torch.tensor(completion), reduction="none")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("without", [(), ("q_proj", "down_proj")])  # a classifier that changes fewer layers
+def test_losses_are_those_of_two_models_one_after_the_other(tiny_base: Path, packed: bool, without: tuple[str]) -> None:
+    model = replies_model(tiny_base)
+    changes = random_changes(tiny_base, without)
+    model.get_base_model().handover = hand_over(model, changes)
+    batch = causal_batch(PROMPTS, COMPLETIONS, 0, packed=packed, read=READ)
+    found = model(**batch)
+    with torch.inference_mode():
+        models = merged(tiny_base, changes), merged(tiny_base, adapter_of(model))
+        rows = zip(PROMPTS, COMPLETIONS, READ, strict=True)
+        expected = torch.cat([by_two_models(*models, *row) for row in rows])
+    torch.testing.assert_close(found.losses, expected, atol=1e-5, rtol=1e-4)
+    own = model(
+        **{name: value for name, value in batch.items() if name != "read"} | {"read": torch.zeros_like(batch["read"])}
+    )
+    assert (own.losses - found.losses).abs().max() > 1e-3
+
+
+def test_gradients_are_the_same_packed_padded_and_recomputed(tiny_base: Path) -> None:
+    model = replies_model(tiny_base)
+    changes = random_changes(tiny_base)
+    model.get_base_model().handover = hand_over(model, changes)
+    padded = causal_batch(PROMPTS, COMPLETIONS, 0, read=READ)
+    expected = gradients(model, model(**padded).loss)
+    assert_same(gradients(model, model(**causal_batch(PROMPTS, COMPLETIONS, 0, packed=True, read=READ)).loss), expected)
+    model.get_base_model().gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.enable_input_require_grads()
+    model.train()
+    assert_same(gradients(model, model(**padded).loss), expected)
+
+
+def test_a_layer_that_the_generator_leaves_alone_is_refused(tiny_base: Path) -> None:
+    changes = random_changes(tiny_base)
+    foreign = {"model.layers.0.self_attn.x_proj": next(iter(changes.values()))}
+    with pytest.raises(InputError, match=r"x_proj, the generator's would not; expected the same lora\.targets"):
+        hand_over(replies_model(tiny_base), changes | foreign)
+
+
+@pytest.fixture(scope="module")
+def run(trained_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """The classifier of `trained_run`, and a generator that goes on from its reading."""
+    output = tmp_path_factory.mktemp("handed") / "run"
+    shutil.copytree(trained_run.folder / CLASSIFIER, output / CLASSIFIER)
+    generator = trained_run.generator.model_copy(update={"reading": "classifier"})
+    config = trained_run.model_copy(update={"output": str(output), "generator": generator})
+    train_generator(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def bundle(run: RunConfig) -> Path:
+    pytest.importorskip("llama_cpp")
+    out = run.folder.with_name("bundle")
+    text = export(ExportOptions(run.folder, out, quant="f16", onnx=True, check=24))
+    assert "0 labels changed" in text and "16 of 16 equal" in text
+    return out
+
+
+def test_torch_engines_write_what_two_models_write(run: RunConfig, tickets: list[Ticket]) -> None:
+    """The batched engine and the one that goes block by block."""
+    adapters = {stage: run.folder / stage / ADAPTER for stage in (CLASSIFIER, GENERATOR)}
+    encoder, base = open_model(run.folder).any_stage.encoder(), Path(run.base.path)
+    prompts = [encoder.generator_prompt(ticket, {"type": "Incident"}, 200).ids for ticket in tickets[:9]]
+    beginning = Beginning(CLASSIFIER, [encoder.ticket_end(ids) for ids in prompts])
+    engine = TorchEngine(base, adapters, run.base, encoder.pad_id, encoder.end_id)
+    written = engine.generate(prompts, GENERATOR, GREEDY, beginning=beginning)
+    assert written != engine.generate(prompts, GENERATOR, GREEDY)
+    reader, writer = (merged(base, read_adapter(folder)) for folder in adapters.values())
+    for ids, count, own in zip(prompts, beginning.counts, written, strict=True):
+        with torch.inference_mode():
+            cache = reader(torch.tensor([ids[:count]]), use_cache=True).past_key_values
+            logits = writer(torch.tensor([[*ids[count:], *own]]), past_key_values=cache).logits[0]
+        assert logits.argmax(dim=-1).tolist()[-len(own) - 1 : -1] == own
+    layered = LayeredEngine(base, adapters, run.base, encoder.pad_id)
+    chosen = layered.choices(prompts, written, GENERATOR, beginning)
+    assert [row[: len(ids)] for row, ids in zip(chosen, written, strict=True)] == written
+
+
+@pytest.mark.parametrize("engine", ["auto", "llama", "onnx", "torch"])
+def test_every_engine_answers_alike(bundle: Path, run: RunConfig, engine: str, tickets: list[Ticket]) -> None:
+    expected = load_two_stage(run.folder).answer(tickets[:6])
+    system = load_two_stage(bundle, choice=EngineChoice(engine, together=4))
+    assert system.reads_once == (engine in ("auto", "llama", "torch"))
+    found = system.answer(tickets[:6])
+    if engine != "onnx":  # whose int8 labels may differ
+        assert [one.prediction.labels for one in found] == [one.prediction.labels for one in expected]
+        assert [one.reply for one in found] == [one.reply for one in expected]
+
+
+def decoded(engine: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens every call of the context computes from now on."""
+    counts: list[int] = []
+    real = engine._context.decode
+
+    def counting(ids: Any, *rest: Any) -> None:
+        counts.append(len(ids))
+        real(ids, *rest)
+
+    monkeypatch.setattr(engine._context, "decode", counting)
+    return counts
+
+
+def test_llama_reads_a_ticket_once(bundle: Path, tickets: list[Ticket], monkeypatch: pytest.MonkeyPatch) -> None:
+    system: Any = load_two_stage(bundle, choice=EngineChoice("llama", together=6))
+    engine = system.encoder
+    some = tickets[:6]
+    labels = [one.prediction.labels for one in system.label(some)]
+    assert len(engine._kept) == 6
+    counts = decoded(engine, monkeypatch)
+    replies = system.reply(some, labels)
+    first = sum(counts)
+    assert not engine._kept and len(engine._free) == 6
+    again = system.reply(some, labels)  # nothing is left of the reading, so all tickets are read
+    assert [one.text for one in again] == [one.text for one in replies]
+    encoder, both = system.classifier.encoder, (system.classifier.prompts(some), system.generator.prompts(some, labels))
+    read = [{tuple(prompt.ids[: encoder.ticket_end(prompt.ids)]) for prompt in prompts} for prompts in both]
+    same = read[0] & read[1]  # the longest tickets are cut otherwise for the generator
+    assert len(same) >= 4
+    assert sum(counts) - first == first + sum(len(ids) - len(engine._prefixes[CLASSIFIER]) for ids in same)
+
+
+def test_llama_gives_up_what_it_keeps_where_room_is_short(bundle: Path, tickets: list[Ticket]) -> None:
+    """More tickets than places, a ticket twice, another order, labels that are never answered, and an interruption."""
+    system = load_two_stage(bundle, choice=EngineChoice("llama", together=3))
+    engine: Any = system.encoder
+    some = [*tickets[:8], tickets[0]]
+    expected = load_two_stage(bundle, choice=EngineChoice("torch")).answer(some)
+    labels = [one.prediction.labels for one in system.label(some)]
+    assert 0 < len(engine._kept) <= 3
+    assert [one.text for one in system.reply(some, labels)] == [one.reply for one in expected]
+    system.label(some[:3])
+    backwards = system.reply(some[::-1], labels[::-1])
+    assert [one.text for one in backwards] == [one.reply for one in expected][::-1]
+    system.label(some[:3])
+    states = engine.encode([p.ids for p in system.classifier.prompts(some[3:6])], CLASSIFIER)
+    assert not engine._kept and len(engine._free) == 3 and np.isfinite(states).all()
+
+    def interrupted(_row: int, _token: int) -> None:
+        raise KeyboardInterrupt
+
+    system.label(some[:3])
+    with pytest.raises(KeyboardInterrupt):
+        system.reply(some[:3], labels[:3], interrupted)
+    assert not engine._kept and len(engine._free) == 3
+
+
+def test_a_file_is_answered_as_its_tickets_are(bundle: Path, tickets: list[Ticket], tmp_path: Path) -> None:
+    some = tickets[:7]
+    rows = [json.dumps({"subject": ticket.subject, "body": ticket.body}) for ticket in some]
+    (tmp_path / "t.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    options = BatchOptions(str(tmp_path / "t.jsonl"), tmp_path / "a.jsonl")
+    predict_batch(options, bundle, EngineChoice("llama", together=3))
+    found = [json.loads(line)["reply"] for line in (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert found == [one.reply for one in load_two_stage(bundle, choice=EngineChoice("torch")).answer(some)]
+
+
+def test_what_cannot_go_together_is_one_line(run: RunConfig, make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--merged: .* goes on from the classifier's reading"):
+        export(ExportOptions(run.folder, tmp_path / "merged", quant="f16", merged=True))
+    with pytest.raises(InputError, match=r"--endpoint: .* a server has one adapter"):
+        load_two_stage(run.folder, choice=EngineChoice(endpoint=("http://127.0.0.1:9/v1", "m")))
+    handed = make_config(generator__reading="classifier", classifier__training__max_steps=2)
+    with pytest.raises(InputError, match=r"holds no finished run; run `duet train-cls`"):
+        train_generator(handed)
+    train_classifier(handed)
+    other = Path(shutil.copytree(run.folder, tmp_path / "other"))
+    shutil.rmtree(other / CLASSIFIER)
+    shutil.copytree(handed.folder / CLASSIFIER, other / CLASSIFIER)
+    with pytest.raises(InputError, match=r"goes on from the reading of another classifier"):
+        open_model(other)
+    with pytest.raises(InputError, match=r"goes on from the reading of another classifier"):
+        export(ExportOptions(handed.folder, tmp_path / "out", generator=run.folder / GENERATOR, quant="f16"))
+    prompt = handed.prompt.model_copy(update={"instruction": "Be brief."})
+    with pytest.raises(InputError, match=r"was trained with another prompt\.instruction than this generator"):
+        train_generator(handed.model_copy(update={"prompt": prompt}))
+
+
+def test_an_unfinished_generator_of_another_classifier_is_refused(make_config: MakeConfig) -> None:
+    config = make_config(generator__reading="classifier", classifier__training__max_steps=2)
+    train_classifier(config)
+    train_generator(config)
+    record = json.loads((config.folder / GENERATOR / "run.json").read_text(encoding="utf-8"))
+    assert len(record["reader"]) == 64
+    checkpoint = config.folder / "generator.partial" / "checkpoints" / "checkpoint-1"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / MANIFEST).touch()
+    plan = {"reader": record["reader"]}  # of what an interrupted run would leave
+    (checkpoint.parent.parent / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    shutil.rmtree(config.folder / CLASSIFIER)
+    train_classifier(config.model_copy(update={"seed": 7}))
+    with pytest.raises(InputError, match=r"an unfinished run with other .*reader"):
+        train_generator(config)
