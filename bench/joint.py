@@ -60,6 +60,7 @@ LEVERS = {
     # what early stopping would save is read off its curve: the best weights are kept with and without it
     "long": [*UNWEIGHTED, "classifier.training.epochs=5", "classifier.training.patience=50"],
 }
+READINGS = {"own reading": [], "the classifier's": ["generator.reading=classifier"]}
 COLUMNS = ("type", "queue", "priority")
 
 
@@ -70,11 +71,14 @@ def main() -> None:
     parser.add_argument("--seed", action="append", type=int)
     parser.add_argument("--wider", action="store_true", help="also the baseline at double rank and at double epochs")
     parser.add_argument("--levers", action="store_true")
+    parser.add_argument("--readings", action="store_true", help="the generator on its own and the classifier's reading")
     parser.add_argument("--lever", action="append", choices=list(LEVERS), help="only this one; all without it")
     arguments = parser.parse_args()
     for split in arguments.split or list(SEEDS):
         seeds = [seed for seed in SEEDS[split] if not arguments.seed or seed in arguments.seed]
-        if arguments.levers:
+        if arguments.readings:
+            _readings(split, seeds)
+        elif arguments.levers:
             if split == "grouped":
                 _levers(split, seeds, arguments.lever or list(LEVERS))
         else:
@@ -137,6 +141,34 @@ def _levers(split: str, seeds: Sequence[int], names: Sequence[str]) -> None:
             [s["training"][0]["ratio"] for s in systems],
         ]
         print(f"| {name} | " + " | ".join(map(_spread, rows)) + " |")
+
+
+def _readings(split: str, seeds: Sequence[int]) -> None:
+    """One classifier per seed, and two generators that differ in whose adapter reads the ticket."""
+    _provide_base(split)
+    print(f"\n### whose reading, {split}\n")
+    print("| seed | generator | validation loss of the reply | ROUGE-L | the classifier's minus own, 95 % interval, p |")
+    print("| --- | --- | --- | --- | --- |")
+    for seed in seeds:
+        runs = []
+        for name, overrides in zip(("own", "handed"), READINGS.values(), strict=True):
+            config = _config(split, f"seed{seed}-{name}", seed, [*UNWEIGHTED, *overrides])
+            if not (config.folder / CLASSIFIER).is_dir() and runs:
+                shutil.copytree(runs[0] / CLASSIFIER, config.folder / CLASSIFIER)
+            elif not (config.folder / CLASSIFIER).is_dir():
+                train_classifier(config)
+            if not (config.folder / GENERATOR).is_dir():
+                train_generator(config)
+            runs.append(config.folder)
+        out = OUT / split / f"seed{seed}-readings"
+        compare(CompareOptions(runs, out, timed=0, with_zero_shot=False))
+        report = read_report(out)
+        found = report["pairs"][0]["replies"][ROUGE_L]
+        # pairs are first minus second
+        change = f"{-found['value']:+.3f} ({-found['high']:+.3f} to {-found['low']:+.3f}), {found['p']:.2f}"
+        for name, system, told in zip(READINGS, report["systems"], ("", change), strict=False):
+            loss = next(facts["reply"]["validation"] for facts in system["training"] if facts["reply"])
+            print(f"| {seed} | {name} | {loss:.3f} | {system['replies'][ROUGE_L]['value']:.3f} | {told} |")
 
 
 def _provide_base(split: str) -> None:
