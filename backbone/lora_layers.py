@@ -63,7 +63,8 @@ class FusedLoraLinear(Linear):
 def hand_over(model: PeftModel, changes: Mapping[str, LowRank]) -> Handover:
     """Let every adapted layer know the classifier's frozen `changes`, by module name.
 
-    The feed-forward part of the last block is left out: no later position sees what it makes of the ticket.
+    The feed-forward part of the last block is left out: it runs at the positions of the reply alone (`last_layer`), and
+    no later position sees what it makes of the ticket.
 
     Raises:
         InputError: `changes` are of layers that the generator's adapter does not change.

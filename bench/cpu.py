@@ -157,7 +157,7 @@ def _both_stages(two: Any, encoder: PromptEncoder, work: Sequence[Work], once: b
     counts = [encoder.ticket_end(ids) for ids in generator]
     limits, beginning = [tokens(one.reply) for one in work], Beginning("classifier", counts) if once else None
     return (
-        timed(lambda: two.encode(classifier, "classifier", counts if once else None)),
+        timed(partial(two.encode_and_keep, classifier, "classifier", counts if once else [0] * len(work))),
         timed(lambda: two.generate(generator, "generator", limits, beginning=beginning)),
     )
 

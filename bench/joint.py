@@ -147,7 +147,9 @@ def _readings(split: str, seeds: Sequence[int]) -> None:
     """One classifier per seed, and two generators that differ in whose adapter reads the ticket."""
     _provide_base(split)
     print(f"\n### whose reading, {split}\n")
-    print("| seed | generator | validation loss of the reply | ROUGE-L | the classifier's minus own, 95 % interval, p |")
+    print(
+        "| seed | generator | validation loss of the reply | ROUGE-L | the classifier's minus own, 95 % interval, p |"
+    )
     print("| --- | --- | --- | --- | --- |")
     for seed in seeds:
         runs = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,18 @@ class Beginning:
 class Encoder(Protocol):
     """Reads prompts."""
 
-    def encode(
-        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
-    ) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
+    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
 
-        The next `generate` may go on from the first `keep[row]` ids of every prompt; an engine that can, keeps their
-        keys and values until then.
-        """
+
+@runtime_checkable
+class Keeper(Protocol):
+    """Reads prompts for labels, and keeps what it read for replies."""
+
+    def encode_and_keep(
+        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """What `Encoder.encode` gives; the next `generate` goes on from the first `keep[row]` ids of every prompt."""
 
 
 class Writer(Protocol):

@@ -52,13 +52,8 @@ class LayeredEngine:
             config = config.model_copy(update={"precision": "fp32"})
         self._options = load_options(config, self._device)
 
-    def encode(
-        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
-    ) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
-
-        Nothing is kept: this engine writes no replies.
-        """
+    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         found = np.empty((len(prompts), self._config.hidden_size), dtype=np.float32)
         for rows, states in self._run(prompts, adapter):
             found[rows] = states[:, -1].float().cpu().numpy()

@@ -73,32 +73,42 @@ class LlamaEngine:
         self._prefixes = {name: list(prefixes.get(name, ())) for name in names}
         self._prefix_sequence = {name: i for i, name in enumerate(names)}
         self._computed: set[str] = set()
-        self._places = options.sequences
-        self._free = deque(range(len(names), len(names) + options.sequences))
+        self._places = range(len(names), len(names) + options.sequences)
+        self._free = deque(self._places)
         self._kept: dict[tuple[int, ...], _Kept] = {}  # by the ids
         self._cells = options.cells
         self._batch = options.batch
         self._end_ids = frozenset(end_ids)
 
-    def encode(
-        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
-    ) -> NDArray[np.float32]:
+    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
 
         All tokens but the last of each prompt are computed without outputs; the last ones then form one small batch in
         embedding mode, which otherwise would run the vocabulary head for every token (docs/decisions.md).
+        """
+        states = self.encode_and_keep(prompts, adapter, [0] * len(prompts))
+        self._empty()
+        return states
 
-        Args:
-            keep: how many ids of every prompt stay in the context for the next `generate`, as far as there is room.
+    def encode_and_keep(
+        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """What `encode` gives; the first `keep[row]` ids of every prompt stay in the context for the next `generate`.
+
+        Where there is no room for all, those of the last groups stay.
         """
         states = np.empty((len(prompts), self._context.hidden_size), dtype=np.float32)
-        self._drop_kept()
+        self._empty()
         self._activate(adapter)
-        for rows in self._groups(prompts, adapter):
-            need = sum(self._own(prompts[row], adapter) for row in rows)
-            if len(rows) > len(self._free) or need + self._kept_cells() > self._cells:
-                self._drop_kept()
-            self._encode_group([prompts[row] for row in rows], rows, adapter, states, keep and [keep[r] for r in rows])
+        try:
+            for rows in self._groups(prompts, adapter):
+                need = sum(self._own(prompts[row], adapter) for row in rows)
+                if len(rows) > len(self._free) or need + self._kept_cells() > self._cells:
+                    self._empty()
+                self._encode_group([prompts[row] for row in rows], rows, adapter, states, [keep[row] for row in rows])
+        except BaseException:
+            self._empty()
+            raise
         return states
 
     def generate(
@@ -127,12 +137,13 @@ class LlamaEngine:
         """
         reader = beginning.adapter if beginning else adapter
         counts = beginning.counts if beginning else [0] * len(prompts)
-        if not beginning:
-            self._drop_kept()
+        wanted = {tuple(prompt[:count]) for prompt, count in zip(prompts, counts, strict=True)}
+        for ids in self._kept.keys() - wanted:
+            self._release(self._kept.pop(ids).sequence)
         self._activate(reader)
         each = [options] * len(prompts) if isinstance(options, DecodingConfig) else options
         kept = {row for row, prompt in enumerate(prompts) if tuple(prompt[: counts[row]]) in self._kept}
-        waiting = deque(sorted(range(len(prompts)), key=lambda row: row not in kept))  # no other may take their places
+        waiting = deque(sorted(range(len(prompts)), key=lambda row: row not in kept))  # who has a place goes first
         live: list[_Slot] = []
         written: list[list[int]] = [[] for _ in prompts]
         try:
@@ -151,20 +162,20 @@ class LlamaEngine:
                     if on_done:
                         on_done(slot.row, slot.written)
         finally:
-            for slot in live:  # an interrupted call leaves nothing behind
-                self._release(slot.sequence)
-            self._drop_kept()
+            self._empty()  # an interrupted call leaves nothing behind
         return written
+
+    def _empty(self) -> None:
+        """Forget every ticket, wherever its reading or writing was interrupted; prefixes stay."""
+        for sequence in self._places:
+            self._context.forget(sequence)
+        self._free = deque(self._places)
+        self._kept = {}
 
     def _release(self, sequence: int) -> None:
         """Empty a sequence for another ticket."""
         self._context.forget(sequence)
         self._free.append(sequence)
-
-    def _drop_kept(self, but: tuple[int, ...] = ()) -> None:
-        """Release what was read for a reply that does not come, or that needs the room more than it saves."""
-        for ids in [ids for ids in self._kept if ids != but]:
-            self._release(self._kept.pop(ids).sequence)
 
     def _kept_cells(self, but: tuple[int, ...] = ()) -> int:
         return sum(kept.cells for ids, kept in self._kept.items() if ids != but)
@@ -200,7 +211,7 @@ class LlamaEngine:
         for row in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
             need = self._own(prompts[row], adapter)
             self._check_room(need)
-            if group and (used + need > self._cells or len(group) == self._places):
+            if group and (used + need > self._cells or len(group) == len(self._places)):
                 yield group
                 group, used = [], 0
             group.append(row)
@@ -214,10 +225,9 @@ class LlamaEngine:
         rows: list[int],
         adapter: str,
         states: NDArray[np.float32],
-        keep: Sequence[int] | None,
+        keep: Sequence[int],
     ) -> None:
         sequences = [self._free.popleft() for _ in prompts]
-        kept: set[int] = set()
         starts = [self._start(p, adapter, sequence) for p, sequence in zip(prompts, sequences, strict=True)]
         try:
             parts = zip(prompts, starts, sequences, strict=True)
@@ -227,17 +237,15 @@ class LlamaEngine:
             positions = np.array([len(p) - 1 for p in prompts], dtype=np.int32)
             self._context.decode(last, positions, np.array(sequences, np.int32), np.ones(len(prompts), np.int8))
             states[rows] = self._context.states(len(prompts))
-            for prompt, start, sequence, count in zip(prompts, starts, sequences, keep or (), strict=keep is not None):
-                ids = tuple(prompt[:count])
-                if ids not in self._kept:
-                    self._context.forget(sequence, count)
-                    self._kept[ids] = _Kept(sequence, count - start)
-                    kept.add(sequence)
         finally:
             self._context.want_states(False)
-            for sequence in sequences:
-                if sequence not in kept:
-                    self._release(sequence)
+        for prompt, start, sequence, count in zip(prompts, starts, sequences, keep, strict=True):
+            ids = tuple(prompt[:count])
+            if count <= start or ids in self._kept:
+                self._release(sequence)
+            else:
+                self._context.forget(sequence, count)
+                self._kept[ids] = _Kept(sequence, count - start)
 
     def _decode(self, parts: Sequence[tuple[list[int], int, int]]) -> None:
         """Compute ids of (ids, position of the first, sequence) without outputs, full batches of several sequences."""
@@ -266,7 +274,8 @@ class LlamaEngine:
         if need > room or not (self._free or read in self._kept):
             if live:
                 return None
-            self._drop_kept(but=read)
+            for ids in self._kept.keys() - {read}:
+                self._release(self._kept.pop(ids).sequence)
         self._check_room(need)
         kept = self._kept.pop(read, None)
         sequence = kept.sequence if kept else self._free.popleft()

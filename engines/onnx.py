@@ -42,13 +42,8 @@ class OnnxEngine:
             raise InputError(f"{graph}: onnxruntime cannot read it ({error}); export the bundle again") from None
         self._hidden = int(self._session.get_outputs()[0].shape[-1])
 
-    def encode(
-        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
-    ) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
-
-        Nothing is kept: this engine writes no replies.
-        """
+    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         states = np.empty((len(prompts), self._hidden), dtype=np.float32)
         for rows in length_buckets([len(ids) for ids in prompts], _BATCH_TOKENS):
             width = len(prompts[rows[0]])  # longest first

@@ -43,13 +43,8 @@ class TorchEngine:
             raise InputError(f"{', '.join(map(str, adapters.values()))}: {error}") from None
 
     @torch.inference_mode()
-    def encode(
-        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int] | None = None
-    ) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
-
-        Nothing is kept: on a GPU reading is cheap.
-        """
+    def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
+        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         self._adapters.activate(adapter)
         backbone = self._model.model  # the Qwen2Model inside: no vocabulary logits
         states = np.empty((len(prompts), backbone.config.hidden_size), dtype=np.float32)
@@ -154,19 +149,20 @@ def generate_ids(
         chosen = [prompts[row] for row in rows]
         batch = {name: tensor.to(model.device) for name, tensor in pad_left(chosen, pad_id).items()}
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        cache = None
+        cache = {}
         if beginning:
             handover, counts = beginning
-            cache = _read_most(model, batch, handover, beginnings(batch, chosen, [counts[row] for row in rows]))
+            read = beginnings(batch, chosen, [counts[row] for row in rows])
+            cache = {"cache": _read_most(model, batch, handover, read)}
         streamer = _Listener(rows, (end_id, pad_id), on_token) if on_token else None
         constraint = LogitsProcessorList([_Constraint(allowed, ids.shape[1])] if allowed else [])
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
-            past_key_values=cache,
             generation_config=config,
             streamer=streamer,
             logits_processor=constraint,
+            **cache,
         )
         for row, sequence in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
             ends = [i for i, token in enumerate(sequence) if token in (end_id, pad_id)]
@@ -180,4 +176,4 @@ def _read_most(model: Any, batch: Mapping[str, torch.Tensor], handover: Handover
     """Keys and values of a left-padded batch (batch, seq) but for the last position, which `generate` computes."""
     most = {name: tensor[:, :-1] for name, tensor in batch.items()}
     with handover.at(read[:, :-1]):
-        return model.get_decoder()(**most, use_cache=True).past_key_values
+        return model.get_decoder()(**most, use_cache=True).cache

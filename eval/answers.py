@@ -18,12 +18,11 @@ from typing import Any
 from backbone.progress import track
 from backbone.runs import disk_guard, read_json, writable, write_json
 from eval.bootstrap import Score, median_score
-from eval.systems import Output, ReferenceSystem, System
+from eval.systems import TOGETHER, Output, ReferenceSystem, System
 from tickets.errors import InputError
 from tickets.schema import Ticket, ticket_to_json
 
 ANSWERS = "answers"  # folder of what each system said, and the name of the file of all of it
-_TOGETHER = 16
 _MIB = 2**20
 
 
@@ -111,7 +110,7 @@ def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str,
     found = [latency for ticket in tickets[:timed] if (latency := system.latency(ticket))]
     _free(system)
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        memory = process.submit(_peak_memory, system, tickets[:_TOGETHER]).result() if timed else None
+        memory = process.submit(_peak_memory, system, tickets[:TOGETHER]).result() if timed else None
     return {
         "labels_s": [latency.labels for latency in found if latency.labels is not None],
         "answer_s": [latency.answer for latency in found],
@@ -144,7 +143,7 @@ def _peak_memory(system: System, tickets: Sequence[Ticket]) -> float:
 
 def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[Output]:
     outputs: list[Output] = []
-    together = len(tickets) if isinstance(system, ReferenceSystem) else _TOGETHER
+    together = len(tickets) if isinstance(system, ReferenceSystem) else TOGETHER
     with path.open("a", encoding="utf-8") as out:
         for start in track(range(0, len(tickets), max(together, 1)), system.name):
             found = system.answer(tickets[start : start + together])

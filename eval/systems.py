@@ -12,12 +12,15 @@ from backbone.runs import MANIFEST, sha256
 from backbone.stage import BASELINE, CLASSIFIER, GENERATOR, LABELS
 from eval.references import majority, nearest_neighbours, tfidf_regression
 from generator.parse import parse_output
+from pipeline.engines import EngineChoice
 from pipeline.model_folder import ModelFolder, StageFolder, open_model
 from pipeline.single_prompt import SinglePrompt, load_single_prompt, load_zero_shot, open_baseline
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Answer, Ticket
+
+TOGETHER = 16  # tickets that a system answers at a time
 
 TWO_STAGE, SINGLE, CONSTRAINED = "two-stage", "single-prompt", "single-prompt, constrained"
 ZERO_SHOT, TFIDF, MAJORITY = "zero-shot base", "TF-IDF + logistic regression", "majority class"
@@ -117,7 +120,7 @@ class TwoStageSystem:
     @cached_property
     def system(self) -> TwoStage:
         """Both stages, loaded."""
-        return load_two_stage(self.model.path)
+        return load_two_stage(self.model.path, choice=EngineChoice(together=TOGETHER))
 
     def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
         """Labels, then replies."""
@@ -133,7 +136,7 @@ class TwoStageSystem:
                 probabilities=answer.prediction.probabilities,
                 review=answer.needs_review,
                 truncated=answer.truncated,
-                read=sum(len(prompt.ids) for prompt in prompts),
+                read=sum(len(prompt.ids) for prompt in prompts) - self._read_once(prompts),
                 tokens=len(self.system.classifier.encoder.encode_text(answer.reply or "")),
                 seconds=seconds,
             )
@@ -146,6 +149,12 @@ class TwoStageSystem:
         if self.system.generator is not None:
             stages.append(self.system.generator.prompts(tickets, [answer.prediction.labels for answer in answers]))
         return [list(prompts) for prompts in zip(*stages, strict=True)]
+
+    def _read_once(self, prompts: Sequence[Prompt]) -> int:
+        """How many ids of a ticket's prompts serve both stages."""
+        encoder = self.system.classifier.encoder
+        starts = [prompt.ids[: encoder.ticket_end(prompt.ids)] for prompt in prompts]
+        return len(starts[0]) if self.system.keeper and starts[0] == starts[-1] else 0
 
     def reread(self, output: Output) -> Output:
         """As it is: nothing was read from text."""

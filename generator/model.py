@@ -54,8 +54,8 @@ class Qwen2ForReplies(Qwen2ForCausalLM):
             return super().forward(input_ids=input_ids, labels=labels, logits_to_keep=logits_to_keep, **kwargs)
         if "cu_seq_lens_q" in kwargs:
             kwargs |= {"attention_mask": NO_MASK}
-        if self.handover is not None and read is not None:
-            self.handover.read = read.flatten()  # stays for the backward pass, which may compute blocks again
+        if self.handover is not None:  # stays for the backward pass, which may compute blocks again
+            self.handover.read = None if read is None else read.flatten()
         states = self.model(input_ids=input_ids, use_cache=False, wanted=loss_positions, **kwargs).last_hidden_state
         losses = vocabulary_losses(states[0], self.lm_head.weight, shift_labels)
         weighted = losses if loss_weights is None else losses * loss_weights

@@ -11,6 +11,11 @@ from pipeline.bundle import NO_GGUF
 from pipeline.model_folder import ModelFolder, StageFolder
 from pipeline.parity import Parity
 
+_HANDED_OVER = (
+    " It goes on from the classifier's reading of the ticket, so its adapter is of no use alone: instruction and "
+    "ticket are read with the classifier's, all that follows with its own."
+)
+
 
 def model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> str:
     """Markdown from the runs' own records."""
@@ -81,6 +86,7 @@ def _generator_section(stage: StageFolder) -> str:
     return (
         f"## Generator\n\n{_trained(stage, record)} Validation perplexity {best['eval_perplexity']:.2f}; ROUGE-L of "
         f"{generated['replies']} generated replies {generated['rouge_l']:.3f}."
+        + (_HANDED_OVER if stage.config.generator.reading == "classifier" else "")
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from backbone.base import BaseIdentity, find_base, identify, mini_folder
 from backbone.config import RunConfig, load_config
 from backbone.prompts import PromptEncoder
-from backbone.runs import partial_folder, read_json, sha256, verify
+from backbone.runs import MANIFEST, partial_folder, read_json, verify
 from backbone.stage import ADAPTER, ADAPTER_WEIGHTS, BASE, BASELINE, CLASSIFIER, GENERATOR, READER, RUN
 from pipeline.bundle import Bundle
 from tickets.errors import InputError
@@ -110,15 +110,18 @@ def check_same_base(stages: dict[str, StageFolder]) -> None:
 
 
 def check_reader(stages: Mapping[str, StageFolder]) -> None:
-    """Raises InputError where the generator goes on from the reading of another classifier than the one beside it."""
+    """Raises InputError where the generator goes on from the reading of another classifier than the one beside it.
+
+    Both runs are verified by now.
+    """
     if not {CLASSIFIER, GENERATOR} <= stages.keys():
         return
     classifier, generator = stages[CLASSIFIER].path, stages[GENERATOR].path
     reader = read_json(generator / RUN).get(READER)
-    if reader is not None and reader != sha256(classifier / ADAPTER / ADAPTER_WEIGHTS):
+    if reader is not None and reader != read_json(classifier / MANIFEST)["files"].get(f"{ADAPTER}/{ADAPTER_WEIGHTS}"):
         raise InputError(
             f"{generator}: goes on from the reading of another classifier than {classifier}; run `duet train-gen` "
-            "again with the same configuration, or take the classifier it was trained with"
+            f"again with the same configuration, bring its classifier back, or give {classifier} for labels alone"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backbone.stage import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.base import Encoder, OnToken, Writer
+from engines.base import Encoder, Keeper, OnToken, Writer
 from generator.reply import Generator
 from pipeline.engines import EngineChoice, load_engines
 from pipeline.model_folder import ModelFolder, open_model
@@ -41,17 +41,21 @@ class TwoStage:
     writer: Writer | None
 
     @property
-    def reads_once(self) -> bool:
-        """Whether replies go on from what was read for the labels, when they are asked for next."""
+    def keeper(self) -> Keeper | None:
+        """The engine that keeps what it read for labels, for replies that go on from it; None where nothing is kept."""
         encoder: object = self.encoder
-        return self.generator is not None and self.generator.handed_over and encoder is self.writer
+        handed_over = self.generator is not None and self.generator.handed_over
+        return encoder if handed_over and encoder is self.writer and isinstance(encoder, Keeper) else None
 
-    def label(self, tickets: Sequence[Ticket]) -> list[Labelled]:
-        """The first stage, in order."""
+    def label(self, tickets: Sequence[Ticket], to_reply: bool = True) -> list[Labelled]:
+        """The first stage, in order; `to_reply` when `reply` to the same tickets is what comes next."""
         prompts = self.classifier.prompts(tickets)
         ids = [prompt.ids for prompt in prompts]
-        keep = [self.classifier.encoder.ticket_end(one) for one in ids] if self.reads_once else None
-        states = self.encoder.encode(ids, CLASSIFIER, keep)
+        if self.keeper and to_reply:
+            ends = [self.classifier.encoder.ticket_end(one) for one in ids]
+            states = self.keeper.encode_and_keep(ids, CLASSIFIER, ends)
+        else:
+            states = self.encoder.encode(ids, CLASSIFIER)
         predictions = self.classifier.read(states)
         return [Labelled(p, prompt.truncated) for p, prompt in zip(predictions, prompts, strict=True)]
 
@@ -85,7 +89,7 @@ class TwoStage:
         `on_answer` hears of every ticket when its answer is complete, with its row and the timings so far.
         """
         start = time.perf_counter()
-        labelled = self.label(tickets)
+        labelled = self.label(tickets, to_reply=not labels_only)
         timings = {"labels": time.perf_counter() - start}
         replies: Sequence[Reply | None] = [None] * len(tickets)
 

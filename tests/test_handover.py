@@ -68,8 +68,8 @@ def adapter_of(model: Any) -> dict[str, LowRank]:
 
 def by_two_models(reader: Any, writer: Any, prompt: list[int], completion: list[int], read: int) -> torch.Tensor:
     """Cross-entropy of a completion that `writer` predicts from keys and values that `reader` computed of the start."""
-    cache = reader(torch.tensor([prompt[:read]]), use_cache=True).past_key_values
-    logits = writer(torch.tensor([[*prompt[read:], *completion]]), past_key_values=cache).logits[0]
+    cache = reader(torch.tensor([prompt[:read]]), use_cache=True).cache
+    logits = writer(torch.tensor([[*prompt[read:], *completion]]), cache=cache).logits[0]
     return cross_entropy(logits[-len(completion) - 1 : -1], torch.tensor(completion), reduction="none")
 
 
@@ -144,8 +144,8 @@ def test_torch_engines_write_what_two_models_write(run: RunConfig, tickets: list
     reader, writer = (merged(base, read_adapter(folder)) for folder in adapters.values())
     for ids, count, own in zip(prompts, beginning.counts, written, strict=True):
         with torch.inference_mode():
-            cache = reader(torch.tensor([ids[:count]]), use_cache=True).past_key_values
-            logits = writer(torch.tensor([[*ids[count:], *own]]), past_key_values=cache).logits[0]
+            cache = reader(torch.tensor([ids[:count]]), use_cache=True).cache
+            logits = writer(torch.tensor([[*ids[count:], *own]]), cache=cache).logits[0]
         assert logits.argmax(dim=-1).tolist()[-len(own) - 1 : -1] == own
     layered = LayeredEngine(base, adapters, run.base, encoder.pad_id)
     chosen = layered.choices(prompts, written, GENERATOR, beginning)
@@ -156,7 +156,7 @@ def test_torch_engines_write_what_two_models_write(run: RunConfig, tickets: list
 def test_every_engine_answers_alike(bundle: Path, run: RunConfig, engine: str, tickets: list[Ticket]) -> None:
     expected = load_two_stage(run.folder).answer(tickets[:6])
     system = load_two_stage(bundle, choice=EngineChoice(engine, together=4))
-    assert system.reads_once == (engine in ("auto", "llama", "torch"))
+    assert (system.keeper is not None) == (engine in ("auto", "llama"))
     found = system.answer(tickets[:6])
     if engine != "onnx":  # whose int8 labels may differ
         assert [one.prediction.labels for one in found] == [one.prediction.labels for one in expected]
@@ -207,6 +207,8 @@ def test_llama_gives_up_what_it_keeps_where_room_is_short(bundle: Path, tickets:
     system.label(some[:3])
     backwards = system.reply(some[::-1], labels[::-1])
     assert [one.text for one in backwards] == [one.reply for one in expected][::-1]
+    system.label(some[:3], to_reply=False)
+    assert not engine._kept
     system.label(some[:3])
     states = engine.encode([p.ids for p in system.classifier.prompts(some[3:6])], CLASSIFIER)
     assert not engine._kept and len(engine._free) == 3 and np.isfinite(states).all()
@@ -218,6 +220,37 @@ def test_llama_gives_up_what_it_keeps_where_room_is_short(bundle: Path, tickets:
     with pytest.raises(KeyboardInterrupt):
         system.reply(some[:3], labels[:3], interrupted)
     assert not engine._kept and len(engine._free) == 3
+
+
+def test_what_no_reply_asks_for_holds_up_none(
+    bundle: Path, tickets: list[Ticket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readings of other tickets, as of those that are cut otherwise for the generator, are dropped at once."""
+    system: Any = load_two_stage(bundle, choice=EngineChoice("llama", together=8))
+    labels = [one.prediction.labels for one in system.label(tickets[:8])]
+    expected = system.reply(tickets[8:15], labels[:7])
+    system.label([*tickets[:7], tickets[14]])
+    counts = decoded(system.encoder, monkeypatch)
+    assert [one.text for one in system.reply(tickets[8:15], labels[:7])] == [one.text for one in expected]
+    assert counts.count(7) >= 5 and len(counts) < 20  # all tickets write together
+    assert not system.encoder._kept and len(system.encoder._free) == 8
+
+
+def test_a_grammar_that_fails_leaves_every_place(bundle: Path, tickets: list[Ticket]) -> None:
+    system: Any = load_two_stage(bundle, choice=EngineChoice("llama", together=1))
+    prompts = [prompt.ids for prompt in system.classifier.prompts(tickets[:2])]
+    for _ in range(2):
+        with pytest.raises(InputError, match="cannot be parsed"):
+            system.encoder.generate(prompts, GENERATOR, GREEDY, grammar="root ::= (")
+    assert all(system.encoder.generate(prompts, GENERATOR, GREEDY))
+
+
+@pytest.mark.filterwarnings("error::FutureWarning:engines.*")
+def test_no_notice_of_the_libraries_reaches_the_user(
+    trained_run: RunConfig, run: RunConfig, tickets: list[Ticket]
+) -> None:
+    for config in (trained_run, run):
+        assert load_two_stage(config.folder).answer(tickets[:2])[0].reply is not None
 
 
 def test_a_file_is_answered_as_its_tickets_are(bundle: Path, tickets: list[Ticket], tmp_path: Path) -> None:
