@@ -14,7 +14,7 @@ from engines.llama_api import Grammar, LlamaContext, LlamaOptions
 from engines.sampling import TokenChooser
 from tickets.errors import WorkError
 
-_WRITING = 63  # tickets that write in one call
+_SHORT = 63  # tokens of many tickets in one call, when each has few: writing, or labels after a handover
 
 
 @dataclass(frozen=True)
@@ -304,12 +304,14 @@ class LlamaEngine:
 
         Prompts go before writing, and never in the same call: from 64 tokens on llama.cpp's attention takes 64 queries
         against every cell that any of them sees, which for 64 tickets at once is half of the time. With fewer, each
-        passes over the cells of the others.
+        passes over the cells of the others. So what every ticket has little of goes in small calls: writing, and the
+        labels after a handover.
         """
         unread = [slot for slot in live if slot.position < slot.handover]
         reading = unread or [slot for slot in live if len(slot.pending) > 1]
         self._context.activate(reader if unread else adapter)
-        room = self._batch if reading else min(self._batch, _WRITING)
+        long = unread or any(len(slot.pending) > _SHORT for slot in reading)
+        room = self._batch if long else min(self._batch, _SHORT)
         taken: list[tuple[_Slot, int]] = []
         for slot in reading or sorted(live, key=lambda slot: len(slot.written)):
             count = min(slot.handover - slot.position if unread else len(slot.pending), room)
