@@ -144,7 +144,9 @@ class _Replies:
         self._partial = partial
         self.lines: list[int] = []
 
-    def generate(self, prompts: Any, adapter: str, options: Any, on_token: Any = None, on_done: Any = None) -> Any:
+    def generate(
+        self, prompts: Any, adapter: str, options: Any, on_token: Any, on_done: Any, beginning: Any = None
+    ) -> Any:
         for row in [*reversed(range(3)), *range(3, len(prompts))]:
             if row != 4:
                 on_done(row, [5, 6])
