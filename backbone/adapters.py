@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from backbone.stage import ADAPTER_WEIGHTS
 from tickets.errors import InputError
 
 _PREFIX = "base_model.model."  # what peft puts before module names
@@ -44,7 +45,7 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         _refuse_variants(folder, config)
-        tensors = load_file(folder / "adapter_model.safetensors")
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
         scale = float(config["lora_alpha"]) / int(config["r"])
         names = {name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in tensors}
         return {

@@ -174,6 +174,11 @@ class GeneratorConfig(_Section):
     rouge_sample: Annotated[int, Field(ge=0)] = Field(64, description="validation tickets answered for ROUGE-L")
     training: TrainingConfig = TrainingConfig()
 
+    @property
+    def handed_over(self) -> bool:
+        """Whether it goes on from the classifier's reading of the ticket (`backbone.handover`)."""
+        return self.reading == "classifier"
+
 
 class BaselineConfig(BalanceConfig):
     """The single-prompt system that the two stages are compared with: labels and reply from one adapter.

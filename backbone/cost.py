@@ -87,7 +87,7 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
     """The memory that a stage needs, with or without recomputing activations."""
     weights = shape.linear * _WEIGHT_BYTES[config.base.precision]
     weights += shape.embedding * float(unquantised_bytes(config.base))
-    if stage == "generator" and config.generator.reading == "classifier":
+    if stage == "generator" and config.generator.handed_over:
         weights += shape.per_rank * config.lora.rank * 4  # the classifier's adapter, at this run's rank
     width = 4 if config.base.compute == "fp32" else 2
     # what one layer keeps for the backward pass: inputs of norms, attention and linear layers, what the adapters hold

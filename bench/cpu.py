@@ -152,12 +152,12 @@ def row_answers(scratch: Path, count: int) -> dict[str, Any]:
 
 
 def _both_stages(two: Any, encoder: PromptEncoder, work: Sequence[Work], once: bool = False) -> tuple[float, float]:
-    """Seconds for the labels of all tickets and for their replies, which go on from what was read for the labels."""
+    """Seconds for all labels and for all replies; with `once` replies go on from what was read for labels."""
     classifier, generator = [one.classifier.ids for one in work], [one.generator.ids for one in work]
     counts = [encoder.ticket_end(ids) for ids in generator]
     limits, beginning = [tokens(one.reply) for one in work], Beginning("classifier", counts) if once else None
     return (
-        timed(partial(two.encode_and_keep, classifier, "classifier", counts if once else [0] * len(work))),
+        timed(lambda: two.encode_and_keep(classifier, "classifier", counts if once else [0] * len(work))),
         timed(lambda: two.generate(generator, "generator", limits, beginning=beginning)),
     )
 

@@ -12,7 +12,7 @@ from backbone.base import ALL_LINEAR, identify, mini_folder
 from backbone.config import dump_config, load_config
 from backbone.prompts import TOKENIZER_FILES
 from backbone.runs import partial_folder, publish, write_json
-from backbone.stage import ADAPTER, BASE, CLASSIFIER, GENERATOR, HEADS
+from backbone.stage import ADAPTER, ADAPTER_WEIGHTS, BASE, CLASSIFIER, GENERATOR, HEADS
 
 TOKENIZER = Path("../shared/tokenizer/qwen2")
 QWEN2_7B = {
@@ -113,7 +113,7 @@ def write_random_run(base: Path, shape: dict[str, object], rank: int, out: Path)
         for name, change in random_adapter(shape, rank, seed).items():
             tensors |= {f"base_model.model.{name}.lora_A.weight": change.a.contiguous()}
             tensors |= {f"base_model.model.{name}.lora_B.weight": change.b.contiguous()}
-        save_file(tensors, partial / ADAPTER / "adapter_model.safetensors")
+        save_file(tensors, partial / ADAPTER / ADAPTER_WEIGHTS)
         record = json.loads((partial / ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))
         write_json(partial / ADAPTER / "adapter_config.json", {**record, "r": rank, "lora_alpha": 2 * rank})
         if stage == CLASSIFIER:

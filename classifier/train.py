@@ -30,6 +30,7 @@ from backbone.runs import MANIFEST, disk_guard, sha256
 from backbone.selection import check_select_by
 from backbone.stage import (
     ADAPTER,
+    ADAPTER_WEIGHTS,
     BASE,
     CALIBRATION,
     CLASSIFIER,
@@ -250,7 +251,7 @@ def _start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) ->
     """
     folder = _classifier_folder(run)
     try:
-        state = load_file(folder / ADAPTER / "adapter_model.safetensors")
+        state = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)
         heads = load_file(folder / HEADS)
         adapter = json.loads((folder / ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, SafetensorError) as error:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ _SHORT = 63  # tokens of many tickets in one call, when each has few: writing, o
 
 @dataclass(frozen=True)
 class _Kept:
-    """What `encode` read of a prompt and left in the context: its sequence, and how many cells it has of its own."""
+    """What `encode_and_keep` left of a prompt in the context: its sequence, and how many cells it has of its own."""
 
     sequence: int
     cells: int
@@ -45,7 +46,7 @@ class LlamaEngine:
     """One copy of the weights in one context; the adapter is chosen per call.
 
     The constant beginning of the prompts is computed once per adapter and shared by all sequences. Where the generator
-    goes on from the classifier's reading, the tickets of the last `encode` are not read again.
+    goes on from the classifier's reading, the tickets of the last `encode_and_keep` are not read again.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class LlamaEngine:
 
         Args:
             options: one for all prompts, or one each.
-            beginning: what another adapter reads, where it has not done so for the last `encode`.
+            beginning: what another adapter reads, where it has not done so for the last `encode_and_keep`.
             grammar: GBNF that what is written must follow.
 
         Raises:
@@ -137,20 +138,19 @@ class LlamaEngine:
         """
         reader = beginning.adapter if beginning else adapter
         counts = beginning.counts if beginning else [0] * len(prompts)
-        wanted = {tuple(prompt[:count]) for prompt, count in zip(prompts, counts, strict=True)}
-        for ids in self._kept.keys() - wanted:
-            self._release(self._kept.pop(ids).sequence)
+        starts = [tuple(prompt[:count]) for prompt, count in zip(prompts, counts, strict=True)]
+        self._keep_only(set(starts))
         self._activate(reader)
         each = [options] * len(prompts) if isinstance(options, DecodingConfig) else options
-        kept = {row for row, prompt in enumerate(prompts) if tuple(prompt[: counts[row]]) in self._kept}
-        waiting = deque(sorted(range(len(prompts)), key=lambda row: row not in kept))  # who has a place goes first
+        # who has a place goes first
+        waiting = deque(sorted(range(len(prompts)), key=lambda row: starts[row] not in self._kept))
         live: list[_Slot] = []
         written: list[list[int]] = [[] for _ in prompts]
         try:
             while waiting or live:
                 while waiting:
                     row = waiting[0]
-                    slot = self._admit(row, prompts[row], counts[row], reader, each[row], live, grammar)
+                    slot = self._admit(row, prompts[row], starts[row], reader, each[row], live, grammar)
                     if slot is None:
                         break
                     live.append(slot)
@@ -176,6 +176,11 @@ class LlamaEngine:
         """Empty a sequence for another ticket."""
         self._context.forget(sequence)
         self._free.append(sequence)
+
+    def _keep_only(self, wanted: AbstractSet[tuple[int, ...]]) -> None:
+        """Release what was read for other replies."""
+        for ids in self._kept.keys() - wanted:
+            self._release(self._kept.pop(ids).sequence)
 
     def _kept_cells(self, but: tuple[int, ...] = ()) -> int:
         return sum(kept.cells for ids, kept in self._kept.items() if ids != but)
@@ -261,32 +266,30 @@ class LlamaEngine:
         self,
         row: int,
         prompt: Sequence[int],
-        handover: int,
+        read: tuple[int, ...],
         reader: str,
         options: DecodingConfig,
         live: Sequence[_Slot],
         grammar: str | None,
     ) -> _Slot | None:
-        """A slot for a prompt, or None while the live ones may still need the room."""
-        read = tuple(prompt[:handover])
+        """A slot for a prompt that begins with what the `reader` reads; None while the live ones may need the room."""
         need = self._own(prompt, reader) + options.max_new_tokens
         room = self._cells - sum(slot.reserved for slot in live) - self._kept_cells(but=read)
         if need > room or not (self._free or read in self._kept):
             if live:
                 return None
-            for ids in self._kept.keys() - {read}:
-                self._release(self._kept.pop(ids).sequence)
+            self._keep_only({read})
         self._check_room(need)
         kept = self._kept.pop(read, None)
         sequence = kept.sequence if kept else self._free.popleft()
-        start = handover if kept else self._start(prompt, reader, sequence)
+        start = len(read) if kept else self._start(prompt, reader, sequence)
         return _Slot(
             row=row,
             sequence=sequence,
             pending=list(prompt[start:]),
             position=start,
             reserved=need,
-            handover=handover,
+            handover=len(read),
             limit=options.max_new_tokens,
             chooser=TokenChooser(options, row, prompt),
             grammar=Grammar(self._context, grammar) if grammar else None,

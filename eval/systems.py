@@ -152,9 +152,11 @@ class TwoStageSystem:
 
     def _read_once(self, prompts: Sequence[Prompt]) -> int:
         """How many ids of a ticket's prompts serve both stages."""
+        if not self.system.keeper:
+            return 0
         encoder = self.system.classifier.encoder
         starts = [prompt.ids[: encoder.ticket_end(prompt.ids)] for prompt in prompts]
-        return len(starts[0]) if self.system.keeper and starts[0] == starts[-1] else 0
+        return len(starts[0]) if starts[0] == starts[-1] else 0
 
     def reread(self, output: Output) -> Output:
         """As it is: nothing was read from text."""

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import safe_open
 
 from backbone.runs import METRICS, read_json
-from backbone.stage import ADAPTER, HEADS, RUN
+from backbone.stage import ADAPTER, ADAPTER_WEIGHTS, HEADS, RUN
 from generator.multitask import REPLY, TAGS, TEMPLATE
 from pipeline.model_folder import StageFolder
 
@@ -75,9 +75,7 @@ def training_facts(stage: StageFolder) -> TrainingFacts:
         training=[(row["epoch"], row["eval_train_loss"]) for row in history if "eval_loss" in row],
         segments=segments,
         reply=segments.get(REPLY),
-        trained_parameters=sum(
-            map(_parameters, [stage.path / ADAPTER / "adapter_model.safetensors", stage.path / HEADS])
-        ),
+        trained_parameters=sum(map(_parameters, [stage.path / ADAPTER / ADAPTER_WEIGHTS, stage.path / HEADS])),
         seconds=record["seconds"],
         flops=(1.0 if record.get("recomputed") else _LORA_SHARE)
         * next((row["total_flos"] for row in reversed(history) if "total_flos" in row), float("nan")),

@@ -24,8 +24,8 @@ class Generator:
     def load(cls, encoder: PromptEncoder, config: RunConfig) -> "Generator":
         """As the run was configured."""
         settings = config.generator
-        handed_over = settings.reading == "classifier"
-        return cls(encoder, config.decoding, config.classifier.columns, settings.training.max_length, handed_over)
+        columns, length = config.classifier.columns, settings.training.max_length
+        return cls(encoder, config.decoding, columns, length, settings.handed_over)
 
     def prompts(self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]]) -> list[Prompt]:
         """Encoded prompts, each carrying its ticket's labels, with half of the length kept for the reply."""

@@ -80,14 +80,13 @@ def encode_replies(stage: Stage, tickets: Sequence[Ticket], noise: LabelNoise) -
         lambda: [reply_sample(stage.encoder, t, labels, limit) for t, labels in zip(tickets, shown, strict=True)],
     )
     prompts, completions = [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
-    handed_over = stage.config.generator.reading == "classifier"
-    read = [stage.encoder.ticket_end(ids) for ids in prompts] if handed_over else None
+    read = [stage.encoder.ticket_end(ids) for ids in prompts] if stage.config.generator.handed_over else None
     return CausalSamples(prompts, completions, [[REPLY] * len(ids) for ids in completions], read=read)
 
 
 def _reader(config: RunConfig) -> Path | None:
     """The finished classifier run whose adapter reads the tickets; None where the generator reads them itself."""
-    if config.generator.reading == "own":
+    if not config.generator.handed_over:
         return None
     folder = config.folder / CLASSIFIER
     if not (folder / RUN).is_file():

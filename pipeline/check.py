@@ -159,7 +159,7 @@ def _describe_active(config: RunConfig, shape: Shape) -> str:
         parts.append("activations recomputed" if recomputes(config, stage, shape) else "activations kept")
         if stage in GENERATES:
             parts.append("vocabulary head at reply tokens alone")
-        if stage == GENERATOR and config.generator.reading == "classifier":
+        if stage == GENERATOR and config.generator.handed_over:
             parts.append("tickets read by the classifier's adapter")
         if uses_liger():
             parts.append("Liger kernels")

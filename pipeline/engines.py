@@ -52,7 +52,7 @@ def load_engines(
         InputError: the wanted engine is not there, or a file is damaged.
     """
     wanted = set(stages)
-    handed_over = GENERATOR in wanted and model.stages[GENERATOR].config.generator.reading == "classifier"
+    handed_over = GENERATOR in wanted and model.stages[GENERATOR].config.generator.handed_over
     replier = _replier(model, choice.kind)
     labeller = "onnx" if _labels_with_onnx(model, choice.kind) else replier
     if handed_over and replier == "llama" and choice.kind == "auto":

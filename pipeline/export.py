@@ -140,7 +140,7 @@ def _gather(options: ExportOptions) -> ModelFolder:
     check_reader(stages)
     _check_labels(stages)
     _check_tokenizers(stages)
-    if options.merged and GENERATOR in stages and stages[GENERATOR].config.generator.reading == "classifier":
+    if options.merged and GENERATOR in stages and stages[GENERATOR].config.generator.handed_over:
         raise InputError(
             f"--merged: {stages[GENERATOR].path} goes on from the classifier's reading, which a merged file does not "
             "hold; train the generator with generator.reading=own, or leave --merged out"

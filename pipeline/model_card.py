@@ -86,7 +86,7 @@ def _generator_section(stage: StageFolder) -> str:
     return (
         f"## Generator\n\n{_trained(stage, record)} Validation perplexity {best['eval_perplexity']:.2f}; ROUGE-L of "
         f"{generated['replies']} generated replies {generated['rouge_l']:.3f}."
-        + (_HANDED_OVER if stage.config.generator.reading == "classifier" else "")
+        + (_HANDED_OVER if stage.config.generator.handed_over else "")
     )
 
 

@@ -3,7 +3,7 @@
 import gc
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from backbone.adapters import LowRank
+from backbone.base import ALL_LINEAR
 from backbone.config import RunConfig, load_config
 from backbone.dataset import load_part, resolve_data
 from backbone.pretrain import train_tokenizer
@@ -57,6 +59,31 @@ def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied:
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def random_adapter(base: Path, seed: int, rank: int = 4, targets: Sequence[str] = ALL_LINEAR) -> dict[str, LowRank]:
+    """Low-rank changes of a base's linear layers, strong enough to be seen."""
+    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: LowRank(
+            torch.randn(rank, module.in_features, generator=generator) * 0.05,
+            torch.randn(module.out_features, rank, generator=generator) * 0.05,
+            2.0,
+        )
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in targets
+    }
+
+
+def merged(base: Path, adapter: Mapping[str, LowRank]) -> Any:
+    """A base with an adapter's changes in its weights: the reference that knows no adapters."""
+    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, change in adapter.items():
+            weight = model.get_submodule(name).weight
+            weight.copy_(change.merged(weight))
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2ForCausalLM
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
-from backbone.adapters import LowRank
-from backbone.base import ALL_LINEAR
 from backbone.config import DecodingConfig
 from backbone.gguf_files import write_adapter, write_base
 from backbone.prompts import PromptEncoder
-from tests.conftest import SHARED
+from tests.conftest import SHARED, merged, random_adapter
 from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
 
@@ -35,29 +32,6 @@ HARD = [
     "don't can't WE'LL 12345678 ٣٤ ½ ﬁ é é",
 ]
 GREEDY = DecodingConfig(max_new_tokens=12)
-
-
-def random_adapter(base: Path, seed: int, rank: int = 4) -> dict[str, LowRank]:
-    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32)
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: LowRank(
-            torch.randn(rank, module.in_features, generator=generator) * 0.05,
-            torch.randn(module.out_features, rank, generator=generator) * 0.05,
-            2.0,
-        )
-        for name, module in model.named_modules()
-        if name.rpartition(".")[2] in ALL_LINEAR
-    }
-
-
-def merged(base: Path, adapter: dict[str, LowRank]) -> Qwen2ForCausalLM:
-    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    with torch.no_grad():
-        for name, change in adapter.items():
-            weight = model.get_submodule(name).weight
-            weight.copy_(change.merged(weight))
-    return model
 
 
 class Case:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import Qwen2ForCausalLM
 
 from backbone.adapters import LowRank, read_adapter
+from backbone.base import ALL_LINEAR
 from backbone.batching import causal_batch
 from backbone.config import DecodingConfig, RunConfig
 from backbone.lora_layers import hand_over
@@ -28,32 +27,14 @@ from pipeline.engines import EngineChoice
 from pipeline.export import ExportOptions, export
 from pipeline.model_folder import open_model
 from pipeline.two_stage import load_two_stage
-from tests.conftest import MakeConfig
+from tests.conftest import MakeConfig, merged, random_adapter
 from tests.test_packing import COMPLETIONS, PROMPTS, assert_same, gradients, replies_model
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
 READ = [2, 6, 1]  # of PROMPTS
+FEWER = tuple(name for name in ALL_LINEAR if name not in ("q_proj", "down_proj"))  # a classifier that changes less
 GREEDY = DecodingConfig(max_new_tokens=12)
-
-
-def random_changes(base: Path, without: Sequence[str] = ()) -> dict[str, LowRank]:
-    model = Qwen2ForCausalLM.from_pretrained(base)
-    torch.manual_seed(5)
-    return {
-        name: LowRank(torch.randn(3, module.in_features) * 0.1, torch.randn(module.out_features, 3) * 0.1, 2.0)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and name != "lm_head" and not name.endswith(tuple(without))
-    }
-
-
-def merged(base: Path, changes: dict[str, LowRank]) -> Any:
-    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    with torch.no_grad():
-        for name, change in changes.items():
-            weight = model.get_submodule(name).weight
-            weight.copy_(change.merged(weight))
-    return model
 
 
 def adapter_of(model: Any) -> dict[str, LowRank]:
@@ -74,10 +55,12 @@ def by_two_models(reader: Any, writer: Any, prompt: list[int], completion: list[
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("without", [(), ("q_proj", "down_proj")])  # a classifier that changes fewer layers
-def test_losses_are_those_of_two_models_one_after_the_other(tiny_base: Path, packed: bool, without: tuple[str]) -> None:
+@pytest.mark.parametrize("targets", [ALL_LINEAR, FEWER])
+def test_losses_are_those_of_two_models_one_after_the_other(
+    tiny_base: Path, packed: bool, targets: tuple[str, ...]
+) -> None:
     model = replies_model(tiny_base)
-    changes = random_changes(tiny_base, without)
+    changes = random_adapter(tiny_base, seed=5, targets=targets)
     model.get_base_model().handover = hand_over(model, changes)
     batch = causal_batch(PROMPTS, COMPLETIONS, 0, packed=packed, read=READ)
     found = model(**batch)
@@ -94,7 +77,7 @@ def test_losses_are_those_of_two_models_one_after_the_other(tiny_base: Path, pac
 
 def test_gradients_are_the_same_packed_padded_and_recomputed(tiny_base: Path) -> None:
     model = replies_model(tiny_base)
-    changes = random_changes(tiny_base)
+    changes = random_adapter(tiny_base, seed=5)
     model.get_base_model().handover = hand_over(model, changes)
     padded = causal_batch(PROMPTS, COMPLETIONS, 0, read=READ)
     expected = gradients(model, model(**padded).loss)
@@ -106,7 +89,7 @@ def test_gradients_are_the_same_packed_padded_and_recomputed(tiny_base: Path) ->
 
 
 def test_a_layer_that_the_generator_leaves_alone_is_refused(tiny_base: Path) -> None:
-    changes = random_changes(tiny_base)
+    changes = random_adapter(tiny_base, seed=5)
     foreign = {"model.layers.0.self_attn.x_proj": next(iter(changes.values()))}
     with pytest.raises(InputError, match=r"x_proj, the generator's would not; expected the same lora\.targets"):
         hand_over(replies_model(tiny_base), changes | foreign)

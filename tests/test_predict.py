@@ -317,9 +317,8 @@ def test_ctrl_c_does_not_wait_for_a_slow_server(mock_url: str, tmp_path: Path) -
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),  # a job in the background ignores it
+        # a job in the background ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert _Server.waiting.wait(120)
     child.send_signal(signal.SIGINT)
