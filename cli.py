@@ -131,8 +131,8 @@ def pretrain(
 
     Example: duet pretrain --set source=data --set output=runs/base
     """
-    from backbone.pretrain import load_pretrain_config
-    from backbone.pretrain import pretrain as run
+    from backbone.training.pretrain import load_pretrain_config
+    from backbone.training.pretrain import pretrain as run
 
     print(run(load_pretrain_config(config, overrides or []), restart))
 
@@ -151,7 +151,7 @@ def train_cls(
 
     Example: duet train-cls --config configs/qwen2-7b.yaml --set data.path=data
     """
-    from backbone.config import load_config
+    from backbone.config_file import load_config
 
     settings = load_config(config, overrides or [])  # a wrong key is told before torch is imported
     from classifier.train import train_classifier
@@ -165,7 +165,7 @@ def train_gen(config: Config = None, overrides: Overrides = None, restart: Resta
 
     Example: duet train-gen --config configs/qwen2-7b.yaml --set data.path=data
     """
-    from backbone.config import load_config
+    from backbone.config_file import load_config
 
     settings = load_config(config, overrides or [])
     from generator.train import train_generator
@@ -179,10 +179,10 @@ def train_baseline(config: Config = None, overrides: Overrides = None, restart: 
 
     Example: duet train-baseline --config configs/qwen2-7b.yaml --set data.path=data
     """
-    from backbone.config import load_config
+    from backbone.config_file import load_config
 
     settings = load_config(config, overrides or [])
-    from generator.train_baseline import train_baseline as run
+    from generator.single_prompt.train import train_baseline as run
 
     print(run(settings, restart))
 
@@ -216,8 +216,8 @@ def export(
 
     Example: duet export --model runs/mini --out bundle --onnx
     """
-    from pipeline.export import ExportOptions
-    from pipeline.export import export as run
+    from pipeline.export.export import ExportOptions
+    from pipeline.export.export import export as run
 
     print(run(ExportOptions(model, out, generator, quant.lower(), onnx, int8, merged, data, check)))
 
@@ -230,8 +230,8 @@ def verify(
 
     Other commands check the files they read. Example: duet verify bundle
     """
-    from backbone.runs import read_json
-    from backbone.runs import verify as run
+    from backbone.runs.files import read_json
+    from backbone.runs.folder import verify as run
 
     run(folder)
     files = read_json(folder / "manifest.json")["files"]
@@ -253,7 +253,7 @@ def predict(
 
     Example: duet predict ticket.txt --model runs/mini
     """
-    from pipeline.engines import EngineChoice
+    from pipeline.engine_choice import EngineChoice
     from pipeline.predict import PredictOptions, predict_files
 
     choice = EngineChoice(engine, 1, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
@@ -286,7 +286,7 @@ def predict_batch(
     """
     from pipeline.batch import BatchOptions
     from pipeline.batch import predict_batch as run
-    from pipeline.engines import EngineChoice
+    from pipeline.engine_choice import EngineChoice
 
     choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
     cleaning = (clean_escapes, clean_html, clean_quotes)
@@ -314,7 +314,7 @@ def evaluate(
 
     from eval.evaluate import evaluate as run
     from eval.evaluate import render
-    from pipeline.engines import EngineChoice
+    from pipeline.engine_choice import EngineChoice
 
     result = run(model, data, part, replies, EngineChoice(engine, together=16))
     print(json.dumps(result.to_dict(), indent=2) if as_json else render(result))
@@ -414,7 +414,7 @@ def check(config: Config = None, overrides: Overrides = None) -> None:
 
     Example: duet check --config configs/qwen2-7b.yaml --set data.path=data
     """
-    from backbone.config import load_config
+    from backbone.config_file import load_config
     from pipeline.check import check as run
 
     print(run(load_config(config, overrides or [])))

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from backbone.stage import ADAPTER_WEIGHTS
+from backbone.runs.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tickets.errors import InputError
 
 _PREFIX = "base_model.model."  # what peft puts before module names
@@ -43,7 +43,7 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
         InputError: not an adapter, or one with options beyond plain LoRA.
     """
     try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         _refuse_variants(folder, config)
         tensors = load_file(folder / ADAPTER_WEIGHTS)
         scale = float(config["lora_alpha"]) / int(config["r"])

@@ -1,25 +1,19 @@
-"""The Qwen2 base: finding it, checking that it is one, identifying it and loading it."""
+"""The base model on disk: finding it, checking that it is supported, and identifying it."""
 
 import hashlib
 import json
 import os
-import warnings
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from backbone.config import MINI, BaseConfig, LinearLayer, LoraSettings
+from backbone.config import MINI
 from tickets.errors import InputError
 
-if TYPE_CHECKING:
-    import torch
-    from peft import LoraConfig
-
 SUPPORTED = ("qwen2",)
-ALL_LINEAR: tuple[str, ...] = get_args(LinearLayer)
 _WANTED = ["*.json", "*.safetensors", "*.txt"]
 _SAMPLED_BYTES = 1 << 20  # of every weight file, hashed for the fingerprint
 
@@ -92,130 +86,6 @@ def read_shape(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"{folder}/config.json: found {type(record).__name__}, expected the config of a Qwen2 model")
     return record
-
-
-def computes_bf16() -> bool:
-    """Whether the device that trains has arithmetic for bf16; an x86 CPU without emulates it, eight times slower."""
-    import torch
-
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name) for name in ("amx_bf16", "avx512_bf16"))
-
-
-def settled_format(name: str) -> str:
-    """A format as configured, `auto` chosen for this machine."""
-    return name if name != "auto" else "bf16" if computes_bf16() else "fp32"
-
-
-def settled(config: BaseConfig) -> BaseConfig:
-    """The configuration with its formats chosen for this machine."""
-    formats = {"precision": settled_format(config.precision), "compute": settled_format(config.compute)}
-    return config.model_copy(update=formats)
-
-
-def unquantised_bytes(config: BaseConfig) -> int:
-    """Bytes per parameter of embeddings and vocabulary head.
-
-    Four under an NF4 base with fp32 compute too: its norms are fp32, and without autocast nothing would cast between.
-    """
-    return 4 if config.precision == "fp32" or (config.precision, config.compute) == ("nf4", "fp32") else 2
-
-
-def load_options(config: BaseConfig, device: "torch.device", attention: str = "sdpa") -> dict[str, Any]:
-    """Arguments of `from_pretrained` for the wanted weight format; NF4 leaves heads and lm_head unquantised."""
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    quiet_libraries()
-    options: dict[str, Any] = {
-        "dtype": torch.float32 if unquantised_bytes(config) == 4 else torch.bfloat16,
-        "attn_implementation": attention,
-        "device_map": {"": device},
-        "use_safetensors": True,
-    }
-    if config.precision == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16 if config.compute == "bf16" else torch.float32,
-            llm_int8_skip_modules=["lm_head", "heads"],
-        )
-    return options
-
-
-def prepare_for_training(model: Any, config: BaseConfig, recompute: bool) -> None:
-    """Freeze the base, keep its norms in fp32 when it is quantised, and switch recomputation on where wanted."""
-    import torch
-
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = False
-        if config.precision == "nf4" and "norm" in name:
-            parameter.data = parameter.data.to(torch.float32)
-    if recompute:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.enable_input_require_grads()
-
-
-def autocast(config: BaseConfig, device: "torch.device") -> "torch.autocast":
-    """The context in which a model is trained and evaluated: products in bf16 where the configuration says so."""
-    import torch
-
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.compute == "bf16")
-
-
-def on_cuda() -> bool:
-    """Whether there is a CUDA device to train on."""
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def uses_liger() -> bool:
-    """Whether Liger kernels replace layers of the base: on CUDA, where the package is installed."""
-    from transformers.utils import is_liger_kernel_available
-
-    return on_cuda() and bool(is_liger_kernel_available())
-
-
-def pick_device() -> "torch.device":
-    """This process's CUDA device, else the CPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())))
-
-
-def lora_config(settings: LoraSettings, saved_modules: list[str] | None = None) -> "LoraConfig":
-    """peft's configuration of one adapter; `saved_modules` are trained whole beside it."""
-    from peft import LoraConfig
-    from torch import nn
-
-    from backbone.lora_layers import FusedLoraLinear
-
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.scale,  # an int by its annotation, but peft only divides by it
-        lora_dropout=settings.dropout,
-        # named, because peft's own "all-linear" would also take the classifier heads
-        target_modules=list(ALL_LINEAR if settings.targets == "all-linear" else settings.targets),
-        modules_to_save=saved_modules,
-        bias="none",
-    )
-    config._register_custom_module({nn.Linear: FusedLoraLinear})
-    return config
-
-
-def quiet_libraries() -> None:
-    """Keep stderr for our own lines: no bars for loading weights, no notices about the libraries' own next versions."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
 
 
 def _download(name: str, revision: str | None) -> Path:

@@ -1,33 +1,17 @@
-"""One YAML file describes a whole experiment: pydantic models, unknown keys refused, errors that name the mend."""
+"""The configuration of an experiment: pydantic models that refuse unknown keys."""
 
-import difflib
-from collections.abc import Iterable, Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-
-from tickets.errors import InputError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MINI = "mini"  # names the embedded base and the built-in configuration
 SAMPLE = "sample"  # names the built-in tickets
-
-_EXPECTED = {  # where the library's words speak of Python
-    "tuple_type": "a list, such as [type, queue]",
-    "dict_type": "keys with values, such as {low: 2.0}",
-    "model_type": "a section with keys of its own",
-    "model_attributes_type": "a section with keys of its own",
-    "missing": "a value",
-}
-
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 LinearLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ALL_LINEAR: tuple[str, ...] = get_args(LinearLayer)
 
 
 class _Section(BaseModel):
@@ -176,7 +160,7 @@ class GeneratorConfig(_Section):
 
     @property
     def handed_over(self) -> bool:
-        """Whether it goes on from the classifier's reading of the ticket (`backbone.handover`)."""
+        """Whether it goes on from the classifier's reading of the ticket (`backbone.layers.adapter_mask`)."""
         return self.reading == "classifier"
 
 
@@ -230,145 +214,3 @@ class RunConfig(_Section):
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.output) if self.output else Path("runs") / self.name
-
-
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file (the built-in mini configuration without one) and apply `key.path=value` overrides.
-
-    A file that `extends` another one, named relative to itself, holds only what differs.
-
-    Raises:
-        InputError: one line that names the key, what was found, what was expected and the nearest valid key.
-    """
-    where = str(path) if path else "built-in configuration"
-    record = _extended(path) if path else _unshared(yaml.safe_load(builtin_config_text(MINI)))
-    for override in overrides:
-        apply_override(record, override)
-    try:
-        return RunConfig.model_validate(record)
-    except ValidationError as error:
-        raise InputError(f"{where}: {explain(error, RunConfig)}") from None
-
-
-def dump_config(config: RunConfig) -> str:
-    """YAML that `load_config` reads back to an equal configuration."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def builtin_config_text(name: str) -> str:
-    """Text of a configuration shipped with the package."""
-    return (resources.files("configs") / f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; InputError for anything else."""
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a YAML file such as configs/qwen2-7b.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not YAML ({reason}); expected keys such as those of configs/mini.yaml") from None
-    if record is not None and not isinstance(record, dict):
-        raise InputError(f"{path}: found {type(record).__name__}, expected keys such as those of configs/mini.yaml")
-    found: dict[str, Any] = _unshared(record or {})
-    return found
-
-
-def _unshared(value: Any) -> Any:
-    """A copy in which what a YAML anchor names is there once per mention: overriding one must not change the others."""
-    if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
-
-
-def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The keys of a file over those of the file it extends."""
-    record = read_yaml(path)
-    parent = record.pop("extends", None)
-    if parent is None:
-        return record
-    if path.resolve() in seen or not isinstance(parent, str):
-        raise InputError(f"{path}: extends {parent!r}, expected the name of another file; correct it")
-    if not (path.parent / parent).is_file():
-        raise InputError(f"{path}: extends {parent!r}, which is not there; expected a file beside this one; correct it")
-    return _merged(_extended(path.parent / parent, (*seen, path.resolve())), record)
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = {
-        key: _merged(below[key], above[key]) for key in below.keys() & above.keys() if _are_sections(below, above, key)
-    }
-    return below | above | both
-
-
-def _are_sections(below: dict[str, Any], above: dict[str, Any], key: str) -> bool:
-    return isinstance(below[key], dict) and isinstance(above[key], dict) and key != "class_weights"
-
-
-def apply_override(record: dict[str, Any], override: str) -> None:
-    """Set one dotted key of `record` in place from `key.path=value`."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {override}: expected key=value, for example --set lora.rank=64")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        record = record.setdefault(parent, {})
-        if not isinstance(record, dict):
-            raise InputError(f"--set {override}: {parent!r} is a value, not a section; see configs/mini.yaml")
-    try:
-        record[last] = _number_or(yaml.safe_load(text))
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: the value is not YAML; quote it") from None
-
-
-def _number_or(value: Any) -> Any:
-    """YAML 1.1 reads `2e-4` as text; everyone means the number."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-def explain(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first fault of a configuration of type `root` in one line: key, what was found, what was expected."""
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "extra_forbidden":
-        key = ".".join(map(str, first["loc"]))
-        nearest = [name for name in _all_keys(root) if name.endswith(f".{key}")]  # written without its section
-        nearest = nearest or difflib.get_close_matches(key, _all_keys(root), n=1, cutoff=0.0)
-        return f"unknown key {key!r} (value {first['input']!r}); nearest valid key: {' or '.join(map(repr, nearest))}"
-    path, info = _field(root, first["loc"])
-    key = ".".join(path)
-    message = _EXPECTED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    expected = message[0].lower() + message[1:]
-    if len(path) < len(first["loc"]) and info is not None:  # of a key that takes several kinds: one of their complaints
-        expected = info.description or expected
-    return f"key {key!r}: found {first['input']!r}, expected: {expected}; correct it or --set {key}=..."
-
-
-def _field(root: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], FieldInfo | None]:
-    """The key in a place that pydantic names, without the names of the types it tried there, and its field."""
-    path: list[str] = []
-    info: FieldInfo | None = None
-    section: Any = root
-    for part in location:
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            break
-        path.append(str(part))
-        info = section.model_fields.get(str(part))
-        section = info.annotation if info else None
-    return path, info
-
-
-@cache
-def _all_keys(root: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(_keys(root, ()))
-
-
-def _keys(section: type[BaseModel], prefix: tuple[str, ...]) -> Iterable[str]:
-    for name, info in section.model_fields.items():
-        path = (*prefix, name)
-        yield ".".join(path)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _keys(info.annotation, path)

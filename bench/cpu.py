@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from backbone.config import DecodingConfig, load_config
+from backbone.config import DecodingConfig
+from backbone.config_file import load_config
 from backbone.prompts import Prompt, PromptEncoder
-from engines.base import Beginning
 from engines.cores import usable_cores
-from generator.multitask import REPLY, TAGS, baseline_encoder, multitask_sample
+from engines.protocols import Beginning
+from generator.single_prompt.format import REPLY, TAGS, baseline_encoder, multitask_sample
 from tickets.cleaning import Cleaner
 from tickets.labels import LabelSpace
 from tickets.rows import Source
@@ -247,12 +248,12 @@ def row_decode(scratch: Path, _count: int) -> dict[str, Any]:
 def row_onnx(scratch: Path, count: int) -> dict[str, Any]:
     """Labels per second on the mini bundle, same batches: torch fp32, ONNX fp32, ONNX int8, GGUF."""
     from backbone.dataset import load_part, resolve_data
-    from backbone.stage import CLASSIFIER
+    from backbone.runs.layout import CLASSIFIER
     from engines.llama import LlamaEngine
     from engines.llama_api import LlamaOptions
     from engines.onnx import OnnxEngine
-    from pipeline.bundle import ONNX_FP32, ONNX_INT8
-    from pipeline.engines import torch_engine
+    from pipeline.engine_choice import torch_engine
+    from pipeline.export.bundle import ONNX_FP32, ONNX_INT8
     from pipeline.model_folder import open_model
 
     bundle = _mini_bundle(scratch)
@@ -412,7 +413,7 @@ def _labels_per_second(one: Any, prompts: Sequence[Sequence[int]]) -> float:
 
 
 def _mini_bundle(scratch: Path) -> Path:
-    from pipeline.export import ExportOptions, export
+    from pipeline.export.export import ExportOptions, export
 
     out = scratch / "mini"
     if not out.is_dir():

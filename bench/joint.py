@@ -20,17 +20,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backbone.config import RunConfig, load_config
+from backbone.config import RunConfig
+from backbone.config_file import load_config
 from backbone.dataset import load_part
-from backbone.pretrain import load_pretrain_config, pretrain
-from backbone.stage import BASELINE, CLASSIFIER, GENERATOR
+from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR
+from backbone.training.pretrain import load_pretrain_config, pretrain
 from classifier.train import train_classifier
 from eval.compare import CompareOptions, compare
 from eval.replies import ROUGE_L
 from eval.report.page import read_report
 from eval.report.verdicts import low_recall
+from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
-from generator.train_baseline import train_baseline
 from tickets.prepare import PrepareOptions, prepare
 from tickets.schema import write_tickets
 

@@ -12,10 +12,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from backbone.config import RunConfig, load_config
+from backbone.config import RunConfig
+from backbone.config_file import load_config
 from backbone.dataset import load_part
-from backbone.pretrain import load_pretrain_config, pretrain
-from backbone.runs import read_json
+from backbone.runs.files import read_json
+from backbone.training.pretrain import load_pretrain_config, pretrain
 from classifier.train import train_classifier
 from eval.evaluate import Evaluation, evaluate
 from generator.train import train_generator

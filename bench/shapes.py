@@ -8,11 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backbone.adapters import LowRank
-from backbone.base import ALL_LINEAR, identify, mini_folder
-from backbone.config import dump_config, load_config
+from backbone.base import identify, mini_folder
+from backbone.config_file import dump_config, load_config
 from backbone.prompts import TOKENIZER_FILES
-from backbone.runs import partial_folder, publish, write_json
-from backbone.stage import ADAPTER, ADAPTER_WEIGHTS, BASE, CLASSIFIER, GENERATOR, HEADS
+from backbone.runs.files import write_json
+from backbone.runs.folder import partial_folder, publish
+from backbone.runs.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE, CLASSIFIER, CONFIG, GENERATOR, HEADS
+from backbone.training.adapted import ALL_LINEAR
 
 TOKENIZER = Path("../shared/tokenizer/qwen2")
 QWEN2_7B = {
@@ -108,14 +110,14 @@ def write_random_run(base: Path, shape: dict[str, object], rank: int, out: Path)
             shutil.copyfile(base / name, partial / name)
         (partial / BASE).write_text(identify(base, str(base)).to_json(), encoding="utf-8")
         asked = [f"base.path={base}", "base.precision=bf16", f"lora.rank={rank}"]
-        (partial / "config.yaml").write_text(dump_config(load_config(partial / "config.yaml", asked)), encoding="utf-8")
+        (partial / CONFIG).write_text(dump_config(load_config(partial / CONFIG, asked)), encoding="utf-8")
         tensors = {}
         for name, change in random_adapter(shape, rank, seed).items():
             tensors |= {f"base_model.model.{name}.lora_A.weight": change.a.contiguous()}
             tensors |= {f"base_model.model.{name}.lora_B.weight": change.b.contiguous()}
         save_file(tensors, partial / ADAPTER / ADAPTER_WEIGHTS)
-        record = json.loads((partial / ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))
-        write_json(partial / ADAPTER / "adapter_config.json", {**record, "r": rank, "lora_alpha": 2 * rank})
+        record = json.loads((partial / ADAPTER / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        write_json(partial / ADAPTER / ADAPTER_CONFIG, {**record, "r": rank, "lora_alpha": 2 * rank})
         if stage == CLASSIFIER:
             heads = load_file(partial / HEADS)
             hidden = int(shape["hidden_size"])  # type: ignore[call-overload]

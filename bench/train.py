@@ -32,12 +32,16 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMS
 import classifier.train
 import generator.causal
 import generator.train
-from backbone import last_layer, lora_layers, norms, training
-from backbone.attention import PACKED, _plain_attention
-from backbone.base import find_base, on_cuda, settled
-from backbone.batching import IGNORE, pad_left
-from backbone.config import RunConfig, load_config
-from backbone.cost import Shape, operations, product_rate
+from backbone.base import find_base
+from backbone.batches import IGNORE, pad_left
+from backbone.config import RunConfig
+from backbone.config_file import load_config
+from backbone.device import on_cuda, settled
+from backbone.layers import last_layer, norms
+from backbone.layers import lora as lora_layers
+from backbone.layers.attention import PACKED, _plain_attention
+from backbone.training.cost import Shape, operations, product_rate
+from backbone.training.loop import loop as training
 from bench.shapes import QWEN2_7B, write_random_base
 from tickets.prepare import PrepareOptions, prepare
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backbone.config import ClassifierConfig
-from backbone.runs import read_json, write_json
+from backbone.runs.files import read_json, write_json
 from classifier.metrics import Floats, Ints, cross_entropy, macro_f1, micro_f1, softmax
 from tickets.errors import InputError
 

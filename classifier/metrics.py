@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backbone.selection import LOSS
+from backbone.training.selection import LOSS
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 

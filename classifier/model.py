@@ -10,9 +10,9 @@ from torch.nn import functional
 from transformers import Qwen2Model, Qwen2PreTrainedModel
 from transformers.utils import ModelOutput
 
-from backbone.attention import NO_MASK
-from backbone.last_layer import shorten
-from backbone.norms import quicken
+from backbone.layers.attention import NO_MASK
+from backbone.layers.last_layer import shorten
+from backbone.layers.norms import quicken
 from tickets.labels import LabelSpace
 
 TAGS = "tags"

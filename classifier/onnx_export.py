@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from transformers import Qwen2Model
 
 from backbone.adapters import read_adapter
-from backbone.base import load_options, quiet_libraries, read_shape
+from backbone.base import read_shape
 from backbone.config import BaseConfig
+from backbone.load import load_options, quiet_libraries
 from classifier.predict import Classifier
+from engines.onnx import STATE
 from tickets.errors import InputError, WorkError
 
 MAX_PARAMETERS = 1.6e9  # Qwen2-1.5B with its embedding: beyond it a graph passes the 2 GiB of one ONNX file at int8
-STATE = "state"
 _OPSET = 23  # the first with Attention, RotaryEmbedding and RMSNormalization as single operators
 _LARGE = 1.8e9  # bytes; a graph file ends at 2 GiB, larger weights lie beside it
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from backbone.config import RunConfig
 from backbone.prompts import Prompt, PromptEncoder
-from backbone.stage import CALIBRATION, HEADS, LABELS
+from backbone.runs.layout import CALIBRATION, HEADS, LABELS
 from classifier.calibration import Calibration
 from tickets.errors import InputError
 from tickets.labels import LabelSpace

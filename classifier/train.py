@@ -17,32 +17,34 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
-from backbone import processes
-from backbone.attention import PACKED
-from backbone.base import BaseIdentity, autocast, load_options, lora_config, pick_device, prepare_for_training
-from backbone.batching import collate
+from backbone.base import BaseIdentity
+from backbone.batches import collate
 from backbone.buckets import length_buckets
 from backbone.config import RunConfig
 from backbone.dataset import training_sample
+from backbone.device import autocast, pick_device
+from backbone.layers.attention import PACKED
+from backbone.load import load_options
 from backbone.progress import track
 from backbone.prompts import ticket_text
-from backbone.runs import MANIFEST, disk_guard, sha256
-from backbone.selection import check_select_by
-from backbone.stage import (
+from backbone.runs.files import disk_guard, sha256
+from backbone.runs.layout import (
     ADAPTER,
+    ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     BASE,
     CALIBRATION,
     CLASSIFIER,
     HEADS,
     LABELS,
-    Stage,
-    finish,
-    open_stage,
-    save_adapter,
+    MANIFEST,
 )
-from backbone.training import TrainingJob, train
-from backbone.weights import class_weights, effective_examples, sampling_weights
+from backbone.training import processes
+from backbone.training.adapted import lora_config, prepare_for_training, save_adapter
+from backbone.training.balance import class_weights, effective_examples, sampling_weights
+from backbone.training.loop import TrainingJob, train
+from backbone.training.selection import check_select_by
+from backbone.training.stage import Stage, finish, open_stage
 from classifier.calibration import Calibration, fit_head, fit_tag_threshold
 from classifier.metrics import Floats, binary_cross_entropy, cross_entropy, head_report, micro_f1, selectable_metrics
 from classifier.model import TAGS, ClassifierLoss, Qwen2ForTicketLabels, head_name
@@ -253,7 +255,7 @@ def _start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) ->
     try:
         state = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)
         heads = load_file(folder / HEADS)
-        adapter = json.loads((folder / ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))
+        adapter = json.loads((folder / ADAPTER / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f"--init-from {run}: not a classifier run ({error}); expected one that train-cls wrote"

@@ -7,7 +7,7 @@ from typing import Any
 
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
-from engines.base import Beginning, OnDone, OnToken, TicketsRefused
+from engines.protocols import Beginning, OnDone, OnToken, TicketsRefused
 from tickets.errors import InputError, WorkError
 
 try:
@@ -71,7 +71,7 @@ class EndpointEngine:
             WorkError: no answer after the retries, or the server serves no request.
             TicketsRefused: it refused some, and answered all others.
         """
-        assert beginning is None, "a server has one adapter for the whole prompt"  # `pipeline.engines` refuses it
+        assert beginning is None, "a server has one adapter for the whole prompt"  # `pipeline.engine_choice` refuses it
         return asyncio.run(self._all(prompts, options, on_token, on_done))
 
     async def _all(

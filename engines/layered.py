@@ -18,13 +18,14 @@ from torch.nn.functional import linear
 from transformers import Qwen2Config, Qwen2Model
 
 from backbone.adapters import LowRank, read_adapter
-from backbone.base import computes_bf16, load_options, pick_device, settled
-from backbone.batching import beginnings, pad_left
+from backbone.batches import beginnings, pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig
+from backbone.device import computes_bf16, pick_device, settled
+from backbone.load import load_options
 from backbone.progress import track
-from engines.base import Beginning
 from engines.lora import Adapters
+from engines.protocols import Beginning
 from tickets.errors import InputError
 
 _TOKENS = 2048  # padded tokens per batch

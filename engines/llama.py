@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbone.config import DecodingConfig
-from engines.base import Beginning, OnDone, OnToken
 from engines.llama_api import Grammar, LlamaContext, LlamaOptions
+from engines.protocols import Beginning, OnDone, OnToken
 from engines.sampling import TokenChooser
 from tickets.errors import WorkError
 

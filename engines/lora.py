@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from backbone.adapters import LowRank
-from backbone.handover import Handover
+from backbone.layers.adapter_mask import Handover
 from tickets.errors import InputError
 
 

@@ -11,13 +11,14 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.generation.streamers import BaseStreamer
 
 from backbone.adapters import read_adapter
-from backbone.base import load_options, pick_device, settled
-from backbone.batching import beginnings, pad_left
+from backbone.batches import beginnings, pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
-from backbone.handover import Handover
-from engines.base import Allowed, Beginning, OnDone, OnToken
+from backbone.device import pick_device, settled
+from backbone.layers.adapter_mask import Handover
+from backbone.load import load_options
 from engines.lora import Adapters
+from engines.protocols import Allowed, Beginning, OnDone, OnToken
 from tickets.errors import InputError
 
 _ENCODE_TOKENS = 8192  # padded tokens per batch

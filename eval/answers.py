@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backbone.progress import track
-from backbone.runs import disk_guard, read_json, writable, write_json
+from backbone.runs.files import disk_guard, read_json, writable, write_json
 from eval.bootstrap import Score, median_score
 from eval.systems import TOGETHER, Output, ReferenceSystem, System
 from tickets.errors import InputError

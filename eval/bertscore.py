@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backbone.base import quiet_libraries
+from backbone.load import quiet_libraries
 from eval.bootstrap import Floats
 from tickets.errors import InputError
 

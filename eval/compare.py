@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
-from backbone.runs import disk_guard, hold, package_versions, read_json, release, writable, write_text
-from backbone.stage import LABELS, RUN
+from backbone.runs.files import disk_guard, read_json, writable, write_text
+from backbone.runs.folder import hold, package_versions, release
+from backbone.runs.layout import LABELS, RUN
 from eval.answers import ANSWERS, Answered, run_system
 from eval.bertscore import BERTSCORE, BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples

@@ -17,7 +17,7 @@ from eval.labels import ColumnScores, macro_f1_replicates, score_column, true_la
 from eval.references import majority, tfidf_regression
 from eval.systems import MAJORITY, TFIDF, TWO_STAGE
 from generator.rouge import rouge_l
-from pipeline.engines import EngineChoice
+from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import trained_on
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError

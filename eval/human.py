@@ -15,7 +15,7 @@ from typing import Any
 import krippendorff
 import numpy as np
 
-from backbone.runs import disk_guard, read_json, writable, write_json, write_text
+from backbone.runs.files import disk_guard, read_json, writable, write_json, write_text
 from eval.answers import ANSWERS
 from eval.bootstrap import Floats, Resamples, Score
 from eval.replies import bucket_of, stemmed_rouge_l

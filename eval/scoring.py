@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backbone.stage import CALIBRATION
+from backbone.runs.layout import CALIBRATION
 from classifier.calibration import Calibration
 from eval.answers import Answered, Cost
 from eval.bertscore import BERTSCORE

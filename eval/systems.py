@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backbone.prompts import Prompt
-from backbone.runs import MANIFEST, sha256
-from backbone.stage import BASELINE, CLASSIFIER, GENERATOR, LABELS
+from backbone.runs.files import sha256
+from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR, LABELS, MANIFEST
 from eval.references import majority, nearest_neighbours, tfidf_regression
-from generator.parse import parse_output
-from pipeline.engines import EngineChoice
+from generator.single_prompt.parse import parse_output
+from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder, StageFolder, open_model
 from pipeline.single_prompt import SinglePrompt, load_single_prompt, load_zero_shot, open_baseline
 from pipeline.two_stage import TwoStage, load_two_stage

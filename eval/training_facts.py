@@ -9,9 +9,9 @@ from typing import Any
 
 from safetensors import safe_open
 
-from backbone.runs import METRICS, read_json
-from backbone.stage import ADAPTER, ADAPTER_WEIGHTS, HEADS, RUN
-from generator.multitask import REPLY, TAGS, TEMPLATE
+from backbone.runs.files import read_json
+from backbone.runs.layout import ADAPTER, ADAPTER_WEIGHTS, HEADS, METRICS, RUN
+from generator.single_prompt.format import REPLY, TAGS, TEMPLATE
 from pipeline.model_folder import StageFolder
 
 # the Trainer counts 6 operations per weight and token; frozen weights need no gradient of their own

@@ -10,18 +10,20 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model
 
-from backbone import processes
 from backbone.adapters import LowRank
-from backbone.attention import PACKED
-from backbone.base import autocast, load_options, lora_config, pick_device, prepare_for_training
-from backbone.batching import causal_batch
+from backbone.batches import causal_batch
 from backbone.buckets import length_buckets
 from backbone.config import DecodingConfig, TrainingConfig
 from backbone.dataset import training_sample
-from backbone.lora_layers import hand_over
+from backbone.device import autocast, pick_device
+from backbone.layers.attention import PACKED
+from backbone.layers.lora import hand_over
+from backbone.load import load_options
 from backbone.progress import track
-from backbone.stage import Stage
-from backbone.training import TrainingJob
+from backbone.training import processes
+from backbone.training.adapted import lora_config, prepare_for_training
+from backbone.training.loop import TrainingJob
+from backbone.training.stage import Stage
 from engines.torch import generate_ids
 from generator.model import Qwen2ForReplies
 from tickets.schema import Ticket

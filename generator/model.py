@@ -7,11 +7,11 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 from transformers.utils import ModelOutput
 
-from backbone.attention import NO_MASK
-from backbone.handover import Handover
-from backbone.last_layer import shorten
-from backbone.norms import quicken
-from backbone.vocabulary_loss import vocabulary_losses
+from backbone.layers.adapter_mask import Handover
+from backbone.layers.attention import NO_MASK
+from backbone.layers.last_layer import shorten
+from backbone.layers.norms import quicken
+from backbone.layers.vocabulary_loss import vocabulary_losses
 
 
 @dataclass

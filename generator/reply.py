@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import Prompt, PromptEncoder
-from backbone.stage import CLASSIFIER, GENERATOR
-from engines.base import Beginning, OnToken, Writer
+from backbone.runs.layout import CLASSIFIER, GENERATOR
+from engines.protocols import Beginning, OnToken, Writer
 from tickets.schema import Ticket
 
 

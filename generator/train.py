@@ -9,33 +9,34 @@ from typing import Any
 import numpy as np
 from transformers import set_seed
 
-from backbone import processes
 from backbone.adapters import LowRank, read_adapter
 from backbone.base import BaseIdentity
-from backbone.config import RunConfig, load_config
+from backbone.config import RunConfig
+from backbone.config_file import load_config
 from backbone.prompts import label_text, ticket_text
-from backbone.runs import disk_guard, read_json, sha256, verify
-from backbone.selection import LOSS, check_select_by
-from backbone.stage import (
+from backbone.runs.files import disk_guard, read_json, sha256
+from backbone.runs.folder import verify
+from backbone.runs.layout import (
     ADAPTER,
     ADAPTER_WEIGHTS,
     BASE,
     CLASSIFIER,
+    CLASSIFIER_PREFIX,
+    CONFIG,
     GENERATOR,
     LABELS,
-    READER,
     RUN,
     SAMPLES,
-    Stage,
-    finish,
-    open_stage,
-    save_adapter,
 )
-from backbone.training import train
+from backbone.training import processes
+from backbone.training.adapted import save_adapter
+from backbone.training.loop import train
+from backbone.training.selection import LOSS, check_select_by
+from backbone.training.stage import Stage, finish, open_stage
 from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
-from generator.multitask import REPLY
 from generator.rouge import rouge_l
 from generator.samples import LabelNoise, conditioning_labels, reply_sample, with_replies
+from generator.single_prompt.format import REPLY
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -47,7 +48,7 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
     check_select_by(GENERATOR, settings.training, [LOSS])
     confusions = _confusions(config.folder / CLASSIFIER)
     folder = _reader(config)
-    reader = {READER: sha256(folder / ADAPTER / ADAPTER_WEIGHTS)} if folder else {}
+    reader = {CLASSIFIER_PREFIX: sha256(folder / ADAPTER / ADAPTER_WEIGHTS)} if folder else {}
     stage = open_stage(GENERATOR, config, restart, confusions=json.dumps(confusions), **reader)
     noise = _label_noise(stage, confusions)
     training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
@@ -101,7 +102,7 @@ def _reader(config: RunConfig) -> Path | None:
 def _reading(stage: Stage, classifier: Path) -> dict[str, LowRank]:
     """What the classifier's adapter changes, after looking whether it belongs to this run's base and prompts."""
     base = BaseIdentity.load(classifier / BASE)
-    instruction = load_config(classifier / "config.yaml").prompt.instruction
+    instruction = load_config(classifier / CONFIG).prompt.instruction
     for what, found, wanted in (
         ("base", base.fingerprint, stage.base.fingerprint),
         ("prompt.instruction", instruction, stage.config.prompt.instruction),

@@ -18,9 +18,11 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from backbone.runs import MANIFEST, disk_guard, is_alone, partial_folder, read_json, sha256, writable, write_json
-from engines.base import TicketsRefused
-from pipeline.engines import EngineChoice
+from backbone.runs.files import disk_guard, read_json, sha256, writable, write_json
+from backbone.runs.folder import is_alone, partial_folder
+from backbone.runs.layout import MANIFEST
+from engines.protocols import TicketsRefused
+from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import open_model
 from pipeline.predict import answer_to_dict
 from pipeline.two_stage import TwoStage, load_two_stage

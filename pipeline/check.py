@@ -5,9 +5,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from backbone.base import computes_bf16, find_base, on_cuda, settled, uses_liger
+from backbone.base import find_base
 from backbone.config import RunConfig
-from backbone.cost import (
+from backbone.dataset import load_part, resolve_data
+from backbone.device import computes_bf16, on_cuda, settled, uses_liger
+from backbone.prompts import PromptEncoder
+from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR
+from backbone.training.balance import effective_examples
+from backbone.training.cost import (
     GENERATES,
     Shape,
     free_memory,
@@ -18,15 +23,11 @@ from backbone.cost import (
     recomputes,
     stage_settings,
 )
-from backbone.dataset import load_part, resolve_data
-from backbone.prompts import PromptEncoder
-from backbone.selection import LOSS, check_select_by
-from backbone.stage import BASELINE, CLASSIFIER, GENERATOR
-from backbone.weights import effective_examples
+from backbone.training.selection import LOSS, check_select_by
 from classifier.metrics import selectable_metrics
 from engines.cores import usable_cores
-from generator.multitask import baseline_encoder, multitask_sample
 from generator.samples import reply_sample
+from generator.single_prompt.format import baseline_encoder, multitask_sample
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 

@@ -5,11 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbone.base import BaseIdentity, find_base, identify, mini_folder
-from backbone.config import RunConfig, load_config
+from backbone.config import RunConfig
+from backbone.config_file import load_config
 from backbone.prompts import PromptEncoder
-from backbone.runs import MANIFEST, partial_folder, read_json, verify
-from backbone.stage import ADAPTER, ADAPTER_WEIGHTS, BASE, BASELINE, CLASSIFIER, GENERATOR, READER, RUN
-from pipeline.bundle import Bundle
+from backbone.runs.files import read_json
+from backbone.runs.folder import partial_folder, verify
+from backbone.runs.layout import (
+    ADAPTER,
+    ADAPTER_WEIGHTS,
+    BASE,
+    BASELINE,
+    CLASSIFIER,
+    CLASSIFIER_PREFIX,
+    CONFIG,
+    GENERATOR,
+    MANIFEST,
+    RUN,
+)
+from pipeline.export.bundle import Bundle
 from tickets.errors import InputError
 
 _STAGES = (CLASSIFIER, GENERATOR)
@@ -117,7 +130,7 @@ def check_reader(stages: Mapping[str, StageFolder]) -> None:
     if not {CLASSIFIER, GENERATOR} <= stages.keys():
         return
     classifier, generator = stages[CLASSIFIER].path, stages[GENERATOR].path
-    reader = read_json(generator / RUN).get(READER)
+    reader = read_json(generator / RUN).get(CLASSIFIER_PREFIX)
     if reader is not None and reader != read_json(classifier / MANIFEST)["files"].get(f"{ADAPTER}/{ADAPTER_WEIGHTS}"):
         raise InputError(
             f"{generator}: goes on from the reading of another classifier than {classifier}; run `duet train-gen` "
@@ -149,7 +162,7 @@ def open_stage_folder(folder: Path) -> StageFolder:
         InputError: unfinished, or a file is damaged.
     """
     verify(folder)
-    return StageFolder(folder, load_config(folder / "config.yaml"), BaseIdentity.load(folder / BASE))
+    return StageFolder(folder, load_config(folder / CONFIG), BaseIdentity.load(folder / BASE))
 
 
 def _not_a_model(root: Path, option: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines import EngineChoice
+from pipeline.engine_choice import EngineChoice
 from pipeline.two_stage import Labelled, TwoStage, load_two_stage
 from tickets.errors import InputError
 from tickets.schema import Answer, Ticket

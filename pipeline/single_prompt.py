@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
-from backbone.stage import ADAPTER, BASELINE, LABELS
-from engines.base import OnToken
-from generator.multitask import LabelBlock, baseline_decoding, baseline_encoder
-from generator.parse import Parsed, parse_output
+from backbone.runs.layout import ADAPTER, BASELINE, LABELS
+from engines.protocols import OnToken
+from generator.single_prompt.format import LabelBlock, baseline_decoding, baseline_encoder
+from generator.single_prompt.parse import Parsed, parse_output
 from pipeline.model_folder import StageFolder, open_stage_folder
 from tickets.labels import LabelSpace
 from tickets.schema import Answer, Prediction, Ticket

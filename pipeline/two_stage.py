@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.stage import CLASSIFIER, GENERATOR
+from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.base import Encoder, Keeper, OnToken, Writer
+from engines.protocols import Encoder, Keeper, OnToken, Writer
 from generator.reply import Generator
-from pipeline.engines import EngineChoice, load_engines
+from pipeline.engine_choice import EngineChoice, load_engines
 from pipeline.model_folder import ModelFolder, open_model
 from tickets.errors import InputError
 from tickets.schema import Answer, Prediction, Ticket

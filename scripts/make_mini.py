@@ -10,13 +10,15 @@ import shutil
 from pathlib import Path
 
 from backbone.base import mini_folder
-from backbone.config import RunConfig, load_config
-from backbone.pretrain import load_pretrain_config, pretrain
-from backbone.runs import MANIFEST, write_json
+from backbone.config import RunConfig
+from backbone.config_file import load_config
+from backbone.runs.files import write_json
+from backbone.runs.layout import MANIFEST
+from backbone.training.pretrain import load_pretrain_config, pretrain
 from classifier.train import train_classifier
 from generator.train import train_generator
-from pipeline.bundle import BUNDLE, CARD, CHECK, NO_GGUF, ONNX_FP32, ONNX_INT8
-from pipeline.export import ExportOptions, export
+from pipeline.export.bundle import BUNDLE, CARD, CHECK, NO_GGUF, ONNX_FP32, ONNX_INT8
+from pipeline.export.export import ExportOptions, export
 
 RUN, GRAPHS = Path("runs/shipped"), Path("runs/shipped-bundle")
 _BASE_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "recipe.yaml")

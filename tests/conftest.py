@@ -15,11 +15,12 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from backbone.adapters import LowRank
-from backbone.base import ALL_LINEAR
-from backbone.config import RunConfig, load_config
+from backbone.config import RunConfig
+from backbone.config_file import load_config
 from backbone.dataset import load_part, resolve_data
-from backbone.pretrain import train_tokenizer
 from backbone.prompts import PromptEncoder
+from backbone.training.adapted import ALL_LINEAR
+from backbone.training.pretrain import train_tokenizer
 from tickets.schema import Ticket, write_tickets
 
 torch.set_num_threads(1)  # tiny products; a test process per core
@@ -126,8 +127,8 @@ def small_data(tmp_path_factory: pytest.TempPathFactory, tickets: list[Ticket]) 
 def trained_run(tiny_base: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """A finished classifier, generator and baseline on the tiny base, with adapters strong enough to be seen."""
     from classifier.train import train_classifier
+    from generator.single_prompt.train import train_baseline
     from generator.train import train_generator
-    from generator.train_baseline import train_baseline
 
     overrides = [
         f"base.path={tiny_base}",

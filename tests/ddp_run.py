@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
-from backbone import batching, processes, training
-from backbone.config import load_config
+from backbone import batches as batching
+from backbone.config_file import load_config
+from backbone.training import processes
+from backbone.training.loop import loop as training
 
 torch.set_num_threads(1)
 PARTS = int(os.environ.get("DUET_TEST_PARTS", "0"))

@@ -24,12 +24,13 @@ os.environ["OMP_NUM_THREADS"] = "1"  # no thread pool may exist when a process f
 
 import torch
 
-from backbone.config import RunConfig, load_config
-from backbone.runs import PLAN
+from backbone.config import RunConfig
+from backbone.config_file import load_config
+from backbone.runs.layout import PLAN
 from classifier.train import train_classifier
+from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
-from generator.train_baseline import train_baseline
-from pipeline.export import ExportOptions, export
+from pipeline.export.export import ExportOptions, export
 from tickets.errors import DuetError
 
 

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from backbone.base import mini_folder
-from backbone.batching import causal_batch
-from backbone.config import BaselineConfig, RunConfig, load_config
+from backbone.batches import causal_batch
+from backbone.config import BaselineConfig, RunConfig
+from backbone.config_file import load_config
 from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder, multitask_text
-from backbone.stage import open_stage
-from generator.multitask import (
+from backbone.training.stage import open_stage
+from generator.single_prompt.format import (
     LabelBlock,
     baseline_decoding,
     baseline_encoder,
@@ -25,8 +26,8 @@ from generator.multitask import (
     target_parts,
     task_text,
 )
-from generator.parse import parse_output
-from generator.train_baseline import encode_outputs, train_baseline
+from generator.single_prompt.parse import parse_output
+from generator.single_prompt.train import encode_outputs, train_baseline
 from pipeline.single_prompt import load_single_prompt, load_zero_shot, open_baseline
 from tickets.errors import InputError
 from tickets.labels import LabelSpace

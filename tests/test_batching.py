@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbone.batching import TokenBudgetSampler, pad_left
+from backbone.batches import pad_left
 from backbone.buckets import length_buckets
+from backbone.training.sampler import TokenBudgetSampler
 from tickets.errors import InputError
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)

@@ -11,13 +11,13 @@ import pytest
 
 from backbone.config import RunConfig
 from backbone.dataset import load_part
-from backbone.runs import MANIFEST
+from backbone.runs.layout import MANIFEST
 from classifier.onnx_export import check_size
-from pipeline import export_check
-from pipeline.bundle import Bundle
-from pipeline.engines import EngineChoice
-from pipeline.export import ExportOptions, export
-from pipeline.parity import Parity
+from pipeline.engine_choice import EngineChoice
+from pipeline.export.bundle import Bundle
+from pipeline.export.export import ExportOptions, export
+from pipeline.export.export import check as export_check
+from pipeline.export.parity import Parity
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
@@ -312,7 +312,7 @@ def test_what_an_earlier_attempt_left_is_not_published(
         raise WorkError("refused")
 
     out = tmp_path / "out"
-    monkeypatch.setattr("pipeline.export.check_export", refused)
+    monkeypatch.setattr("pipeline.export.export.check_export", refused)
     with pytest.raises(WorkError, match="refused"):
         export(ExportOptions(trained_run.folder, out, quant="q8_0", onnx=True, merged=True, check=2))
     partial = tmp_path / "out.partial"
@@ -337,7 +337,7 @@ def test_a_full_disk_is_one_line_and_the_export_goes_on(
     with pytest.raises(WorkError, match="disk is full"):
         export(ExportOptions(trained_run.folder, out, quant="f16", check=2))
     monkeypatch.undo()
-    monkeypatch.setattr("backbone.runs._files", full)
+    monkeypatch.setattr("backbone.runs.folder._files", full)
     with pytest.raises(WorkError, match="disk is full"):
         export(ExportOptions(trained_run.folder, out, quant="f16", check=2))
     monkeypatch.undo()
@@ -362,7 +362,7 @@ def test_quantised_bases_say_what_changed(trained_run: RunConfig, tmp_path: Path
 def test_without_llama_cpp_labels_still_export_and_run(
     trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_data: Path
 ) -> None:
-    monkeypatch.setattr("pipeline.export.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.export.export.find_spec", lambda name: None)
     with pytest.raises(InputError, match="make llama"):
         ExportOptions(trained_run.folder, tmp_path / "out")
     with pytest.raises(InputError, match="goes with --onnx"):
@@ -376,7 +376,7 @@ def test_without_llama_cpp_labels_still_export_and_run(
 def test_a_bundle_says_how_to_add_llama_cpp(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tickets: list[Ticket]
 ) -> None:
-    monkeypatch.setattr("pipeline.engines.find_spec", lambda name: None if name == "llama_cpp" else object())
+    monkeypatch.setattr("pipeline.engine_choice.find_spec", lambda name: None if name == "llama_cpp" else object())
     assert load_two_stage(bundle).answer(tickets[:1])[0].reply is not None
     assert "make llama" in capsys.readouterr().err
 

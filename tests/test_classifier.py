@@ -9,8 +9,8 @@ import torch
 from peft import PeftModel
 
 from backbone.config import ClassifierConfig, RunConfig
-from backbone.stage import open_stage
-from backbone.weights import class_weights, sampling_weights
+from backbone.training.balance import class_weights, sampling_weights
+from backbone.training.stage import open_stage
 from classifier.calibration import fit_head, fit_tag_threshold
 from classifier.metrics import cross_entropy, expected_calibration_error, head_report, softmax
 from classifier.model import ClassifierLoss, Heads, last_positions

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from backbone.base import mini_folder
-from backbone.config import RunConfig, dump_config
+from backbone.config import RunConfig
+from backbone.config_file import dump_config
 from pipeline.check import check
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,8 @@ import pytest
 from sacrebleu import corpus_bleu as corpus_bleu_of_sacrebleu
 from transformers import BertConfig, BertModel
 
-from backbone.config import RunConfig, load_config
+from backbone.config import RunConfig
+from backbone.config_file import load_config
 from backbone.prompts import PromptEncoder
 from classifier.calibration import HeadCalibration
 from classifier.metrics import softmax
@@ -36,7 +37,7 @@ from eval.report.effort import losses
 from eval.report.page import read_report, write_report
 from eval.report.verdicts import published
 from eval.slices import slices_of
-from generator.train_baseline import train_baseline
+from generator.single_prompt.train import train_baseline
 from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
 
@@ -534,7 +535,7 @@ def test_a_full_disk_leaves_the_report_and_its_ratings(comparison: Path, monkeyp
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("backbone.runs.flush", full)
+    monkeypatch.setattr("backbone.runs.folder.flush", full)
     with pytest.raises(WorkError, match="disk is full"):
         write_report({**record, "tickets": 1}, comparison)
     assert (comparison / "report.json").read_bytes() == before

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from backbone.config import RunConfig, dump_config, load_config
+from backbone.config import RunConfig
+from backbone.config_file import dump_config, load_config
 from tickets.errors import InputError
 
 CONFIGS = [p for p in sorted((Path(__file__).parent.parent / "configs").glob("*.yaml")) if p.stem != "mini-base"]

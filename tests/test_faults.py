@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbone.checkpoints import checkpoints, fault, newest_intact
 from backbone.config import RunConfig
-from backbone.runs import verify
+from backbone.runs.folder import verify
+from backbone.training.checkpoints import checkpoints, fault, newest_intact
 from classifier.train import train_classifier
 from tests.conftest import as_overrides
 from tickets.errors import InputError, WorkError
@@ -153,7 +153,7 @@ def test_with_no_intact_checkpoint_training_starts_over(config: RunConfig, monke
 
 def test_a_second_process_is_refused_with_the_firsts_number(config: RunConfig, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from backbone.runs import open_partial; "
+        "import sys, time; from pathlib import Path; from backbone.runs.folder import open_partial; "
         "open_partial(Path(sys.argv[1]), {}); print('held', flush=True); time.sleep(60)"
     )
     folder = config.folder / "classifier"

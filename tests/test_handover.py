@@ -11,20 +11,19 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from backbone.adapters import LowRank, read_adapter
-from backbone.base import ALL_LINEAR
-from backbone.batching import causal_batch
+from backbone.batches import causal_batch
 from backbone.config import DecodingConfig, RunConfig
-from backbone.lora_layers import hand_over
-from backbone.runs import MANIFEST
-from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR
+from backbone.layers.lora import hand_over
+from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR, MANIFEST
+from backbone.training.adapted import ALL_LINEAR
 from classifier.train import train_classifier
-from engines.base import Beginning
 from engines.layered import LayeredEngine
+from engines.protocols import Beginning
 from engines.torch import TorchEngine
 from generator.train import train_generator
 from pipeline.batch import BatchOptions, predict_batch
-from pipeline.engines import EngineChoice
-from pipeline.export import ExportOptions, export
+from pipeline.engine_choice import EngineChoice
+from pipeline.export.export import ExportOptions, export
 from pipeline.model_folder import open_model
 from pipeline.two_stage import load_two_stage
 from tests.conftest import MakeConfig, merged, random_adapter

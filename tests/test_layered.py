@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backbone.config import DecodingConfig, RunConfig
-from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR
+from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR
 from engines.layered import LayeredEngine
 from engines.torch import TorchEngine
 from pipeline.model_folder import open_model

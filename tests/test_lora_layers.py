@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import Qwen2Config, Qwen2Model
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-from backbone.last_layer import shorten
-from backbone.lora_layers import FusedLoraLinear
-from backbone.norms import quicken
+from backbone.layers.last_layer import shorten
+from backbone.layers.lora import FusedLoraLinear
+from backbone.layers.norms import quicken
 
 
 def adapted(layer: type[nn.Module], dropout: float, weights: torch.dtype) -> Any:

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import Qwen2ForCausalLM
 
-from backbone import vocabulary_loss
-from backbone.attention import PACKED, packed_attention
-from backbone.base import lora_config
-from backbone.batching import IGNORE, causal_batch, collate
+from backbone.batches import IGNORE, causal_batch, collate
 from backbone.config import LoraSettings
-from backbone.stage import open_stage
-from backbone.vocabulary_loss import vocabulary_losses
+from backbone.layers import vocabulary_loss
+from backbone.layers.attention import PACKED, packed_attention
+from backbone.layers.vocabulary_loss import vocabulary_losses
+from backbone.training.adapted import lora_config
+from backbone.training.stage import open_stage
 from classifier.train import build_model, encode_tickets
 from generator.model import Qwen2ForReplies
 from tests.conftest import MakeConfig

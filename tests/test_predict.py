@@ -20,11 +20,11 @@ import pytest
 
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import PromptEncoder
-from engines.base import TicketsRefused
 from engines.endpoint import EndpointEngine
+from engines.protocols import TicketsRefused
 from pipeline.batch import BatchOptions, _unique, predict_batch
-from pipeline.engines import EngineChoice
-from pipeline.export import ExportOptions, export
+from pipeline.engine_choice import EngineChoice
+from pipeline.export.export import ExportOptions, export
 from pipeline.predict import WrappedStream
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError, WorkError

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbone import processes
 from backbone.config import RunConfig
-from backbone.runs import verify
+from backbone.runs.folder import verify
+from backbone.training import processes
 from classifier.train import train_classifier
 from tests.conftest import MakeConfig, as_overrides
 from tickets.errors import InputError

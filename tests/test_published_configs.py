@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from peft.tuners.lora import LoraLayer
 
-from backbone.base import unquantised_bytes
-from backbone.config import load_config
-from backbone.stage import open_stage
+from backbone.config_file import load_config
+from backbone.load import unquantised_bytes
+from backbone.training.stage import open_stage
 from classifier.train import build_model, train_classifier
+from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
-from generator.train_baseline import train_baseline
 from pipeline.check import check
 from pipeline.single_prompt import load_single_prompt, open_baseline
 from pipeline.two_stage import load_two_stage

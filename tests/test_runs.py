@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from backbone.base import find_base, identify
-from backbone.batching import TokenBudgetSampler
-from backbone.callbacks import SELECTED, evaluations_since_best
-from backbone.config import RunConfig, load_config
-from backbone.runs import publish, verify
+from backbone.config import RunConfig
+from backbone.config_file import load_config
+from backbone.runs.folder import publish, verify
+from backbone.training.callbacks import SELECTED, evaluations_since_best
+from backbone.training.sampler import TokenBudgetSampler
 from classifier.train import train_classifier
 from generator.train import train_generator
 from pipeline.model_folder import open_model

@@ -16,19 +16,20 @@ import torch
 from safetensors.torch import load_file
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-from backbone import training
-from backbone.batching import collate
-from backbone.callbacks import _wrapped
-from backbone.config import RunConfig, load_config
-from backbone.cost import Shape, memory, operations, packs, recomputes
-from backbone.selection import score
-from backbone.stage import open_stage
-from backbone.token_cache import TokenCache
-from backbone.training import TrainingJob
-from backbone.weights import effective_examples
+from backbone.batches import collate
+from backbone.config import RunConfig
+from backbone.config_file import load_config
+from backbone.training.balance import effective_examples
+from backbone.training.callbacks import _wrapped
+from backbone.training.cost import Shape, memory, operations, packs, recomputes
+from backbone.training.loop import TrainingJob
+from backbone.training.loop import loop as training
+from backbone.training.selection import score
+from backbone.training.stage import open_stage
+from backbone.training.token_cache import TokenCache
 from classifier.train import build_model, encode_tickets, train_classifier
+from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
-from generator.train_baseline import train_baseline
 from pipeline.check import check
 from tests.conftest import MakeConfig
 from tickets.errors import InputError, WorkError
@@ -124,7 +125,7 @@ def test_two_signals_end_a_step_that_never_returns() -> None:
     # the product of a thousand million hashes stands for a backward pass: no handler of Python's runs meanwhile
     script = """
 import hashlib, os, signal, threading, time
-from backbone.callbacks import Interrupt
+from backbone.training.interrupt import Interrupt
 
 def signals():
     for _ in range(2):
@@ -242,7 +243,7 @@ def test_activations_are_estimated_as_they_are(
 
     With the norms that a GPU runs, where memory is scarce: those of the CPU keep less.
     """
-    monkeypatch.setattr("backbone.norms.FrozenRMSNorm", Qwen2RMSNorm)
+    monkeypatch.setattr("backbone.layers.norms.FrozenRMSNorm", Qwen2RMSNorm)
     config = make_config(
         base__path="mini", base__precision="bf16", base__compute="bf16", lora__rank=32, lora__dropout=dropout
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from backbone.runs import disk_guard, read_json, writable, write_text
+from backbone.runs.files import disk_guard, read_json, writable, write_text
 from eval.report.blocks import Chart, Section, Table
 from eval.report.charts import with_own_ids
 from eval.report.sections import sections

@@ -5,33 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbone import processes
-from backbone.base import BaseIdentity, find_base, identify, on_cuda, settled
-from backbone.config import SAMPLE, RunConfig, TrainingConfig, dump_config
-from backbone.cost import Shape, packs, recomputes, stage_settings
+from backbone.base import BaseIdentity, find_base, identify
+from backbone.config import SAMPLE, RunConfig, TrainingConfig
+from backbone.config_file import dump_config
 from backbone.dataset import data_fingerprint, load_part, resolve_data
+from backbone.device import on_cuda, settled
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
-from backbone.runs import CHECKPOINTS, disk_guard, open_partial, publish, run_record, write_json
-from backbone.token_cache import TokenCache
+from backbone.runs.files import disk_guard, write_json
+from backbone.runs.folder import open_partial, publish, run_record
+from backbone.runs.layout import BASE, BASELINE, CHECKPOINTS, CLASSIFIER, CONFIG, GENERATOR, RUN
+from backbone.training import processes
+from backbone.training.cost import Shape, packs, recomputes, stage_settings
+from backbone.training.token_cache import TokenCache
 from tickets.schema import Ticket
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from backbone.training import TrainingResult
-
-CLASSIFIER, GENERATOR, BASELINE = "classifier", "generator", "baseline"
-ADAPTER, HEADS, LABELS, CALIBRATION, BASE, RUN = (
-    "adapter",
-    "heads.safetensors",
-    "labels.json",
-    "calibration.json",
-    "base.json",
-    "run.json",
-)
-SAMPLES = "samples.jsonl"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-READER = "reader"  # in a generator's run record: SHA-256 of the classifier's adapter that reads its tickets
+    from backbone.training.loop import TrainingResult
 
 
 @dataclass(frozen=True)
@@ -106,41 +95,11 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
     )
 
 
-def save_adapter(stage: Stage, model: Any) -> "dict[str, Tensor]":
-    """Write the LoRA weights as an ordinary peft adapter; return the other trained tensors by name.
-
-    Every process calls it, the first one writes.
-    """
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
-
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    state = {name: _whole(tensor).contiguous().cpu() for name, tensor in state.items()}
-    lora = {name: tensor for name, tensor in state.items() if "lora_" in name}
-    rest = {name: tensor for name, tensor in state.items() if name not in lora}
-    if not processes.is_first():
-        return rest
-    config = model.peft_config["default"]
-    config.modules_to_save, config.inference_mode = None, True
-    config.base_model_name_or_path, config.task_type = stage.base.name, None
-    with disk_guard(stage.partial):
-        (stage.partial / ADAPTER).mkdir(exist_ok=True)
-        config.save_pretrained(str(stage.partial / ADAPTER))
-        save_file(lora, stage.partial / ADAPTER / ADAPTER_WEIGHTS)
-    return rest
-
-
-def _whole(tensor: Any) -> "Tensor":
-    """A tensor that FSDP may have spread over processes, in one piece."""
-    whole: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return whole
-
-
 def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
     """Write what explains the run, drop the checkpoints and publish the folder."""
     partial = stage.partial
     with disk_guard(partial):
-        (partial / "config.yaml").write_text(dump_config(stage.asked), encoding="utf-8")
+        (partial / CONFIG).write_text(dump_config(stage.asked), encoding="utf-8")
         (partial / BASE).write_text(stage.base.to_json(), encoding="utf-8")
         for name in TOKENIZER_FILES:
             if (stage.base_folder / name).is_file():

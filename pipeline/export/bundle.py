@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backbone.runs import MANIFEST, read_json, verify
+from backbone.runs.files import read_json
+from backbone.runs.folder import verify
+from backbone.runs.layout import MANIFEST
 from tickets.errors import InputError
 
 NO_GGUF = "none"  # a bundle of ONNX labels alone, for where there is no llama.cpp

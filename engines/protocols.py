@@ -17,7 +17,7 @@ Allowed = Callable[[Sequence[int]], Sequence[int] | None]  # ids that may follow
 
 @dataclass(frozen=True)
 class Beginning:
-    """What of some prompts another adapter reads: the first `counts[row]` ids of each (`backbone.handover`)."""
+    """How many leading tokens of each prompt are processed under a different adapter (`layers.adapter_mask`)."""
 
     adapter: str
     counts: Sequence[int]

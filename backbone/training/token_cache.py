@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from backbone import processes
-from backbone.runs import write_text
+from backbone.runs.files import write_text
+from backbone.training import processes
 
 FOLDER = ".tokens"
 _KEPT = 16  # files; a run uses two a stage

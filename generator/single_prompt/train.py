@@ -6,19 +6,21 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from backbone import processes
 from backbone.config import RunConfig
 from backbone.prompts import multitask_text
-from backbone.runs import disk_guard
-from backbone.selection import LOSS, check_select_by
-from backbone.stage import BASELINE, LABELS, SAMPLES, Stage, finish, open_stage, save_adapter
-from backbone.training import train
-from backbone.weights import class_weights, effective_examples, sampling_weights
+from backbone.runs.files import disk_guard
+from backbone.runs.layout import BASELINE, LABELS, SAMPLES
+from backbone.training import processes
+from backbone.training.adapted import save_adapter
+from backbone.training.balance import class_weights, effective_examples, sampling_weights
+from backbone.training.loop import train
+from backbone.training.selection import LOSS, check_select_by
+from backbone.training.stage import Stage, finish, open_stage
 from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
-from generator.multitask import baseline_decoding, baseline_encoder, multitask_sample, target_parts
-from generator.parse import parse_output
 from generator.rouge import rouge_l
 from generator.samples import with_replies
+from generator.single_prompt.format import baseline_decoding, baseline_encoder, multitask_sample, target_parts
+from generator.single_prompt.parse import parse_output
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 

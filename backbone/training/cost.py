@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backbone import processes
-from backbone.base import ALL_LINEAR, read_shape, unquantised_bytes
-from backbone.config import RunConfig, TrainingConfig
+from backbone.base import read_shape
+from backbone.config import ALL_LINEAR, RunConfig, TrainingConfig
+from backbone.load import unquantised_bytes
+from backbone.training import processes
 
 GENERATES = ("generator", "baseline")  # stages that train through the vocabulary head
 _WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.52}  # per parameter of a linear layer; nf4 with double quantisation

@@ -18,15 +18,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
-from backbone.base import find_base, quiet_libraries, settled_format
-from backbone.batching import IGNORE
+from backbone.base import find_base
+from backbone.batches import IGNORE
 from backbone.buckets import length_buckets
 from backbone.config import SAMPLE, PromptConfig, TrainingConfig
 from backbone.dataset import data_fingerprint, load_part, resolve_data
+from backbone.device import settled_format
+from backbone.load import quiet_libraries
 from backbone.progress import track
 from backbone.prompts import END, END_OF_TEXT, START, TOKENIZER_FILES, PromptEncoder
-from backbone.runs import CHECKPOINTS, disk_guard, open_partial, publish, run_record, write_json
-from backbone.training import TrainingJob, train
+from backbone.runs.files import disk_guard, write_json
+from backbone.runs.folder import open_partial, publish, run_record
+from backbone.runs.layout import CHECKPOINTS, RUN
+from backbone.training.loop import TrainingJob, train
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
@@ -76,7 +80,7 @@ class _Documents:
 
 def load_pretrain_config(path: Path | None, overrides: Sequence[str]) -> PretrainConfig:
     """Read a recipe; the shipped one without a path."""
-    from backbone.config import apply_override, builtin_config_text, explain, read_yaml
+    from backbone.config_file import apply_override, builtin_config_text, explain, read_yaml
 
     record: dict[str, Any] = read_yaml(path) if path else yaml.safe_load(builtin_config_text("mini-base"))
     for override in overrides:
@@ -126,7 +130,7 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
         model.save_pretrained(partial)
         (partial / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         record = run_record(seed=config.seed, data=texts.fingerprint, best=result.best, seconds=result.seconds)
-        write_json(partial / "run.json", record)
+        write_json(partial / RUN, record)
     publish(partial, folder)
     return folder
 

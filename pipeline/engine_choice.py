@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR
-from engines.base import Encoder, Engine, Writer
-from pipeline.bundle import adapter_file, base_file
+from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR
+from engines.protocols import Encoder, Engine, Writer
+from pipeline.export.bundle import adapter_file, base_file
 from pipeline.model_folder import ModelFolder
 from tickets.errors import InputError
 

@@ -4,16 +4,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from backbone.base import settled
-from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR
+from backbone.device import settled
+from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.base import Encoder, Writer
 from engines.layered import LayeredEngine
+from engines.protocols import Encoder, Writer
 from generator.reply import Generator
-from pipeline.bundle import NO_GGUF, ONNX_INT8, adapter_file, base_file
-from pipeline.engines import llama_engine
+from pipeline.engine_choice import llama_engine
+from pipeline.export.bundle import NO_GGUF, ONNX_INT8, adapter_file, base_file
+from pipeline.export.parity import Parity, ask, choices, compare, reference
 from pipeline.model_folder import ModelFolder
-from pipeline.parity import Parity, ask, choices, compare, reference
 from tickets.errors import WorkError
 from tickets.schema import Ticket
 

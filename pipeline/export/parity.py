@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from backbone.config import DecodingConfig
 from backbone.progress import track
-from backbone.stage import CLASSIFIER, GENERATOR
+from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.base import Beginning, Encoder, Writer
 from engines.layered import LayeredEngine
+from engines.protocols import Beginning, Encoder, Writer
 from generator.reply import Generator
 from tickets.schema import Prediction, Ticket
 

@@ -1,18 +1,13 @@
-"""Batches: cut by a token budget, bucketed by length, shuffled by seed and epoch; and their collation."""
+"""Batches cut by a token budget: bucketed by length, shuffled by seed and epoch, split across ranks."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Sampler
 
 from tickets.errors import InputError
 
-IGNORE = -100  # label of positions that carry no loss, as in transformers
 _JITTER = 0.03  # lengths are ordered with this much noise, so that batches differ between epochs
 
 
@@ -124,81 +119,3 @@ class TokenBudgetSampler(Sampler[list[int]]):
         first = np.arange(1, self._batches)
         cuts = np.maximum.accumulate(np.maximum(cuts, first) - first) + first
         return np.asarray(np.minimum(cuts, len(cost) - self._batches + first), dtype=np.int64)
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
-    """Left-pad token ids: `input_ids`, `attention_mask` and `position_ids`, each (batch, seq).
-
-    Padding is told by the mask alone, so a pad id that also occurs in the text is harmless.
-    """
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), pad_id)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, width - len(row) :] = torch.tensor(row, dtype=torch.long)
-        mask[i, width - len(row) :] = 1
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-
-
-def pack(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """All rows in one, without padding: `input_ids` and `position_ids`, each (1, tokens), positions restarting.
-
-    `cu_seq_lens_q` (rows + 1) tells where each begins and `max_length_q` how long the longest is, by the names that
-    transformers gives them; attention that heeds them (`backbone.attention`) keeps the rows apart.
-    """
-    ids = torch.tensor([token for row in rows for token in row]).unsqueeze(0)
-    positions = torch.cat([torch.arange(len(row)) for row in rows]).unsqueeze(0)
-    ends = torch.tensor([0, *accumulate(len(row) for row in rows)], dtype=torch.int32)
-    return {
-        "input_ids": ids,
-        "position_ids": positions,
-        "cu_seq_lens_q": ends,
-        "max_length_q": max(len(row) for row in rows),
-    }
-
-
-def collate(rows: Sequence[Sequence[int]], pad_id: int, packed: bool) -> dict[str, Any]:
-    """A batch of token ids, packed or padded."""
-    return pack(rows) if packed else pad_left(rows, pad_id)
-
-
-def causal_batch(
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
-    pad_id: int,
-    weights: Sequence[Sequence[float]] | None = None,
-    packed: bool = False,
-    read: Sequence[int] | None = None,
-) -> dict[str, Any]:
-    """A batch with loss on the completions alone.
-
-    The vocabulary head runs at no other position: `loss_positions` (completion ids) index the flattened (batch * seq)
-    states that predict the completions' ids, `shift_labels`, row by row; `loss_weights` is what each counts, where
-    `weights` are given. `read` counts the first ids of every row that another adapter reads (`backbone.handover`); in
-    the batch it is True at those, in the ids' shape.
-    """
-    rows = [[*p, *c] for p, c in zip(prompts, completions, strict=True)]
-    batch = collate(rows, pad_id, packed)
-    width = batch["input_ids"].shape[1]
-    # where every row ends in the flattened batch
-    ends = accumulate(map(len, rows)) if packed else range(width, (len(rows) + 1) * width, width)
-    spans = [torch.arange(end - 1 - len(c), end - 1) for end, c in zip(ends, completions, strict=True)]
-    labels = torch.tensor([token for completion in completions for token in completion])
-    # the Trainer counts what carries loss in `shift_labels`, and looks whether there are `labels` before it does
-    batch |= {"loss_positions": torch.cat(spans), "labels": labels, "shift_labels": labels}
-    if weights is not None:
-        batch["loss_weights"] = torch.tensor([weight for row in weights for weight in row])
-    if read is not None:
-        batch["read"] = beginnings(batch, rows, read)
-    return batch
-
-
-def beginnings(batch: Mapping[str, Any], rows: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
-    """True at the first `counts` ids of every row of a `batch`, packed or padded on the left: in the ids' shape."""
-    found = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
-    packed = "cu_seq_lens_q" in batch
-    starts = batch["cu_seq_lens_q"].tolist() if packed else [found.shape[1] - len(row) for row in rows]
-    for i, count in enumerate(counts):
-        found[0 if packed else i, starts[i] : starts[i] + count] = True
-    return found

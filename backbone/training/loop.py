@@ -18,30 +18,31 @@ from transformers import Trainer, TrainerControl, TrainerState, TrainingArgument
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import is_torch_tf32_available
 
-from backbone import processes
-from backbone.base import uses_liger
-from backbone.batching import TokenBudgetSampler
-from backbone.callbacks import (
+from backbone.config import TrainingConfig
+from backbone.device import uses_liger
+from backbone.runs.files import disk_guard, read_json, write_json
+from backbone.runs.layout import CLOCK, METRICS, PLAN, STATE, TENSORBOARD
+from backbone.training import processes
+from backbone.training.callbacks import (
     SELECTED,
     EarlyStopping,
     FinalEvaluation,
     Finished,
     History,
-    Interrupt,
     OwedEvaluation,
     Progress,
     Restoration,
     is_over,
     tensorboard,
 )
-from backbone.checkpoints import STATE, drop_old, fault, newest_intact, seal
-from backbone.config import TrainingConfig
-from backbone.runs import METRICS, PLAN, TENSORBOARD, disk_guard, read_json, write_json
-from backbone.selection import score
+from backbone.training.checkpoints import drop_old, fault, newest_intact, seal
+from backbone.training.interrupt import Interrupt
+from backbone.training.sampler import TokenBudgetSampler
+from backbone.training.selection import score
 from tickets.errors import InputError, Interrupted, WorkError
 
 # in every checkpoint: seconds of training so far, whether its evaluation is still to come, and the loss not yet logged
-_CLOCK = "clock.json"
+
 _WORKERS, _CPU_WORKERS = 2, 0  # collating is quick; a GPU must not wait for it all the same
 
 
@@ -105,7 +106,7 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
     checkpoint = processes.from_first(lambda: newest_intact(folder))
     state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
     clock: dict[str, Any] = (
-        read_json(checkpoint / _CLOCK) if checkpoint else {"seconds": 0.0, "owed": False, "loss": 0.0, "logged": 0}
+        read_json(checkpoint / CLOCK) if checkpoint else {"seconds": 0.0, "owed": False, "loss": 0.0, "logged": 0}
     )
     if checkpoint:
         print(f"resuming from {checkpoint}", file=sys.stderr)
@@ -326,7 +327,7 @@ class _StageTrainer(Trainer):
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         clock = {"seconds": self.seconds, "owed": self.owes_evaluation, "loss": loss}
-        write_json(checkpoint / _CLOCK, {**clock, "logged": self._globalstep_last_logged})
+        write_json(checkpoint / CLOCK, {**clock, "logged": self._globalstep_last_logged})
         if (folder.parent / PLAN).is_file():
             shutil.copyfile(folder.parent / PLAN, checkpoint / PLAN)
         seal(checkpoint)
@@ -352,7 +353,7 @@ class _StageTrainer(Trainer):
 
 def _forked() -> BaseContext:
     """Forked, because what collates need not be picklable; imported here, because Windows has no fork."""
-    from backbone.workers import SignalFreeContext
+    from backbone.training.workers import SignalFreeContext
 
     return SignalFreeContext()
 

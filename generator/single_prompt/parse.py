@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from generator.multitask import HEADING
+from generator.single_prompt.format import HEADING
 from tickets.labels import LabelSpace
 
 # what may stand before a field's name: list numbers, bullets, quotes, Markdown headings, table bars, emphasis and JSON

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from backbone.runs import MANIFEST, flush, sha256, write_json
+from backbone.runs.files import flush, sha256, write_json
+from backbone.runs.layout import MANIFEST, STATE
 
-STATE = "trainer_state.json"
 # of each, one must be there: the second names are those of runs in several processes, of plain and of sharded ones
 _NEEDED = (
     ("optimizer.pt", "optimizer.bin", "optimizer_0/.metadata"),

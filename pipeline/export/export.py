@@ -11,21 +11,12 @@ from typing import Any
 
 from backbone.base import read_shape
 from backbone.dataset import load_part, resolve_data
-from backbone.runs import (
-    MANIFEST,
-    PLAN,
-    disk_guard,
-    hold,
-    package_versions,
-    partial_folder,
-    publish,
-    read_json,
-    writable,
-    write_json,
-)
-from backbone.stage import ADAPTER, CLASSIFIER, GENERATOR, LABELS, RUN
+from backbone.runs.files import disk_guard, read_json, writable, write_json
+from backbone.runs.folder import hold, package_versions, partial_folder, publish
+from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
 from classifier.predict import Classifier
-from pipeline.bundle import (
+from pipeline.engine_choice import HOW_TO_ADD
+from pipeline.export.bundle import (
     CARD,
     CHECK,
     NO_GGUF,
@@ -37,9 +28,8 @@ from pipeline.bundle import (
     base_file,
     bundle_facts,
 )
-from pipeline.engines import HOW_TO_ADD
-from pipeline.export_check import check_export
-from pipeline.model_card import model_card, modelfile
+from pipeline.export.check import check_export
+from pipeline.export.model_card import model_card, modelfile
 from pipeline.model_folder import ModelFolder, StageFolder, check_reader, check_same_base, open_model
 from tickets.errors import InputError
 from tickets.schema import Ticket

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from backbone.adapters import LowRank
-from backbone.handover import Handover
+from backbone.layers.adapter_mask import Handover
 from tickets.errors import InputError
 
 

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 
-class FrozenRMSNorm(Qwen2RMSNorm):  # type: ignore[misc]  # a decorator of the library hides its type
+class FrozenRMSNorm(Qwen2RMSNorm):
     """Qwen2's norm; on a CPU and with a weight that does not train, with half the passes over memory."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:

@@ -5,11 +5,11 @@ from typing import Any
 
 from backbone.config import RunConfig
 from backbone.prompts import END, END_OF_TEXT, START, PromptEncoder
-from backbone.runs import read_json
-from backbone.stage import CLASSIFIER, GENERATOR, LABELS, RUN
-from pipeline.bundle import NO_GGUF
+from backbone.runs.files import read_json
+from backbone.runs.layout import CLASSIFIER, GENERATOR, LABELS, RUN
+from pipeline.export.bundle import NO_GGUF
+from pipeline.export.parity import Parity
 from pipeline.model_folder import ModelFolder, StageFolder
-from pipeline.parity import Parity
 
 _HANDED_OVER = (
     " It goes on from the classifier's reading of the ticket, so its adapter is of no use alone: instruction and "

@@ -1,28 +1,21 @@
 """Run folders: written to a sibling and renamed into place, with a manifest of SHA-256 sums."""
 
-import errno
 import fcntl
-import hashlib
 import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-from tickets.errors import InputError, WorkError
+from backbone.runs.files import PART, disk_guard, flush, read_json, sha256, writable, write_json
+from backbone.runs.layout import CHECKPOINTS, MANIFEST, PARTIAL, PLAN
+from tickets.errors import InputError
 
-MANIFEST = "manifest.json"
-PARTIAL = ".partial"
-CHECKPOINTS = "checkpoints"
-PLAN = "plan.json"
-METRICS = "metrics.jsonl"
-TENSORBOARD = "tensorboard"
-_PART = ".part"
 _PACKAGES = (
     "ticket-duet",
     "torch",
@@ -84,41 +77,6 @@ def partial_folder(folder: Path) -> Path:
     return folder.with_name(folder.name + PARTIAL)
 
 
-@contextmanager
-def disk_guard(folder: Path) -> Iterator[None]:
-    """Turn a full disk into one line; libraries report it in several ways."""
-    try:
-        yield
-    except Exception as error:
-        if not _is_full_disk(error):
-            raise
-        raise WorkError(
-            f"{folder}: the disk is full; expected room for what is written there; free some space and run the same "
-            "command again: it goes on from what is complete"
-        ) from None
-
-
-@contextmanager
-def writable(path: Path, option: str) -> Iterator[None]:
-    """Turn a place that cannot be written into one line; `option` is what names another. A full disk passes through."""
-    try:
-        yield
-    except OSError as error:
-        if _is_full_disk(error):
-            raise
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another {option}") from None
-
-
-def _is_full_disk(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    if isinstance(error, OSError) and error.errno is None and "requested and" in str(error):
-        return True  # numpy's tofile
-    # safetensors says so in words; torch's archive writer only that it failed (seen on a full tmpfs: "enforce fail at
-    # inline_container.cc ... unexpected pos"), and writing to a path is all it does
-    return any(sign in str(error) for sign in ("No space left", "inline_container", "PytorchStreamWriter"))
-
-
 def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -> Path:
     """The unfinished sibling of `folder`, new or to be continued; `plan` (plain JSON values) is what it will do.
 
@@ -172,7 +130,7 @@ def publish(partial: Path, folder: Path, **facts: Any) -> None:
     Checkpoints and plan stay until then: a failure on the way loses nothing.
     """
     with disk_guard(partial):
-        for leftover in partial.rglob(f"*{_PART}"):  # of a write that was cut off
+        for leftover in partial.rglob(f"*{PART}"):  # of a write that was cut off
             leftover.unlink()
         sums = {name: sha256(partial / name) for name in _files(partial)}
         write_json(partial / MANIFEST, {**facts, "files": sums})
@@ -228,34 +186,6 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write indented JSON; a reader finds the old content or the new, never half."""
-    write_text(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str, newline: str | None = None) -> None:
-    """Write a file; a reader finds the old content or the new, never half."""
-    part = path.with_name(f"{path.name}{_PART}")
-    part.write_text(text, encoding="utf-8", newline=newline)
-    flush(part)
-    part.replace(path)
-
-
-def read_json(path: Path, expected: str = "a file of a finished run; train again") -> dict[str, Any]:
-    """Read a JSON object; `expected` says what it should be and what mends it.
-
-    Raises:
-        InputError: missing or damaged.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error}); expected {expected}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: found {type(record).__name__}, not an object; expected {expected}")
-    return record
-
-
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Dotted keys whose values differ."""
     found = []
@@ -271,18 +201,3 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
 def _files(folder: Path) -> list[str]:
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return sorted(str(path) for path in paths if path.parts[0] not in (MANIFEST, CHECKPOINTS, PLAN))
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flush(path: Path) -> None:
-    """Make sure that a file, or what was created or renamed in a folder, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

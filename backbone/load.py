@@ -1,0 +1,49 @@
+"""Loading a base with transformers, in the wanted weight format."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from backbone.config import BaseConfig
+
+if TYPE_CHECKING:
+    import torch
+
+
+def unquantised_bytes(config: BaseConfig) -> int:
+    """Bytes per parameter of embeddings and vocabulary head.
+
+    Four under an NF4 base with fp32 compute too: its norms are fp32, and without autocast nothing would cast between.
+    """
+    return 4 if config.precision == "fp32" or (config.precision, config.compute) == ("nf4", "fp32") else 2
+
+
+def load_options(config: BaseConfig, device: "torch.device", attention: str = "sdpa") -> dict[str, Any]:
+    """Arguments of `from_pretrained` for the wanted weight format; NF4 leaves heads and lm_head unquantised."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    quiet_libraries()
+    options: dict[str, Any] = {
+        "dtype": torch.float32 if unquantised_bytes(config) == 4 else torch.bfloat16,
+        "attn_implementation": attention,
+        "device_map": {"": device},
+        "use_safetensors": True,
+    }
+    if config.precision == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if config.compute == "bf16" else torch.float32,
+            llm_int8_skip_modules=["lm_head", "heads"],
+        )
+    return options
+
+
+def quiet_libraries() -> None:
+    """Keep stderr for our own lines: no bars for loading weights, no notices about the libraries' own next versions."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
