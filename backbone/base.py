@@ -6,14 +6,14 @@ import os
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from backbone.architecture import base_tensors, find_family, read_shape
 from backbone.config import MINI
 from tickets.errors import InputError
 
-SUPPORTED = ("qwen2",)
+_CONSTANTS = "rotary_emb.inv_freq"  # constants that older files hold
 _WANTED = ["*.json", "*.safetensors", "*.txt"]
 _SAMPLED_BYTES = 1 << 20  # of every weight file, hashed for the fingerprint
 
@@ -50,7 +50,7 @@ def find_base(path: str, revision: str | None = None) -> Path:
     """Resolve `mini`, a local folder or a hub id to a local folder with config, weights and tokenizer.
 
     Raises:
-        InputError: not there, or not a Qwen2 model.
+        InputError: not there, or not a supported model.
     """
     folder = mini_folder() / "base" if path == MINI else Path(path).expanduser()
     if not folder.is_dir():
@@ -77,57 +77,68 @@ def identify(folder: Path, name: str, revision: str | None = None) -> BaseIdenti
     return BaseIdentity(name, revision, digest.hexdigest(), str(folder.resolve()))
 
 
-def read_shape(folder: Path) -> dict[str, Any]:
-    """The config.json of a base."""
-    try:
-        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no readable config.json ({error}); expected a Qwen2 model folder") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{folder}/config.json: found {type(record).__name__}, expected the config of a Qwen2 model")
-    return record
-
-
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     if os.sep in name and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise InputError(f"base {name!r}: no such folder; expected a Qwen2 model folder, a hub id, or `mini`")
+        raise InputError(f"base {name!r}: no such folder; expected a model folder, a hub id, or `mini`")
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = type(error).__name__
         raise InputError(
-            f"base {name!r}: neither a folder nor to be had from the hub ({reason}); set base.path to a local Qwen2 "
-            "model folder, or check the name and the network"
+            f"base {name!r}: neither a folder nor to be had from the hub ({reason}); set base.path to a local model "
+            "folder, or check the name and the network"
         ) from None
 
 
 def _check(folder: Path) -> None:
-    found = read_shape(folder).get("model_type")
-    if found not in SUPPORTED:
+    """Refuse a base before anything is loaded: another family, or weights that are missing, damaged or not its own."""
+    family = find_family(folder)
+    config = read_shape(folder)
+    try:
+        expected = base_tensors(family, config)
+    except (KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(
-            f"{folder}: architecture {found!r}; supported are Qwen2 and Qwen2.5 (model_type 'qwen2') of any size; set "
-            "base.path to one of them"
+            f"{folder}/config.json: no shape of a {family.name} model ({error}); copy it again from the original model"
+        ) from None
+    sizes = _tensor_sizes(folder)
+    ignored = {name for name in sizes if name.endswith(_CONSTANTS)} | {"lm_head.weight"}
+    missing, unknown = expected.keys() - sizes.keys(), sizes.keys() - expected.keys() - ignored
+    if missing or unknown:
+        names = missing or unknown
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        raise InputError(
+            f"{folder}: found weights {'without' if missing else 'with'} {min(names)}{more}; expected the tensors of a "
+            f"{family.name} model; copy the base again, or set base.path to another"
         )
-    if not (folder / "tokenizer.json").is_file():
-        raise InputError(f"{folder}: no tokenizer.json; copy it (and tokenizer_config.json) from the original model")
-    _check_weights(folder)
+    wrong = next((name for name, size in expected.items() if sizes[name] != size), None)
+    if wrong:
+        raise InputError(
+            f"{folder}: found {wrong} of shape {list(sizes[wrong])}, expected {list(expected[wrong])} by its "
+            "config.json; copy the base again"
+        )
 
 
-def _check_weights(folder: Path) -> None:
-    """Every weight file is there and its header fits its size: a broken download is told before anything is loaded."""
+def _tensor_sizes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shape of every tensor from the files' headers; a file that is cut off does not pass."""
     files = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{index}: not an index of weights ({error}); copy it again from the model") from None
         files = [folder / name for name in sorted(names)]
     if not files:
         raise InputError(f"{folder}: no *.safetensors weights; expected safetensors, pickled weights are not loaded")
+    sizes: dict[str, tuple[int, ...]] = {}
     for file in files:
         try:
-            with safe_open(file, framework="numpy"):
-                pass
+            with safe_open(file, framework="numpy") as weights:
+                for name in weights.keys():  # noqa: SIM118  # not a mapping
+                    sizes[name] = tuple(weights.get_slice(name).get_shape())
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file}: missing or damaged ({error}); download or copy the base again") from None
+    return sizes

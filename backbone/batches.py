@@ -53,14 +53,14 @@ def causal_batch(
     pad_id: int,
     weights: Sequence[Sequence[float]] | None = None,
     packed: bool = False,
-    read: Sequence[int] | None = None,
+    prefix_lengths: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """A batch with loss on the completions alone.
 
     The vocabulary head runs at no other position: `loss_positions` (completion ids) index the flattened (batch * seq)
     states that predict the completions' ids, `shift_labels`, row by row; `loss_weights` is what each counts, where
-    `weights` are given. `read` counts the first ids of every row that another adapter reads
-    (`backbone.layers.adapter_mask`); in the batch it is True at those, in the ids' shape.
+    `weights` are given. With `prefix_lengths`, the batch holds `classifier_mask` in the ids' shape: True at so many
+    leading ids of every row (`backbone.layers.adapter_mask`).
     """
     rows = [[*p, *c] for p, c in zip(prompts, completions, strict=True)]
     batch = collate(rows, pad_id, packed)
@@ -73,16 +73,16 @@ def causal_batch(
     batch |= {"loss_positions": torch.cat(spans), "labels": labels, "shift_labels": labels}
     if weights is not None:
         batch["loss_weights"] = torch.tensor([weight for row in weights for weight in row])
-    if read is not None:
-        batch["read"] = beginnings(batch, rows, read)
+    if prefix_lengths is not None:
+        batch["classifier_mask"] = prefix_mask(batch, rows, prefix_lengths)
     return batch
 
 
-def beginnings(batch: Mapping[str, Any], rows: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
-    """True at the first `counts` ids of every row of a `batch`, packed or padded on the left: in the ids' shape."""
-    found = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+def prefix_mask(batch: Mapping[str, Any], rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> Tensor:
+    """Return a mask in the shape of the ids, True at the first `lengths` ids of every row, packed or left-padded."""
+    mask = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
     packed = "cu_seq_lens_q" in batch
-    starts = batch["cu_seq_lens_q"].tolist() if packed else [found.shape[1] - len(row) for row in rows]
-    for i, count in enumerate(counts):
-        found[0 if packed else i, starts[i] : starts[i] + count] = True
-    return found
+    starts = batch["cu_seq_lens_q"].tolist() if packed else [mask.shape[1] - len(row) for row in rows]
+    for i, length in enumerate(lengths):
+        mask[0 if packed else i, starts[i] : starts[i] + length] = True
+    return mask

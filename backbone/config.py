@@ -159,8 +159,8 @@ class GeneratorConfig(_Section):
     training: TrainingConfig = TrainingConfig()
 
     @property
-    def handed_over(self) -> bool:
-        """Whether it goes on from the classifier's reading of the ticket (`backbone.layers.adapter_mask`)."""
+    def uses_classifier_prefix(self) -> bool:
+        """Whether instruction and ticket are processed under the classifier's adapter (`layers.adapter_mask`)."""
         return self.reading == "classifier"
 
 

@@ -1,4 +1,4 @@
-"""Qwen2 weights and LoRA adapters as GGUF files, written tensor by tensor: a 7B base needs the memory of one tensor.
+"""A base and its LoRA adapters as GGUF files, written tensor by tensor: a 7B base needs the memory of one tensor.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
@@ -14,13 +14,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from backbone.adapters import LowRank
-from backbone.base import read_shape
+from backbone.architecture import Family, find_family, head_size, read_shape
 from backbone.progress import track
 from backbone.prompts import END, END_OF_TEXT
 from tickets.errors import InputError
 
-_ARCHITECTURE = gguf.MODEL_ARCH.QWEN2
-_UNUSED = "[PAD{}]"  # ids past the tokenizer: the embedding of real Qwen2 models is padded to a round size
+_UNUSED = "[PAD{}]"  # ids past the tokenizer: the embedding of most models is padded to a round size
 
 
 def write_base(base: Path, out: Path, name: str, changes: Mapping[str, LowRank] | None = None) -> None:
@@ -32,14 +31,14 @@ def write_base(base: Path, out: Path, name: str, changes: Mapping[str, LowRank] 
         changes: an adapter to merge into the weights, by module name.
 
     Raises:
-        InputError: a configuration that llama.cpp's qwen2 does not compute, or tensors it does not know.
+        InputError: a configuration that llama.cpp does not compute, or tensors it does not know.
     """
-    config = read_shape(base)
-    writer = gguf.GGUFWriter(out, gguf.MODEL_ARCH_NAMES[_ARCHITECTURE])
-    _add_shape(writer, base, config, name)
-    _add_tokenizer(writer, base, config["vocab_size"])
+    config, family = read_shape(base), find_family(base)
+    writer = gguf.GGUFWriter(out, family.gguf)
+    _add_shape(writer, base, config, family, name)
+    _add_tokenizer(writer, base, config["vocab_size"], family.pre_tokenizer)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    tensors = _tensors(base, config)
+    tensors = _tensors(base, config, family)
     for gguf_name, (_, _, shape) in tensors.items():
         kind = torch.float16 if len(shape) > 1 else torch.float32
         size = kind.itemsize
@@ -55,18 +54,20 @@ def write_base(base: Path, out: Path, name: str, changes: Mapping[str, LowRank] 
         change = (changes or {}).get(source.removesuffix(".weight"))
         if change is not None:
             tensor = change.merged(tensor.float())  # rounded once, to the format of the file
+        tensor = _arranged(tensor, source, config, family)
         writer.write_tensor_data(tensor.to(torch.float16 if len(shape) > 1 else torch.float32).numpy())
     writer.close()
 
 
-def write_adapter(adapter: Mapping[str, LowRank], out: Path, layers: int, name: str) -> None:
-    """Write a LoRA adapter for a base with that many layers, in F16 as llama.cpp's own converter does.
+def write_adapter(adapter: Mapping[str, LowRank], out: Path, base: Path, name: str) -> None:
+    """Write a LoRA adapter of a base, in F16 as llama.cpp's own converter does.
 
     Raises:
         InputError: it changes a module that has no name in a GGUF.
     """
-    names = gguf.get_tensor_name_map(_ARCHITECTURE, layers)
-    writer = gguf.GGUFWriter(out, gguf.MODEL_ARCH_NAMES[_ARCHITECTURE])
+    config, family = read_shape(base), find_family(base)
+    names = _name_map(family, config)
+    writer = gguf.GGUFWriter(out, family.gguf)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_name(name)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
@@ -76,16 +77,18 @@ def write_adapter(adapter: Mapping[str, LowRank], out: Path, layers: int, name: 
     for module, change in adapter.items():
         tensor_name = names.get_name(module)
         if tensor_name is None:
-            raise InputError(f"adapter of {name}: changes {module}, which a GGUF of Qwen2 has no name for")
+            raise InputError(f"adapter of {name}: changes {module}, which a GGUF of {family.name} has no name for")
         writer.add_tensor(f"{tensor_name}.weight.lora_a", change.a.to(torch.float16).numpy())
-        writer.add_tensor(f"{tensor_name}.weight.lora_b", change.b.to(torch.float16).numpy())
+        writer.add_tensor(
+            f"{tensor_name}.weight.lora_b", _arranged(change.b, module, config, family).to(torch.float16).numpy()
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def _add_shape(writer: gguf.GGUFWriter, base: Path, config: Mapping[str, Any], name: str) -> None:
+def _add_shape(writer: gguf.GGUFWriter, base: Path, config: Mapping[str, Any], family: Family, name: str) -> None:
     rope = config.get("rope_parameters") or {}
     scaling = config.get("rope_scaling") or rope
     if scaling.get("rope_type", scaling.get("type", "default")) != "default" or config.get("use_sliding_window"):
@@ -100,11 +103,16 @@ def _add_shape(writer: gguf.GGUFWriter, base: Path, config: Mapping[str, Any], n
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(head_size(config))
+    writer.add_value_length(head_size(config))
+    if family.interleaved_rope:
+        writer.add_rope_dimension_count(head_size(config))
+        writer.add_vocab_size(config["vocab_size"])
     writer.add_rope_freq_base(float(rope.get("rope_theta", config.get("rope_theta", 10000.0))))
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, base: Path, size: int) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, base: Path, size: int, pre_tokenizer: str) -> None:
     tokenizer = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
     tokens = [_UNUSED.format(i) for i in range(size)]
     types = [gguf.TokenType.UNUSED] * size
@@ -115,7 +123,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, base: Path, size: int) -> None:
         types[added["id"]] = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["model"]["merges"]]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
+    writer.add_tokenizer_pre(pre_tokenizer)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(merges)
@@ -128,9 +136,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, base: Path, size: int) -> None:
         writer.add_chat_template(template)
 
 
-def _tensors(base: Path, config: Mapping[str, Any]) -> dict[str, tuple[Path, str, list[int]]]:
+def _tensors(base: Path, config: Mapping[str, Any], family: Family) -> dict[str, tuple[Path, str, list[int]]]:
     """File, name there and shape of every tensor, by its name in the GGUF."""
-    names = gguf.get_tensor_name_map(_ARCHITECTURE, config["num_hidden_layers"])
+    names = _name_map(family, config)
     found: dict[str, tuple[Path, str, list[int]]] = {}
     for file in sorted(base.glob("*.safetensors")):
         with safe_open(file, framework="pt") as weights:
@@ -139,6 +147,24 @@ def _tensors(base: Path, config: Mapping[str, Any]) -> dict[str, tuple[Path, str
                     continue
                 name = names.get_name(source, try_suffixes=(".weight", ".bias"))
                 if name is None:
-                    raise InputError(f"{file}: tensor {source} has no name in a GGUF of Qwen2; expected a Qwen2 model")
+                    raise InputError(f"{file}: tensor {source} has no name in a GGUF; expected a {family.name} model")
                 found[name] = (file, source, weights.get_slice(source).get_shape())
     return found
+
+
+def _name_map(family: Family, config: Mapping[str, Any]) -> gguf.TensorNameMap:
+    architecture = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == family.gguf)
+    return gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
+
+
+def _arranged(tensor: Tensor, name: str, config: Mapping[str, Any], family: Family) -> Tensor:
+    """Return the rows of a weight, (out, ...), in the order of the GGUF.
+
+    transformers rotates the first half of a head's rows with the second, llama.cpp's `llama` neighbouring rows.
+    """
+    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    projection = next((heads[part] for part in name.split(".") if part in heads), None)
+    if projection is None or not family.interleaved_rope:
+        return tensor
+    half = tensor.shape[0] // projection // 2
+    return tensor.reshape(projection, 2, half, *tensor.shape[1:]).swapaxes(1, 2).reshape(tensor.shape).contiguous()

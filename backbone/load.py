@@ -17,7 +17,7 @@ def unquantised_bytes(config: BaseConfig) -> int:
     return 4 if config.precision == "fp32" or (config.precision, config.compute) == ("nf4", "fp32") else 2
 
 
-def load_options(config: BaseConfig, device: "torch.device", attention: str = "sdpa") -> dict[str, Any]:
+def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
     """Arguments of `from_pretrained` for the wanted weight format; NF4 leaves heads and lm_head unquantised."""
     import torch
     from transformers import BitsAndBytesConfig
@@ -25,7 +25,7 @@ def load_options(config: BaseConfig, device: "torch.device", attention: str = "s
     quiet_libraries()
     options: dict[str, Any] = {
         "dtype": torch.float32 if unquantised_bytes(config) == 4 else torch.bfloat16,
-        "attn_implementation": attention,
+        "attn_implementation": "sdpa",
         "device_map": {"": device},
         "use_safetensors": True,
     }

@@ -2,7 +2,7 @@
 
 A prompt is a list of chat turns. Text is encoded by a copy of the tokenizer that knows no added tokens, so a ticket
 that contains `<|im_end|>` yields ordinary tokens; the turn delimiters are inserted by id. On text without such literals
-the ids equal those of the Qwen2 chat template.
+the ids equal those of the chat template, for Qwen3 with thinking switched off.
 """
 
 import hashlib
@@ -20,8 +20,9 @@ from tickets.errors import InputError
 from tickets.schema import Ticket
 
 START, END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-_CHARACTERS_PER_TOKEN = 64  # text far beyond the limit is cut before encoding; no Qwen2 ticket averages more
+THINK, END_THINK = "<think>", "</think>"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")  # the last is not always there
+_CHARACTERS_PER_TOKEN = 64  # text far beyond the limit is cut before encoding; no ticket averages more
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,11 @@ class Prompt:
 
 
 class PromptEncoder:
-    """Encodes chat turns of Qwen2 models and decodes replies."""
+    """Encodes chat turns with the tokenizer of a base, and decodes replies.
+
+    Attributes:
+        thinks: the model would think before it answers; every prompt ends with an empty block of thoughts.
+    """
 
     def __init__(self, folder: Path, instruction: str, task: str = "") -> None:
         """Load `tokenizer.json` from a model folder.
@@ -51,26 +56,28 @@ class PromptEncoder:
             task: what stands in the user turn before every ticket, with its line break.
 
         Raises:
-            InputError: no tokenizer there, or one without Qwen2's chat tokens.
+            InputError: no tokenizer there, or one without the chat tokens.
         """
         path = folder / "tokenizer.json"
         try:
             text = path.read_text(encoding="utf-8")
             self._full, self._plain = _tokenizers(text)
         except OSError:
-            raise InputError(
-                f"{path}: missing; expected the tokenizer of a Qwen2 model beside its config.json"
-            ) from None
+            raise InputError(f"{path}: missing; expected the tokenizer of the base beside its config.json") from None
         except Exception as error:  # `tokenizers` raises bare Exception
             raise InputError(f"{path}: not a tokenizer ({error}); copy it again from the model") from None
         ids = [self._full.token_to_id(token) for token in (START, END, END_OF_TEXT)]
         if None in ids:
-            raise InputError(f"{path}: lacks {START}, {END} or {END_OF_TEXT}; expected the tokenizer of a Qwen2 model")
+            raise InputError(
+                f"{path}: lacks {START}, {END} or {END_OF_TEXT}; expected a tokenizer with these chat tokens"
+            )
         self.start_id, self.end_id, self.pad_id = (token for token in ids if token is not None)
         self.control_ids = frozenset(self._full.get_added_tokens_decoder())
         self.instruction, self.task = instruction, task
-        self.fingerprint = hashlib.sha256("\0".join((text, instruction, task)).encode()).hexdigest()
-        self._opening = tuple(self.encode_text("assistant\n"))
+        self.thinks = self._full.token_to_id(THINK) is not None and _switches_thinking(folder)
+        parts = (text, instruction, task, *((THINK,) if self.thinks else ()))
+        self.fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        self._opening = tuple(self.encode_text("assistant\n") + (self._empty_thoughts() if self.thinks else []))
         self._line_break = tuple(self.encode_text("\n"))
         self._prefix = (*self._turn(Turn("system", instruction)), self.start_id, *self.encode_text(f"user\n{task}"))
 
@@ -78,6 +85,11 @@ class PromptEncoder:
     def control_literals(self) -> tuple[str, ...]:
         """What the control tokens look like in text."""
         return tuple(token.content for token in self._full.get_added_tokens_decoder().values())
+
+    @property
+    def opening(self) -> str:
+        """What every prompt ends with, as text."""
+        return START + self.decode_all(self._opening)
 
     @property
     def prefix(self) -> list[int]:
@@ -157,8 +169,20 @@ class PromptEncoder:
         truncated = len(body) > room or len(text) > room * _CHARACTERS_PER_TOKEN
         return Prompt((*head, *body[:room], *tail), truncated)
 
+    def _empty_thoughts(self) -> list[int]:
+        """Return the block by which a Qwen3 model knows that it is to answer at once; it ends the assistant opening."""
+        blank = self.encode_text("\n\n")
+        start, end = (int(self._full.token_to_id(token)) for token in (THINK, END_THINK))
+        return [start, *blank, end, *blank]
+
     def _turn(self, turn: Turn) -> list[int]:
         return [self.start_id, *self.encode_text(f"{turn.role}\n{turn.text}"), self.end_id, *self._line_break]
+
+
+def _switches_thinking(folder: Path) -> bool:
+    """Whether the chat template can switch thinking off; without any template, it is taken to."""
+    texts = [path.read_text(encoding="utf-8") for name in TOKENIZER_FILES[1:] if (path := folder / name).is_file()]
+    return "enable_thinking" in "".join(texts) or not any("chat_template" in text or "{%" in text for text in texts)
 
 
 @lru_cache(maxsize=2)

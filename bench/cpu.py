@@ -27,7 +27,7 @@ from backbone.config import DecodingConfig
 from backbone.config_file import load_config
 from backbone.prompts import Prompt, PromptEncoder
 from engines.cores import usable_cores
-from engines.protocols import Beginning
+from engines.protocols import SharedPrefix
 from generator.single_prompt.format import REPLY, TAGS, baseline_encoder, multitask_sample
 from tickets.cleaning import Cleaner
 from tickets.labels import LabelSpace
@@ -95,7 +95,7 @@ def make_files(scratch: Path) -> None:
         write_random_base(scratch / "base", QWEN2_7B)
     for seed, stage in enumerate(STAGES):
         if not (scratch / f"{stage}.lora.gguf").is_file():
-            write_adapter(random_adapter(QWEN2_7B, RANK, seed), scratch / f"{stage}.lora.gguf", 28, stage)
+            write_adapter(random_adapter(QWEN2_7B, RANK, seed), scratch / f"{stage}.lora.gguf", scratch / "base", stage)
     target, half = scratch / f"base.{QUANT}.gguf", scratch / "base.f16.gguf"
     if not target.is_file():
         write_base(scratch / "base", half, "Qwen2-7B shape, random")
@@ -156,10 +156,10 @@ def _both_stages(two: Any, encoder: PromptEncoder, work: Sequence[Work], once: b
     """Seconds for all labels and for all replies; with `once` replies go on from what was read for labels."""
     classifier, generator = [one.classifier.ids for one in work], [one.generator.ids for one in work]
     counts = [encoder.ticket_end(ids) for ids in generator]
-    limits, beginning = [tokens(one.reply) for one in work], Beginning("classifier", counts) if once else None
+    limits, shared_prefix = [tokens(one.reply) for one in work], SharedPrefix("classifier", counts) if once else None
     return (
-        timed(lambda: two.encode_and_keep(classifier, "classifier", counts if once else [0] * len(work))),
-        timed(lambda: two.generate(generator, "generator", limits, beginning=beginning)),
+        timed(lambda: two.encode_and_cache(classifier, "classifier", counts if once else [0] * len(work))),
+        timed(lambda: two.generate(generator, "generator", limits, shared_prefix=shared_prefix)),
     )
 
 

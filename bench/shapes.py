@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backbone.adapters import LowRank
+from backbone.architecture import linear_sizes
 from backbone.base import identify, mini_folder
 from backbone.config_file import dump_config, load_config
 from backbone.prompts import TOKENIZER_FILES
@@ -29,21 +30,6 @@ QWEN2_7B = {
     "rope_theta": 1000000.0,
     "tie_word_embeddings": False,
 }
-
-
-def linear_sizes(shape: dict[str, object]) -> dict[str, tuple[int, int]]:
-    """(out, in) of the seven linear layers of a block, by module name inside it."""
-    hidden, inner = int(shape["hidden_size"]), int(shape["intermediate_size"])  # type: ignore[call-overload]
-    key_value = hidden // int(shape["num_attention_heads"]) * int(shape["num_key_value_heads"])  # type: ignore[call-overload]
-    return {
-        "self_attn.q_proj": (hidden, hidden),
-        "self_attn.k_proj": (key_value, hidden),
-        "self_attn.v_proj": (key_value, hidden),
-        "self_attn.o_proj": (hidden, hidden),
-        "mlp.gate_proj": (inner, hidden),
-        "mlp.up_proj": (inner, hidden),
-        "mlp.down_proj": (hidden, inner),
-    }
 
 
 def write_random_base(folder: Path, shape: dict[str, object]) -> None:

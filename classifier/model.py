@@ -1,18 +1,18 @@
-"""The trainable classifier: a Qwen2 backbone and one linear head per label column, and a head for tags."""
+"""The trainable classifier: a decoder, one linear head per label column, and a head for tags."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Qwen2Model, Qwen2PreTrainedModel
 from transformers.utils import ModelOutput
 
-from backbone.layers.attention import NO_MASK
-from backbone.layers.last_layer import shorten
-from backbone.layers.norms import quicken
+from backbone.architecture import Family
+from backbone.layers.attention import no_mask
+from backbone.layers.install import install
 from tickets.labels import LabelSpace
 
 TAGS = "tags"
@@ -82,18 +82,20 @@ class ClassifierLoss(nn.Module):
         return loss
 
 
-class Qwen2ForTicketLabels(Qwen2PreTrainedModel):
-    """Qwen2 without its vocabulary head; labels are read at the last token, the end of the assistant opening."""
+class LabelModel:
+    """Mixed into a family's PreTrainedModel: a decoder, and heads that read the state at each prompt's last token."""
 
+    decoder_class: Any
     loss: ClassifierLoss
+    model: Any
+    heads: Heads
 
     def __init__(self, config: Any, space: LabelSpace) -> None:
-        super().__init__(config)
-        self.model = Qwen2Model(config)
-        shorten(self.model)
-        quicken(self.model)
+        super().__init__(config)  # type: ignore[call-arg]
+        self.model = self.decoder_class(config)
+        install(self.model)
         self.heads = Heads(config.hidden_size, space)
-        self.post_init()
+        self.post_init()  # type: ignore[attr-defined]
 
     def forward(
         self,
@@ -119,15 +121,22 @@ class Qwen2ForTicketLabels(Qwen2PreTrainedModel):
             last = last_positions(attention_mask)
         states = self.model(
             input_ids=input_ids,
-            attention_mask=attention_mask if cu_seq_lens_q is None else NO_MASK,
+            attention_mask=attention_mask if cu_seq_lens_q is None else no_mask(),
             position_ids=position_ids,
             use_cache=False,
-            wanted=last,
+            positions=last,
             **packing,
         ).last_hidden_state
         logits = self.heads(states[0])
         loss = None if targets is None else self.loss(logits, targets, tag_targets)
         return ClassifierOutput(loss=loss, logits=logits)
+
+
+@cache
+def label_model_class(family: Family) -> Any:
+    """Return the trainable classifier on bases of a family; its `from_pretrained` takes the label space too."""
+    parts = {"decoder_class": family.transformers_class("Model"), "__module__": __name__}
+    return type(f"{family.prefix}ForTicketLabels", (LabelModel, family.transformers_class("PreTrainedModel")), parts)
 
 
 def last_positions(attention_mask: Tensor) -> Tensor:

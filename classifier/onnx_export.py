@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Qwen2Model
 
 from backbone.adapters import read_adapter
-from backbone.base import read_shape
+from backbone.architecture import find_family, linear_sizes, read_shape
 from backbone.config import BaseConfig
 from backbone.load import load_options, quiet_libraries
 from classifier.predict import Classifier
@@ -53,7 +52,7 @@ def export_onnx(base: Path, adapter: Path, classifier: Classifier, out: Path) ->
     """
     quiet_libraries()
     options = load_options(BaseConfig(precision="fp32", compute="fp32"), torch.device("cpu"))
-    backbone = Qwen2Model.from_pretrained(base, **options).eval()
+    backbone = find_family(base).transformers_class("Model").from_pretrained(base, **options).eval()
     with torch.no_grad():
         for name, change in read_adapter(adapter).items():
             weight = backbone.get_submodule(name.removeprefix("model.")).weight
@@ -126,7 +125,7 @@ def quantize_onnx(source: Path, out: Path, base: Path) -> None:
 def check_size(base: Path) -> None:
     """Raises InputError where a base is too large for an ONNX classifier."""
     shape = read_shape(base)
-    layer = 2 * shape["hidden_size"] ** 2 + 3 * shape["hidden_size"] * shape["intermediate_size"]
+    layer = sum(rows * columns for rows, columns in linear_sizes(shape).values())
     parameters = shape["num_hidden_layers"] * layer + shape["vocab_size"] * shape["hidden_size"]
     if parameters > MAX_PARAMETERS:
         raise InputError(

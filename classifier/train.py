@@ -17,13 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
+from backbone.architecture import find_family
 from backbone.base import BaseIdentity
 from backbone.batches import collate
 from backbone.buckets import length_buckets
 from backbone.config import RunConfig
 from backbone.dataset import training_sample
 from backbone.device import autocast, pick_device
-from backbone.layers.attention import PACKED
 from backbone.load import load_options
 from backbone.progress import track
 from backbone.prompts import ticket_text
@@ -47,7 +47,7 @@ from backbone.training.selection import check_select_by
 from backbone.training.stage import Stage, finish, open_stage
 from classifier.calibration import Calibration, fit_head, fit_tag_threshold
 from classifier.metrics import Floats, binary_cross_entropy, cross_entropy, head_report, micro_f1, selectable_metrics
-from classifier.model import TAGS, ClassifierLoss, Qwen2ForTicketLabels, head_name
+from classifier.model import TAGS, ClassifierLoss, head_name, label_model_class
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -147,8 +147,8 @@ def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
         config.classifier.tag_weight,
     )
     device = pick_device()
-    options = load_options(config.base, device, PACKED)
-    model = Qwen2ForTicketLabels.from_pretrained(stage.base_folder, space=space, **options)
+    options = load_options(config.base, device)
+    model = label_model_class(find_family(stage.base_folder)).from_pretrained(stage.base_folder, space=space, **options)
     model.heads.float()  # the library casts what it initialises to the base's format
     model.loss = loss.to(device)  # after loading, which builds on the meta device and would leave its buffers empty
     prepare_for_training(model, config.base, stage.recompute)

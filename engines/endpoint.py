@@ -7,7 +7,7 @@ from typing import Any
 
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
-from engines.protocols import Beginning, OnDone, OnToken, TicketsRefused
+from engines.protocols import OnDone, OnToken, SharedPrefix, TicketsRefused
 from tickets.errors import InputError, WorkError
 
 try:
@@ -61,7 +61,7 @@ class EndpointEngine:
         options: DecodingConfig,
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
-        beginning: Beginning | None = None,
+        shared_prefix: SharedPrefix | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token.
 
@@ -71,7 +71,9 @@ class EndpointEngine:
             WorkError: no answer after the retries, or the server serves no request.
             TicketsRefused: it refused some, and answered all others.
         """
-        assert beginning is None, "a server has one adapter for the whole prompt"  # `pipeline.engine_choice` refuses it
+        assert shared_prefix is None, (
+            "a server has one adapter for the whole prompt"
+        )  # `pipeline.engine_choice` refuses it
         return asyncio.run(self._all(prompts, options, on_token, on_done))
 
     async def _all(
@@ -169,7 +171,11 @@ class EndpointEngine:
     def _request(self, ids: Sequence[int], options: DecodingConfig) -> dict[str, Any]:
         penalty = options.repetition_penalty
         # the first name is vLLM's, the second llama.cpp's and Ollama's; without a penalty neither is sent
-        extra = {} if penalty == 1.0 else {"repetition_penalty": penalty, "repeat_penalty": penalty}
+        extra: dict[str, Any] = {}
+        if penalty != 1.0:
+            extra |= {"repetition_penalty": penalty, "repeat_penalty": penalty}
+        if self._encoder.thinks:
+            extra["chat_template_kwargs"] = {"enable_thinking": False}
         turns = self._encoder.turns(ids)
         return {
             "model": self._name,

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +16,17 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 from torch.nn.functional import linear
-from transformers import Qwen2Config, Qwen2Model
 
 from backbone.adapters import LowRank, read_adapter
-from backbone.batches import beginnings, pad_left
+from backbone.architecture import find_family
+from backbone.batches import pad_left, prefix_mask
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig
 from backbone.device import computes_bf16, pick_device, settled
 from backbone.load import load_options
 from backbone.progress import track
 from engines.lora import Adapters
-from engines.protocols import Beginning
+from engines.protocols import SharedPrefix
 from tickets.errors import InputError
 
 _TOKENS = 2048  # padded tokens per batch
@@ -42,7 +43,8 @@ class LayeredEngine:
         Raises:
             InputError: an adapter is unreadable or changes what the base does not have.
         """
-        self._config = Qwen2Config.from_pretrained(base)
+        self._decoder_class = find_family(base).transformers_class("Model")
+        self._config = self._decoder_class.config_class.from_pretrained(base)
         self._files = _tensor_files(base)
         self._adapters = dict(adapters)
         for folder in adapters.values():
@@ -65,18 +67,18 @@ class LayeredEngine:
         prompts: Sequence[Sequence[int]],
         written: Sequence[Sequence[int]],
         adapter: str,
-        beginning: Beginning | None = None,
+        shared_prefix: SharedPrefix | None = None,
     ) -> list[list[int]]:
         """The most likely next id after every prompt, and after every prefix of what was written to it.
 
         A greedy reply is one that consists of its own choices: checking it needs no decoding.
         """
-        together = [[*prompt, *ids] for prompt, ids in zip(prompts, written, strict=True)]
-        read: dict[int, Tensor] = {}
-        for rows, states in self._run(together, adapter, beginning):
-            read |= {row: states[i, -len(written[row]) - 1 :] for i, row in enumerate(rows)}
-        chosen = iter(self._most_likely(torch.cat([read[row] for row in range(len(prompts))])))
-        return [[next(chosen) for _ in read[row]] for row in range(len(prompts))]
+        whole_texts = [[*prompt, *ids] for prompt, ids in zip(prompts, written, strict=True)]
+        states_of: dict[int, Tensor] = {}  # by row, (written + 1, hidden)
+        for rows, states in self._run(whole_texts, adapter, shared_prefix):
+            states_of |= {row: states[i, -len(written[row]) - 1 :] for i, row in enumerate(rows)}
+        chosen = iter(self._most_likely(torch.cat([states_of[row] for row in range(len(prompts))])))
+        return [[next(chosen) for _ in states_of[row]] for row in range(len(prompts))]
 
     @torch.inference_mode()
     def _most_likely(self, states: Tensor) -> list[int]:
@@ -86,25 +88,25 @@ class LayeredEngine:
         chosen = torch.zeros(len(states), dtype=torch.long, device=self._device)
         for start in range(0, len(head), _HEAD_ROWS):
             scores = linear(states, self._placed(head[start : start + _HEAD_ROWS])).float()
-            found = scores.max(dim=1)
-            better = found.values > best
-            best[better], chosen[better] = found.values[better], found.indices[better] + start
+            highest = scores.max(dim=1)
+            better = highest.values > best
+            best[better], chosen[better] = highest.values[better], highest.indices[better] + start
         ids: list[int] = chosen.tolist()
         return ids
 
     @torch.inference_mode()
     def _run(
-        self, prompts: Sequence[Sequence[int]], adapter: str, beginning: Beginning | None = None
+        self, prompts: Sequence[Sequence[int]], adapter: str, shared_prefix: SharedPrefix | None = None
     ) -> Iterator[tuple[list[int], Tensor]]:
         """Rows of a batch and their states after the final norm, left-padded, (batch, seq, hidden)."""
         buckets = length_buckets([len(ids) for ids in prompts], _TOKENS)
         batches = [pad_left([prompts[row] for row in rows], self._pad_id) for rows in buckets]
-        reads: list[Tensor | None] = [None] * len(batches)
+        masks: list[Tensor | None] = [None] * len(batches)
         names = [adapter]
-        if beginning:
-            names.append(beginning.adapter)
-            reads = [
-                beginnings(batch, [prompts[row] for row in rows], [beginning.counts[row] for row in rows])
+        if shared_prefix:
+            names.append(shared_prefix.adapter)
+            masks = [
+                prefix_mask(batch, [prompts[row] for row in rows], [shared_prefix.lengths[row] for row in rows])
                 for rows, batch in zip(buckets, batches, strict=True)
             ]
         embedding = self._read("model.embed_tokens.weight")
@@ -114,9 +116,9 @@ class LayeredEngine:
         for number in track(range(self._config.num_hidden_layers), "checking, block by block"):
             block, adapters = self._block(number, changes)
             adapters.activate(*names)
-            for i, (batch, read) in enumerate(zip(batches, reads, strict=True)):
+            for i, (batch, mask) in enumerate(zip(batches, masks, strict=True)):
                 inputs = {name: tensor.to(self._device) for name, tensor in batch.items()}
-                with nullcontext() if read is None else adapters.handover.at(read.to(self._device)):
+                with nullcontext() if mask is None else adapters.adapter_mask.applied(mask.to(self._device)):
                     output = block(inputs_embeds=states[i].to(self._device), use_cache=False, **inputs)
                 states[i] = output.last_hidden_state.cpu()
         for rows, state in zip(buckets, states, strict=True):
@@ -130,10 +132,12 @@ class LayeredEngine:
             raise InputError(f"{folder}: the base has no {foreign}; train the adapter on this base")
         return changes
 
-    def _block(self, number: int, changes: Mapping[str, Mapping[str, LowRank]]) -> tuple[Qwen2Model, Adapters]:
+    def _block(self, number: int, changes: Mapping[str, Mapping[str, LowRank]]) -> tuple[Any, Adapters]:
         """A model of that one block, with the final norm for the last one and none for others; and its adapters."""
         config = copy.deepcopy(self._config)
-        config.num_hidden_layers, config.layer_types, config.vocab_size = 1, [config.layer_types[number]], 1
+        config.num_hidden_layers, config.vocab_size = 1, 1
+        if getattr(config, "layer_types", None):
+            config.layer_types = [config.layer_types[number]]
         config.pad_token_id = None
         prefix = f"model.layers.{number}."
         weights = {
@@ -141,7 +145,7 @@ class LayeredEngine:
         }
         weights["norm.weight"] = self._read("model.norm.weight")
         weights["embed_tokens.weight"] = torch.zeros(1, config.hidden_size, dtype=self._options["dtype"])
-        model = Qwen2Model.from_pretrained(None, config=config, state_dict=weights, **self._options).eval()
+        model = self._decoder_class.from_pretrained(None, config=config, state_dict=weights, **self._options).eval()
         if number < self._config.num_hidden_layers - 1:
             model.norm = torch.nn.Identity()
         own = {

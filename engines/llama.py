@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from backbone.config import DecodingConfig
 from engines.llama_api import Grammar, LlamaContext, LlamaOptions
-from engines.protocols import Beginning, OnDone, OnToken
+from engines.protocols import OnDone, OnToken, SharedPrefix
 from engines.sampling import TokenChooser
 from tickets.errors import WorkError
 
-_SHORT = 63  # tokens of many tickets in one call, when each has few: writing, or labels after a handover
+_SHORT = 63  # tokens of many tickets in one call, when each has few: writing, or labels after a adapter_mask
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """What `encode_and_keep` left of a prompt in the context: its sequence, and how many cells it has of its own."""
+    """What `encode_and_cache` left of a prompt in the context: its sequence, and how many cells it has of its own."""
 
     sequence: int
     cells: int
@@ -35,7 +35,7 @@ class _Slot:
     pending: list[int]
     position: int
     reserved: int  # cells it may come to use
-    handover: int  # where the adapter begins; another one reads what is before
+    adapter_mask: int  # where the adapter begins; another one reads what is before
     limit: int
     chooser: TokenChooser
     grammar: Grammar | None
@@ -46,7 +46,7 @@ class LlamaEngine:
     """One copy of the weights in one context; the adapter is chosen per call.
 
     The constant beginning of the prompts is computed once per adapter and shared by all sequences. Where the generator
-    goes on from the classifier's reading, the tickets of the last `encode_and_keep` are not read again.
+    goes on from the classifier's reading, the tickets of the last `encode_and_cache` are not read again.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class LlamaEngine:
         All tokens but the last of each prompt are computed without outputs; the last ones then form one small batch in
         embedding mode, which otherwise would run the vocabulary head for every token (docs/decisions.md).
         """
-        states = self.encode_and_keep(prompts, adapter, [0] * len(prompts))
+        states = self.encode_and_cache(prompts, adapter, [0] * len(prompts))
         self._empty()
         return states
 
-    def encode_and_keep(
+    def encode_and_cache(
         self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int]
     ) -> NDArray[np.float32]:
         """What `encode` gives; the first `keep[row]` ids of every prompt stay in the context for the next `generate`.
@@ -119,7 +119,7 @@ class LlamaEngine:
         options: DecodingConfig | Sequence[DecodingConfig],
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
-        beginning: Beginning | None = None,
+        shared_prefix: SharedPrefix | None = None,
         grammar: str | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token.
@@ -129,15 +129,15 @@ class LlamaEngine:
 
         Args:
             options: one for all prompts, or one each.
-            beginning: what another adapter reads, where it has not done so for the last `encode_and_keep`.
+            shared_prefix: what another adapter reads, where it has not done so for the last `encode_and_cache`.
             grammar: GBNF that what is written must follow.
 
         Raises:
             InputError: the grammar cannot be parsed.
             WorkError: a prompt is longer than the context.
         """
-        reader = beginning.adapter if beginning else adapter
-        counts = beginning.counts if beginning else [0] * len(prompts)
+        reader = shared_prefix.adapter if shared_prefix else adapter
+        counts = shared_prefix.lengths if shared_prefix else [0] * len(prompts)
         starts = [tuple(prompt[:count]) for prompt, count in zip(prompts, counts, strict=True)]
         self._keep_only(set(starts))
         self._activate(reader)
@@ -289,7 +289,7 @@ class LlamaEngine:
             pending=list(prompt[start:]),
             position=start,
             reserved=need,
-            handover=len(read),
+            adapter_mask=len(read),
             limit=options.max_new_tokens,
             chooser=TokenChooser(options, row, prompt),
             grammar=Grammar(self._context, grammar) if grammar else None,
@@ -308,16 +308,16 @@ class LlamaEngine:
         Prompts go before writing, and never in the same call: from 64 tokens on llama.cpp's attention takes 64 queries
         against every cell that any of them sees, which for 64 tickets at once is half of the time. With fewer, each
         passes over the cells of the others. So what every ticket has little of goes in small calls: writing, and the
-        labels after a handover.
+        labels after a adapter_mask.
         """
-        unread = [slot for slot in live if slot.position < slot.handover]
+        unread = [slot for slot in live if slot.position < slot.adapter_mask]
         reading = unread or [slot for slot in live if len(slot.pending) > 1]
         self._context.activate(reader if unread else adapter)
         long = unread or any(len(slot.pending) > _SHORT for slot in reading)
         room = self._batch if long else min(self._batch, _SHORT)
         taken: list[tuple[_Slot, int]] = []
         for slot in reading or sorted(live, key=lambda slot: len(slot.written)):
-            count = min(slot.handover - slot.position if unread else len(slot.pending), room)
+            count = min(slot.adapter_mask - slot.position if unread else len(slot.pending), room)
             if count:
                 taken.append((slot, count))
                 room -= count

@@ -7,38 +7,40 @@ import torch
 from torch import Tensor, nn
 
 from backbone.adapters import LowRank
-from backbone.layers.adapter_mask import Handover
+from backbone.layers.adapter_mask import AdapterMask
 from tickets.errors import InputError
 
 
 class AdaptedLinear(nn.Module):
     """A linear layer plus the low-rank product of the active adapter: W x + scale * B A x (Hu et al. 2021)."""
 
-    def __init__(self, base: nn.Linear, handover: Handover) -> None:
+    def __init__(self, base: nn.Linear, adapter_mask: AdapterMask) -> None:
         super().__init__()
         self.base = base
         self.active: str | None = None
-        self.reader: str | None = None
+        self.prefix_adapter: str | None = None
         self.products: dict[str, LowRank] = {}
-        self._handover = handover
+        self._adapter_mask = adapter_mask
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the format of the base layer."""
         result: Tensor = self.base(x)
-        read = self._handover.read
-        parts = [(self.active, None)] if read is None else [(self.active, read), (self.reader, ~read)]
-        for name, others in parts:  # where another adapter computes
+        in_prefix = self._adapter_mask.mask
+        applied = [(self.active, in_prefix)]
+        if in_prefix is not None:
+            applied.append((self.prefix_adapter, ~in_prefix))
+        for name, excluded in applied:
             if name in self.products:
                 change = self.products[name]
                 down = nn.functional.linear(x.to(change.a.dtype), change.a)
-                if others is not None:
-                    down = down.masked_fill(others.view(*x.shape[:-1], 1), 0)
+                if excluded is not None:
+                    down = down.masked_fill(excluded.view(*x.shape[:-1], 1), 0)
                 result = result + (nn.functional.linear(down, change.b) * change.scale).to(result.dtype)
         return result
 
 
 class Adapters:
-    """The adapters of one base, by name; one is active at a time, another may read where `handover` says so."""
+    """The adapters of one base, by name. One is active at a time; a second may be applied under `adapter_mask`."""
 
     def __init__(self, model: nn.Module, adapters: Mapping[str, Mapping[str, LowRank]], device: torch.device) -> None:
         """Wrap the linear layers that any adapter changes.
@@ -50,7 +52,7 @@ class Adapters:
             InputError: an adapter does not fit the base.
         """
         self._layers: dict[str, AdaptedLinear] = {}
-        self.handover = Handover()
+        self.adapter_mask = AdapterMask()
         for name, changes in adapters.items():
             for module_name, change in changes.items():
                 layer = self._layer(model, module_name, name)
@@ -62,10 +64,10 @@ class Adapters:
                     )
                 layer.products[name] = replace(change, a=change.a.to(device), b=change.b.to(device))
 
-    def activate(self, name: str, reader: str | None = None) -> None:
-        """Compute with this adapter from now on, and with `reader` where the handover says so."""
+    def activate(self, name: str, prefix_adapter: str | None = None) -> None:
+        """Apply this adapter from now on, and `prefix_adapter` where `adapter_mask` is True."""
         for layer in self._layers.values():
-            layer.active, layer.reader = name, reader
+            layer.active, layer.prefix_adapter = name, prefix_adapter
 
     def _layer(self, model: nn.Module, module_name: str, adapter: str) -> AdaptedLinear:
         if module_name not in self._layers:
@@ -77,6 +79,6 @@ class Adapters:
                 base = None
             if not isinstance(base, nn.Linear):
                 raise InputError(f"{adapter} adapter: the base has no {module_name}; train it on this base")
-            self._layers[module_name] = AdaptedLinear(base, self.handover)
+            self._layers[module_name] = AdaptedLinear(base, self.adapter_mask)
             setattr(parent, leaf, self._layers[module_name])
         return self._layers[module_name]

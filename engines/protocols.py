@@ -1,4 +1,4 @@
-"""What engines do: run one base with swappable adapters. Two verbs, token ids in and out."""
+"""What an engine does: run one base with swappable adapters. Token ids go in and come out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,34 +10,39 @@ from numpy.typing import NDArray
 from backbone.config import DecodingConfig
 from tickets.errors import WorkError
 
-OnToken = Callable[[int, int], None]  # row of the prompt, id just written for it
-OnDone = Callable[[int, list[int]], None]  # row of the prompt, all ids written for it
-Allowed = Callable[[Sequence[int]], Sequence[int] | None]  # ids that may follow what was written; None: every id may
+OnToken = Callable[[int, int], None]  # (row of the prompt, token id just generated for it)
+OnDone = Callable[[int, list[int]], None]  # (row of the prompt, all token ids generated for it)
+Allowed = Callable[[Sequence[int]], Sequence[int] | None]  # generated ids -> ids that may follow; None: any
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """How many leading tokens of each prompt are processed under a different adapter (`layers.adapter_mask`)."""
+class SharedPrefix:
+    """How many leading tokens of each prompt are processed under a different adapter.
+
+    Attributes:
+        adapter: name of that adapter.
+        lengths: tokens, one number per prompt.
+    """
 
     adapter: str
-    counts: Sequence[int]
+    lengths: Sequence[int]
 
 
 class Encoder(Protocol):
-    """Reads prompts."""
+    """Turns prompts into hidden states."""
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+        """Return the hidden state after the final norm at the last token of every prompt, (prompts, hidden)."""
 
 
 @runtime_checkable
-class Keeper(Protocol):
-    """Reads prompts for labels, and keeps what it read for replies."""
+class PrefixCachingEncoder(Protocol):
+    """Encodes prompts and keeps their KV cache so the next `generate` can continue from it."""
 
-    def encode_and_keep(
-        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int]
+    def encode_and_cache(
+        self, prompts: Sequence[Sequence[int]], adapter: str, lengths: Sequence[int]
     ) -> NDArray[np.float32]:
-        """What `Encoder.encode` gives; the next `generate` goes on from the first `keep[row]` ids of every prompt."""
+        """Return what `Encoder.encode` returns; keep the cache of the first `lengths[row]` tokens of each prompt."""
 
 
 class Writer(Protocol):
@@ -50,17 +55,17 @@ class Writer(Protocol):
         options: DecodingConfig,
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
-        beginning: Beginning | None = None,
+        shared_prefix: SharedPrefix | None = None,
     ) -> list[list[int]]:
-        """Ids written after every prompt, in order, without the end token.
+        """Return the ids generated after every prompt, in order, without the end token.
 
-        `adapter` reads the prompts, but for their `beginning`. `on_token` hears of each id as it comes, `on_done` of
-        every prompt that has all of its own.
+        `adapter` is applied from the end of the `shared_prefix` on. `on_token` is called for each id as it is
+        generated, `on_done` for each prompt that is complete.
         """
 
 
 class TicketsRefused(WorkError):
-    """Some prompts cannot be continued, all others were; `reasons` by row."""
+    """Some prompts could not be continued; all others were. `reasons` is indexed by row."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         super().__init__(next(iter(reasons.values())))

@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, Qwen2ForCausalLM
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
 from backbone.adapters import read_adapter
-from backbone.batches import beginnings, pad_left
+from backbone.architecture import find_family
+from backbone.batches import pad_left, prefix_mask
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
 from backbone.device import pick_device, settled
-from backbone.layers.adapter_mask import Handover
+from backbone.layers.adapter_mask import AdapterMask
 from backbone.load import load_options
 from engines.lora import Adapters
-from engines.protocols import Allowed, Beginning, OnDone, OnToken
+from engines.protocols import Allowed, OnDone, OnToken, SharedPrefix
 from tickets.errors import InputError
 
 _ENCODE_TOKENS = 8192  # padded tokens per batch
@@ -36,7 +37,8 @@ class TorchEngine:
         """
         self._pad_id, self._end_id = pad_id, end_id
         device, config = pick_device(), settled(config)
-        self._model = Qwen2ForCausalLM.from_pretrained(base, **load_options(config, device)).eval()
+        causal_class = find_family(base).transformers_class("ForCausalLM")
+        self._model = causal_class.from_pretrained(base, **load_options(config, device)).eval()
         changes = {name: read_adapter(folder) for name, folder in adapters.items()}
         try:
             self._adapters = Adapters(self._model, changes, device)
@@ -47,7 +49,7 @@ class TorchEngine:
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         self._adapters.activate(adapter)
-        backbone = self._model.model  # the Qwen2Model inside: no vocabulary logits
+        backbone = self._model.model  # the decoder inside: no vocabulary logits
         states = np.empty((len(prompts), backbone.config.hidden_size), dtype=np.float32)
         for rows in length_buckets([len(ids) for ids in prompts], _ENCODE_TOKENS):
             batch = self._batch([prompts[row] for row in rows])
@@ -63,17 +65,17 @@ class TorchEngine:
         options: DecodingConfig,
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
-        beginning: Beginning | None = None,
+        shared_prefix: SharedPrefix | None = None,
         allowed: Allowed | None = None,
     ) -> list[list[int]]:
         """Ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes.
 
         An `adapter` that was not loaded leaves the base as it is.
         """
-        self._adapters.activate(adapter, beginning.adapter if beginning else None)
-        read = (self._adapters.handover, beginning.counts) if beginning else None
+        self._adapters.activate(adapter, shared_prefix.adapter if shared_prefix else None)
+        masked = (self._adapters.adapter_mask, shared_prefix.lengths) if shared_prefix else None
         ends = (self._pad_id, self._end_id)
-        return generate_ids(self._model, prompts, options, *ends, on_token, on_done, read, allowed)
+        return generate_ids(self._model, prompts, options, *ends, on_token, on_done, masked, allowed)
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._model.device) for name, tensor in pad_left(prompts, self._pad_id).items()}
@@ -125,12 +127,12 @@ def generate_ids(
     end_id: int,
     on_token: OnToken | None = None,
     on_done: OnDone | None = None,
-    beginning: tuple[Handover, Sequence[int]] | None = None,
+    masked_prefix: tuple[AdapterMask, Sequence[int]] | None = None,
     allowed: Allowed | None = None,
 ) -> list[list[int]]:
     """Generate with a causal model, batches of similar prompt length; the result is in prompt order.
 
-    `beginning` is the handover of the model's layers, and how many ids of every prompt the classifier's adapter reads.
+    `masked_prefix` is the mask that the model's layers share, and how many leading ids of every prompt it covers.
     """
     torch.manual_seed(options.seed)
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
@@ -150,11 +152,11 @@ def generate_ids(
         chosen = [prompts[row] for row in rows]
         batch = {name: tensor.to(model.device) for name, tensor in pad_left(chosen, pad_id).items()}
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        cache = {}
-        if beginning:
-            handover, counts = beginning
-            read = beginnings(batch, chosen, [counts[row] for row in rows])
-            cache = {"cache": _read_most(model, batch, handover, read)}
+        cache = {}  # keyword arguments of `generate`
+        if masked_prefix:
+            adapter_mask, lengths = masked_prefix
+            mask = prefix_mask(batch, chosen, [lengths[row] for row in rows])
+            cache = {"cache": _prefill(model, batch, adapter_mask, mask)}
         streamer = _Listener(rows, (end_id, pad_id), on_token) if on_token else None
         constraint = LogitsProcessorList([_Constraint(allowed, ids.shape[1])] if allowed else [])
         output = model.generate(
@@ -173,8 +175,8 @@ def generate_ids(
     return written
 
 
-def _read_most(model: Any, batch: Mapping[str, torch.Tensor], handover: Handover, read: torch.Tensor) -> Any:
-    """Keys and values of a left-padded batch (batch, seq) but for the last position, which `generate` computes."""
-    most = {name: tensor[:, :-1] for name, tensor in batch.items()}
-    with handover.at(read[:, :-1]):
-        return model.get_decoder()(**most, use_cache=True).cache
+def _prefill(model: Any, batch: Mapping[str, torch.Tensor], adapter_mask: AdapterMask, mask: torch.Tensor) -> Any:
+    """Return the KV cache of a left-padded batch (batch, seq) up to the last position, which `generate` computes."""
+    all_but_last = {name: tensor[:, :-1] for name, tensor in batch.items()}
+    with adapter_mask.applied(mask[:, :-1]):
+        return model.get_decoder()(**all_but_last, use_cache=True).cache

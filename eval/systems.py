@@ -152,7 +152,7 @@ class TwoStageSystem:
 
     def _read_once(self, prompts: Sequence[Prompt]) -> int:
         """How many ids of a ticket's prompts serve both stages."""
-        if not self.system.keeper:
+        if not self.system.caching_encoder:
             return 0
         encoder = self.system.classifier.encoder
         starts = [prompt.ids[: encoder.ticket_end(prompt.ids)] for prompt in prompts]

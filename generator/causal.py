@@ -11,13 +11,13 @@ import torch
 from peft import PeftModel, get_peft_model
 
 from backbone.adapters import LowRank
+from backbone.architecture import find_family
 from backbone.batches import causal_batch
 from backbone.buckets import length_buckets
 from backbone.config import DecodingConfig, TrainingConfig
 from backbone.dataset import training_sample
 from backbone.device import autocast, pick_device
-from backbone.layers.attention import PACKED
-from backbone.layers.lora import hand_over
+from backbone.layers.lora import set_classifier_prefix
 from backbone.load import load_options
 from backbone.progress import track
 from backbone.training import processes
@@ -25,7 +25,7 @@ from backbone.training.adapted import lora_config, prepare_for_training
 from backbone.training.loop import TrainingJob
 from backbone.training.stage import Stage
 from engines.torch import generate_ids
-from generator.model import Qwen2ForReplies
+from generator.model import reply_model_class
 from tickets.schema import Ticket
 
 _REPLY_BATCH = 16
@@ -36,14 +36,14 @@ class CausalSamples:
     """Prompt ids, completion ids, the segment of every completion id and, where given, its weight in the loss.
 
     Attributes:
-        read: how many ids of every prompt the classifier's adapter reads; None: no id of any.
+        prefix_lengths: leading ids of every prompt under the classifier's adapter; None for no prefix.
     """
 
     prompts: list[Sequence[int]]
     completions: list[list[int]]
     segments: list[list[str]]
     weights: list[list[float]] | None = None
-    read: list[int] | None = None
+    prefix_lengths: list[int] | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -54,18 +54,20 @@ class CausalSamples:
         """A batch of some rows, packed or padded."""
         weights = [self.weights[row] for row in rows] if self.weights and weighted else None
         prompts, completions = [self.prompts[row] for row in rows], [self.completions[row] for row in rows]
-        read = [self.read[row] for row in rows] if self.read else None
-        return causal_batch(prompts, completions, pad_id, weights, packed, read)
+        prefix_lengths = [self.prefix_lengths[row] for row in rows] if self.prefix_lengths else None
+        return causal_batch(prompts, completions, pad_id, weights, packed, prefix_lengths)
 
 
 def build_model(stage: Stage, classifier: Mapping[str, LowRank] | None = None) -> PeftModel:
     """The base as a causal model with a fresh adapter, which begins where that of the `classifier` ends."""
     config = stage.config
-    model = Qwen2ForReplies.from_pretrained(stage.base_folder, **load_options(config.base, pick_device(), PACKED))
+    model = reply_model_class(find_family(stage.base_folder)).from_pretrained(
+        stage.base_folder, **load_options(config.base, pick_device())
+    )
     prepare_for_training(model, config.base, stage.recompute)
     adapted = get_peft_model(model, lora_config(config.lora))
     if classifier is not None:
-        model.handover = hand_over(adapted, classifier)
+        model.adapter_mask = set_classifier_prefix(adapted, classifier)
     return adapted
 
 
@@ -112,14 +114,14 @@ def write_completions(
 ) -> list[str]:
     """What the model really writes after some prompts."""
     written: list[str] = []
-    handover = model.get_base_model().handover
+    adapter_mask = model.get_base_model().adapter_mask
     model.eval()
     for start in track(range(0, len(prompts), _REPLY_BATCH), "validation replies"):
         with torch.inference_mode(), autocast(stage.config.base, model.device):
             some = prompts[start : start + _REPLY_BATCH]
-            beginning = (handover, [stage.encoder.ticket_end(ids) for ids in some]) if handover else None
+            masked = (adapter_mask, [stage.encoder.ticket_end(ids) for ids in some]) if adapter_mask else None
             pad, end = stage.encoder.pad_id, stage.encoder.end_id
-            ids = generate_ids(model, some, decoding, pad, end, beginning=beginning)
+            ids = generate_ids(model, some, decoding, pad, end, masked_prefix=masked)
         written += [stage.encoder.decode(row) for row in ids]
     return written
 

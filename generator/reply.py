@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import Prompt, PromptEncoder
 from backbone.runs.layout import CLASSIFIER, GENERATOR
-from engines.protocols import Beginning, OnToken, Writer
+from engines.protocols import OnToken, SharedPrefix, Writer
 from tickets.schema import Ticket
 
 
@@ -18,14 +18,14 @@ class Generator:
     decoding: DecodingConfig
     columns: tuple[str, ...]
     max_length: int
-    handed_over: bool = False  # it goes on from the classifier's reading of the ticket
+    uses_classifier_prefix: bool = False  # it goes on from the classifier's reading of the ticket
 
     @classmethod
     def load(cls, encoder: PromptEncoder, config: RunConfig) -> "Generator":
         """As the run was configured."""
         settings = config.generator
         columns, length = config.classifier.columns, settings.training.max_length
-        return cls(encoder, config.decoding, columns, length, settings.handed_over)
+        return cls(encoder, config.decoding, columns, length, settings.uses_classifier_prefix)
 
     def prompts(self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]]) -> list[Prompt]:
         """Encoded prompts, each carrying its ticket's labels, with half of the length kept for the reply."""
@@ -51,9 +51,13 @@ class Generator:
         written = writer.generate(ids, GENERATOR, self.decoding, on_token, done, self.beginning(ids))
         return [self._text(ids) for ids in written]
 
-    def beginning(self, prompts: Sequence[Sequence[int]]) -> Beginning | None:
+    def beginning(self, prompts: Sequence[Sequence[int]]) -> SharedPrefix | None:
         """What of the prompts the classifier's adapter reads."""
-        return Beginning(CLASSIFIER, [self.encoder.ticket_end(ids) for ids in prompts]) if self.handed_over else None
+        return (
+            SharedPrefix(CLASSIFIER, [self.encoder.ticket_end(ids) for ids in prompts])
+            if self.uses_classifier_prefix
+            else None
+        )
 
     def _text(self, ids: Sequence[int]) -> str:
         return self.encoder.decode(ids).strip()

@@ -47,15 +47,15 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
     settings = config.generator
     check_select_by(GENERATOR, settings.training, [LOSS])
     confusions = _confusions(config.folder / CLASSIFIER)
-    folder = _reader(config)
-    reader = {CLASSIFIER_PREFIX: sha256(folder / ADAPTER / ADAPTER_WEIGHTS)} if folder else {}
-    stage = open_stage(GENERATOR, config, restart, confusions=json.dumps(confusions), **reader)
+    prefix_run = _prefix_classifier(config)
+    prefix = {CLASSIFIER_PREFIX: sha256(prefix_run / ADAPTER / ADAPTER_WEIGHTS)} if prefix_run else {}
+    stage = open_stage(GENERATOR, config, restart, confusions=json.dumps(confusions), **prefix)
     noise = _label_noise(stage, confusions)
     training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
     train_set = encode_replies(stage, training, noise)
     validation_set = encode_replies(stage, validation, noise)
     set_seed(config.seed)  # before the model is built: the adapter starts from it
-    model = build_model(stage, _reading(stage, folder) if folder else None)
+    model = build_model(stage, _prefix_changes(stage, prefix_run) if prefix_run else None)
     result = train(causal_job(stage, model, settings.training, train_set, validation_set), stage.checkpoints)
     answered = validation[: settings.rouge_sample]
     written = write_completions(model, stage, validation_set.prompts[: len(answered)], config.decoding)
@@ -66,7 +66,7 @@ def train_generator(config: RunConfig, restart: bool = False) -> Path:
         LabelSpace(noise.classes).save(stage.partial / LABELS)
         save_samples(stage.partial / SAMPLES, answered, written)
     score = {"rouge_l": rouge_l(written, [ticket.reply for ticket in answered]), "replies": len(answered)}
-    return finish(stage, result, generated=score, max_length=settings.training.max_length, **reader)
+    return finish(stage, result, generated=score, max_length=settings.training.max_length, **prefix)
 
 
 def encode_replies(stage: Stage, tickets: Sequence[Ticket], noise: LabelNoise) -> CausalSamples:
@@ -81,13 +81,14 @@ def encode_replies(stage: Stage, tickets: Sequence[Ticket], noise: LabelNoise) -
         lambda: [reply_sample(stage.encoder, t, labels, limit) for t, labels in zip(tickets, shown, strict=True)],
     )
     prompts, completions = [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
-    read = [stage.encoder.ticket_end(ids) for ids in prompts] if stage.config.generator.handed_over else None
-    return CausalSamples(prompts, completions, [[REPLY] * len(ids) for ids in completions], read=read)
+    uses_prefix = stage.config.generator.uses_classifier_prefix
+    lengths = [stage.encoder.ticket_end(ids) for ids in prompts] if uses_prefix else None
+    return CausalSamples(prompts, completions, [[REPLY] * len(ids) for ids in completions], prefix_lengths=lengths)
 
 
-def _reader(config: RunConfig) -> Path | None:
-    """The finished classifier run whose adapter reads the tickets; None where the generator reads them itself."""
-    if not config.generator.handed_over:
+def _prefix_classifier(config: RunConfig) -> Path | None:
+    """Return the finished classifier run whose adapter processes the tickets; None where the generator's own does."""
+    if not config.generator.uses_classifier_prefix:
         return None
     folder = config.folder / CLASSIFIER
     if not (folder / RUN).is_file():
@@ -99,8 +100,8 @@ def _reader(config: RunConfig) -> Path | None:
     return folder
 
 
-def _reading(stage: Stage, classifier: Path) -> dict[str, LowRank]:
-    """What the classifier's adapter changes, after looking whether it belongs to this run's base and prompts."""
+def _prefix_changes(stage: Stage, classifier: Path) -> dict[str, LowRank]:
+    """Read the classifier's adapter, after checking that it has this run's base and instruction."""
     base = BaseIdentity.load(classifier / BASE)
     instruction = load_config(classifier / CONFIG).prompt.instruction
     for what, found, wanted in (

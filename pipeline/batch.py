@@ -96,7 +96,7 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
                 line = row.line
 
             # what is read once must stay in the context from the labels to the reply
-            size = choice.together * (1 if system.keeper else _WINDOW)
+            size = choice.together * (1 if system.caching_encoder else _WINDOW)
             while window := list(islice(rows, size)):
                 _answer(file, system, window, count_row)
         partial.replace(options.out)

@@ -160,7 +160,7 @@ def _describe_active(config: RunConfig, shape: Shape) -> str:
         parts.append("activations recomputed" if recomputes(config, stage, shape) else "activations kept")
         if stage in GENERATES:
             parts.append("vocabulary head at reply tokens alone")
-        if stage == GENERATOR and config.generator.handed_over:
+        if stage == GENERATOR and config.generator.uses_classifier_prefix:
             parts.append("tickets read by the classifier's adapter")
         if uses_liger():
             parts.append("Liger kernels")

@@ -52,21 +52,21 @@ def load_engines(
         InputError: the wanted engine is not there, or a file is damaged.
     """
     wanted = set(stages)
-    handed_over = GENERATOR in wanted and model.stages[GENERATOR].config.generator.handed_over
+    uses_classifier_prefix = GENERATOR in wanted and model.stages[GENERATOR].config.generator.uses_classifier_prefix
     replier = _replier(model, choice.kind)
     labeller = "onnx" if _labels_with_onnx(model, choice.kind) else replier
-    if handed_over and replier == "llama" and choice.kind == "auto":
+    if uses_classifier_prefix and replier == "llama" and choice.kind == "auto":
         labeller = replier  # which reads every ticket in any case
     if choice.endpoint:
         replier = "endpoint"
-        if handed_over:
+        if uses_classifier_prefix:
             raise InputError(
                 f"--endpoint: {model.stages[GENERATOR].path} goes on from the classifier's reading, and a server has "
                 "one adapter; train the generator with generator.reading=own, or leave --endpoint out"
             )
     users = {CLASSIFIER: labeller, GENERATOR: replier}
     served = {name: {stage for stage in wanted if users[stage] == name} for name in ("llama", "torch")}
-    if handed_over:
+    if uses_classifier_prefix:
         served[replier].add(CLASSIFIER)
     engines: dict[str, Engine] = {}
     if served["llama"]:

@@ -104,7 +104,7 @@ def open_model(path: Path | None, option: str = "--model") -> ModelFolder:
     if not stages:
         raise InputError(_not_a_model(root, option))
     check_same_base(stages)
-    check_reader(stages)
+    check_prefix_classifier(stages)
     bundle = Bundle.open(root)
     if bundle:
         bundle.verify_folders(*stages)
@@ -122,7 +122,7 @@ def check_same_base(stages: dict[str, StageFolder]) -> None:
             )
 
 
-def check_reader(stages: Mapping[str, StageFolder]) -> None:
+def check_prefix_classifier(stages: Mapping[str, StageFolder]) -> None:
     """Raises InputError where the generator goes on from the reading of another classifier than the one beside it.
 
     Both runs are verified by now.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.protocols import Encoder, Keeper, OnToken, Writer
+from engines.protocols import Encoder, OnToken, PrefixCachingEncoder, Writer
 from generator.reply import Generator
 from pipeline.engine_choice import EngineChoice, load_engines
 from pipeline.model_folder import ModelFolder, open_model
@@ -41,19 +41,23 @@ class TwoStage:
     writer: Writer | None
 
     @property
-    def keeper(self) -> Keeper | None:
+    def caching_encoder(self) -> PrefixCachingEncoder | None:
         """The engine that keeps what it read for labels, for replies that go on from it; None where nothing is kept."""
         encoder: object = self.encoder
-        handed_over = self.generator is not None and self.generator.handed_over
-        return encoder if handed_over and encoder is self.writer and isinstance(encoder, Keeper) else None
+        uses_classifier_prefix = self.generator is not None and self.generator.uses_classifier_prefix
+        return (
+            encoder
+            if uses_classifier_prefix and encoder is self.writer and isinstance(encoder, PrefixCachingEncoder)
+            else None
+        )
 
     def label(self, tickets: Sequence[Ticket], to_reply: bool = True) -> list[Labelled]:
         """The first stage, in order; `to_reply` when `reply` to the same tickets is what comes next."""
         prompts = self.classifier.prompts(tickets)
         ids = [prompt.ids for prompt in prompts]
-        if self.keeper and to_reply:
+        if self.caching_encoder and to_reply:
             ends = [self.classifier.encoder.ticket_end(one) for one in ids]
-            states = self.keeper.encode_and_keep(ids, CLASSIFIER, ends)
+            states = self.caching_encoder.encode_and_cache(ids, CLASSIFIER, ends)
         else:
             states = self.encoder.encode(ids, CLASSIFIER)
         predictions = self.classifier.read(states)

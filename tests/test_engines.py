@@ -44,7 +44,7 @@ class Case:
         adapters = {name: random_adapter(base, seed) for seed, name in enumerate(("classifier", "generator"))}
         self.adapters = {name: folder / f"{name}.gguf" for name in adapters}
         for name, adapter in adapters.items():
-            write_adapter(adapter, self.adapters[name], 2, name)
+            write_adapter(adapter, self.adapters[name], base, name)
         self.models = {name: merged(base, adapter) for name, adapter in adapters.items()}
         texts = [*HARD, *real_texts()]
         self.prompts = [self.encoder.classifier_prompt(Ticket(str(i), "", t), 300).ids for i, t in enumerate(texts)]

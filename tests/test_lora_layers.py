@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import Qwen2Config, Qwen2Model
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-from backbone.layers.last_layer import shorten
+from backbone.layers.last_layer import skip_unread_positions
 from backbone.layers.lora import FusedLoraLinear
-from backbone.layers.norms import quicken
+from backbone.layers.norms import use_frozen_norms
 
 
 def adapted(layer: type[nn.Module], dropout: float, weights: torch.dtype) -> Any:
@@ -91,7 +91,7 @@ def test_the_last_block_gives_the_wanted_states_alone(recompute: bool) -> None:
     config = Qwen2Config(**shape, num_key_value_heads=2, vocab_size=60, use_cache=False)
     whole = Qwen2Model(config).train()
     short = Qwen2Model(config).train()
-    shorten(short)
+    skip_unread_positions(short)
     short.load_state_dict(whole.state_dict())
     if recompute:
         short.gradient_checkpointing_enable()
@@ -100,7 +100,7 @@ def test_the_last_block_gives_the_wanted_states_alone(recompute: bool) -> None:
     mask[1, :3] = 0
     wanted = torch.tensor([2, 6, 13, 18, 20])
     expected = whole(input_ids=ids, attention_mask=mask).last_hidden_state.flatten(0, 1)[wanted]
-    found = short(input_ids=ids, attention_mask=mask, wanted=wanted).last_hidden_state
+    found = short(input_ids=ids, attention_mask=mask, positions=wanted).last_hidden_state
     torch.testing.assert_close(found[0], expected)
     expected.square().sum().backward()
     found.square().sum().backward()
@@ -117,7 +117,7 @@ def test_frozen_norms_are_those_of_the_base(kind: torch.dtype) -> None:
     torch.nn.init.normal_(theirs.weight)
     theirs.weight.requires_grad = False
     ours = copy.deepcopy(theirs)
-    quicken(torch.nn.Sequential(ours))
+    use_frozen_norms(torch.nn.Sequential(ours))
     x = torch.randn(3, 5, 24).to(kind).requires_grad_()
     slope = torch.randn(3, 5, 24).to(kind)
     exact = kind == torch.float32

@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import Qwen2ForCausalLM
 
+from backbone.architecture import find_family
 from backbone.batches import IGNORE, causal_batch, collate
 from backbone.config import LoraSettings
 from backbone.layers import vocabulary_loss
-from backbone.layers.attention import PACKED, packed_attention
+from backbone.layers.attention import packed_attention
 from backbone.layers.vocabulary_loss import vocabulary_losses
 from backbone.training.adapted import lora_config
 from backbone.training.stage import open_stage
 from classifier.train import build_model, encode_tickets
-from generator.model import Qwen2ForReplies
+from generator.model import reply_model_class
 from tests.conftest import MakeConfig
 from tickets.labels import LabelSpace
 
@@ -30,7 +31,7 @@ def replies_model(base: Path) -> Any:
     from peft import get_peft_model
 
     torch.manual_seed(0)
-    model = Qwen2ForReplies.from_pretrained(str(base), dtype=torch.float32, attn_implementation=PACKED)
+    model = reply_model_class(find_family(base)).from_pretrained(str(base), dtype=torch.float32)
     for parameter in model.parameters():
         parameter.requires_grad = False
     adapted = get_peft_model(model, lora_config(LoraSettings(rank=4, dropout=0.0)))
@@ -139,7 +140,7 @@ def test_slices_of_the_vocabulary_loss_add_up(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_labels_it_is_its_parent(tiny_base: Path) -> None:
-    ours = Qwen2ForReplies.from_pretrained(str(tiny_base), attn_implementation=PACKED).eval()
+    ours = reply_model_class(find_family(tiny_base)).from_pretrained(str(tiny_base)).eval()
     parent = Qwen2ForCausalLM.from_pretrained(str(tiny_base)).eval()
     ids = torch.tensor([[3, 4, 5, 6], [7, 8, 9, 10]])
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])

@@ -145,7 +145,7 @@ class _Replies:
         self.lines: list[int] = []
 
     def generate(
-        self, prompts: Any, adapter: str, options: Any, on_token: Any, on_done: Any, beginning: Any = None
+        self, prompts: Any, adapter: str, options: Any, on_token: Any, on_done: Any, shared_prefix: Any = None
     ) -> Any:
         for row in [*reversed(range(3)), *range(3, len(prompts))]:
             if row != 4:

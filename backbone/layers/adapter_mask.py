@@ -1,8 +1,8 @@
-"""Handing over: the generator goes on from the keys and values that the classifier's adapter computed of a ticket.
+"""Two adapters in one prompt: the classifier's on the instruction and the ticket, the generator's on what follows.
 
-Both stages' prompts begin with the same instruction and ticket. A generator that is trained on the classifier's reading
-of them needs none of its own, so that every ticket can be read once. Its adapter begins where the ticket ends, like
-that of activated LoRA (Greenewald et al. 2025), which begins on the base's own reading instead.
+Both stages' prompts begin with the same instruction and ticket. A generator trained on the classifier's keys and values
+of that prefix can reuse them, so each ticket is processed once. Activated LoRA (Greenewald et al. 2025) also starts its
+adapter after the prompt, there on the keys and values of the base without an adapter.
 """
 
 from collections.abc import Iterator
@@ -11,21 +11,23 @@ from contextlib import contextmanager
 from torch import Tensor
 
 
-class Handover:
-    """Which positions of the batch at hand the classifier's adapter reads; the layers of one model share it.
+class AdapterMask:
+    """Per-batch mask, True where the classifier's adapter is applied instead of the generator's.
+
+    All adapted layers of a model share one instance.
 
     Attributes:
-        read: flattened (batch * seq,), True at those positions; None: nowhere.
+        mask: flattened (batch * seq,); None applies the generator's adapter everywhere.
     """
 
     def __init__(self) -> None:
-        self.read: Tensor | None = None
+        self.mask: Tensor | None = None
 
     @contextmanager
-    def at(self, read: Tensor) -> Iterator[None]:
-        """Meanwhile the classifier's adapter reads where `read` (batch, seq) is True."""
-        self.read = read.flatten()
+    def applied(self, mask: Tensor) -> Iterator[None]:
+        """Apply `mask` (batch, seq) inside the `with` block."""
+        self.mask = mask.flatten()
         try:
             yield
         finally:
-            self.read = None
+            self.mask = None

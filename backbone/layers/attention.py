@@ -1,9 +1,9 @@
 """Attention over packed batches: many tickets in one row, none of which sees another.
 
-Importing this module makes `PACKED` an attention implementation of transformers: `scaled_dot_product_attention` for
-ordinary batches, and for packed ones, which say where their tickets begin (`cu_seq_lens_q`), the variable-length flash
-kernel on CUDA (Dao et al. 2022) or, where it does not serve, one product per ticket. Neither ever builds a mask. Short
-tickets that train in bf16 on a CPU are attended by plain products instead: torch's kernel is slow there backwards.
+Ordinary batches go to `scaled_dot_product_attention`. Packed ones say where their tickets begin (`cu_seq_lens_q`). They
+go to the variable-length flash kernel on CUDA (Dao et al. 2022); elsewhere each ticket is a call of its own. Neither
+builds a mask. Short tickets that train in bf16 on a CPU use plain matrix products: torch's kernel has a slow backward
+pass there.
 """
 
 from itertools import pairwise
@@ -18,7 +18,6 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 PACKED = "packed"
-NO_MASK = {"full_attention": None}  # a prepared mask, as the `attention_mask` of packed batches
 _FLASH_TYPES = (torch.bfloat16, torch.float16)
 # the longest sequence that plain products serve: beyond it torch's kernel is as fast, and kept scores would weigh
 _PLAIN_LENGTH = 256
@@ -104,9 +103,17 @@ def _plain_attention(
         # not -inf: a row of padding may look nowhere, and must not become nan
         bias = torch.zeros(allowed.shape, device=query.device).masked_fill_(~allowed, torch.finfo(torch.float32).min)
         weights = scores.add_(bias).softmax(-1).to(torch.bfloat16).view(batch, groups, -1, seq)
-        found = torch.matmul(weights, value.to(torch.bfloat16)).view(batch, heads, seq, size)
-    return found.transpose(1, 2).contiguous()
+        output = torch.matmul(weights, value.to(torch.bfloat16)).view(batch, heads, seq, size)
+    return output.transpose(1, 2).contiguous()
 
 
-AttentionInterface.register(PACKED, packed_attention)
-AttentionMaskInterface.register(PACKED, sdpa_mask)
+def no_mask() -> Tensor:
+    """Return the `attention_mask` of a packed batch: four dimensions tell transformers that it is prepared."""
+    return torch.empty(0, 0, 0, 0)
+
+
+def use_packed_attention(decoder: Any) -> None:
+    """Make `packed_attention` the attention of a decoder."""
+    AttentionInterface.register(PACKED, packed_attention)
+    AttentionMaskInterface.register(PACKED, sdpa_mask)
+    decoder.set_attn_implementation(PACKED)

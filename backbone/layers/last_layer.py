@@ -1,30 +1,40 @@
-"""The last block of a base in training: computed to its end at the positions that are read, and at no other."""
+"""The last block in training: its feed-forward part runs only at the positions whose states are used."""
 
+from functools import cache
 from typing import Any
 
-from torch import Tensor
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+from torch import Tensor, nn
 
 
-class LastLayer(Qwen2DecoderLayer):
-    """A Qwen2 block that, told which positions are `wanted`, runs its feed-forward part there alone.
+class SkipsUnreadPositions:
+    """Mixed into a decoder block: with `positions`, its feed-forward part runs at those alone.
 
-    Nothing after the last block mixes positions, so states elsewhere are computed only to be dropped: all but one per
-    ticket for a classifier, all of the prompt for a generator. Its keys and values need every position all the same.
+    Nothing after the last block mixes positions. A classifier uses one state per ticket and a generator those of the
+    reply; all others would be computed and dropped. Keys and values are still needed at every position.
     """
 
-    def forward(self, hidden_states: Tensor, *args: Any, wanted: Tensor | None = None, **kwargs: Any) -> Tensor:
-        """(batch, seq, hidden) -> the same, or (1, wanted, hidden) at `wanted` of the flattened (batch * seq)."""
-        if wanted is None:
-            whole: Tensor = super().forward(hidden_states, *args, **kwargs)
-            return whole
-        attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
-        states = (hidden_states + attended).flatten(0, 1)[wanted].unsqueeze(0)
-        found: Tensor = states + self.mlp(self.post_attention_layernorm(states))
-        return found
+    def forward(self, hidden_states: Tensor, *args: Any, positions: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """Map (batch, seq, hidden) to the same, or to (1, positions, hidden).
+
+        Args:
+            positions: indices into the flattened (batch * seq); None for all.
+        """
+        block: Any = self
+        if positions is None:
+            every_state: Tensor = super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
+            return every_state
+        attended, _ = block.self_attn(hidden_states=block.input_layernorm(hidden_states), **kwargs)
+        states = (hidden_states + attended).flatten(0, 1)[positions].unsqueeze(0)  # (1, positions, hidden)
+        output: Tensor = states + block.mlp(block.post_attention_layernorm(states))
+        return output
 
 
-def shorten(backbone: Any) -> None:
-    """Make the last block of a `Qwen2Model` one that heeds `wanted`; to be called before weights are loaded."""
-    last = backbone.config.num_hidden_layers - 1
-    backbone.layers[last] = LastLayer(backbone.config, last)
+@cache
+def _skipping(block_class: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Last{block_class.__name__}", (SkipsUnreadPositions, block_class), {})
+
+
+def skip_unread_positions(model: nn.Module) -> None:
+    """Replace the last block of a decoder (`model.layers`); its MLP then runs only at `positions`."""
+    block = model.layers[-1]  # type: ignore[index, union-attr]
+    block.__class__ = _skipping(type(block))

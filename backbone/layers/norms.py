@@ -1,29 +1,31 @@
 """RMSNorm (Zhang and Sennrich 2019) with a frozen weight on a CPU: the gradient in one function of its own."""
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 
-class FrozenRMSNorm(Qwen2RMSNorm):
-    """Qwen2's norm; on a CPU and with a weight that does not train, with half the passes over memory."""
+class FrozenRMSNorm:
+    """Mixed into the RMSNorm of a family: half the passes over memory, on a CPU and where the weight does not train."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """(..., hidden) -> the same, computed in fp32."""
-        if hidden_states.is_cuda or self.weight.requires_grad:
-            whole: Tensor = super().forward(hidden_states)
-            return whole
-        found: Tensor = _Normalise.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-untyped-call]
-        return found
+        """Normalise (..., size) over its last dimension, in fp32."""
+        norm: Any = self
+        if hidden_states.is_cuda or norm.weight.requires_grad:
+            output: Tensor = super().forward(hidden_states)  # type: ignore[misc]
+            return output
+        normalised: Tensor = _Normalise.apply(hidden_states, norm.weight, norm.variance_epsilon)  # type: ignore[no-untyped-call]
+        return normalised
 
 
 class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         exact = x.float()
+        # 1 / root mean square, (..., 1)
         scale = torch.linalg.vector_norm(exact, dim=-1, keepdim=True).square_()
         scale = scale.div_(x.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, scale, weight)
@@ -36,12 +38,17 @@ class _Normalise(torch.autograd.Function):
         x, scale, weight = ctx.saved_tensors
         slope = (gradient * weight).float()
         normal = x.float() * scale
-        along = torch.linalg.vecdot(slope, normal).unsqueeze(-1)  # what changes the length alone changes nothing
+        along = torch.linalg.vecdot(slope, normal).unsqueeze(-1)  # a change of length alone leaves the output as it is
         return torch.addcmul(slope, normal, along, value=-1 / x.shape[-1]).mul_(scale).to(x.dtype), None, None
 
 
-def quicken(backbone: nn.Module) -> None:
-    """Make every norm of a Qwen2 model such a one."""
-    for module in backbone.modules():
-        if type(module) is Qwen2RMSNorm:
-            module.__class__ = FrozenRMSNorm
+@cache
+def _frozen(norm_class: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Frozen{norm_class.__name__}", (FrozenRMSNorm, norm_class), {})
+
+
+def use_frozen_norms(model: nn.Module) -> None:
+    """Replace every RMSNorm of a decoder, those of queries and keys too, with FrozenRMSNorm."""
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm") and not isinstance(module, FrozenRMSNorm):
+            module.__class__ = _frozen(type(module))

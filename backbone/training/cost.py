@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backbone.base import read_shape
+from backbone.architecture import linear_sizes, read_shape
 from backbone.config import ALL_LINEAR, RunConfig, TrainingConfig
 from backbone.load import unquantised_bytes
 from backbone.training import processes
@@ -34,19 +34,9 @@ class Shape:
 
     @classmethod
     def of(cls, config: dict[str, Any], targets: Sequence[str]) -> "Shape":
-        """Count the parameters of a Qwen2 configuration."""
+        """Count the parameters of a base by its config.json."""
         hidden, layers, inner = config["hidden_size"], config["num_hidden_layers"], config["intermediate_size"]
-        head = config.get("head_dim") or hidden // config["num_attention_heads"]
-        key_value = head * config["num_key_value_heads"]
-        sizes = {
-            "q_proj": (hidden, hidden),
-            "k_proj": (hidden, key_value),
-            "v_proj": (hidden, key_value),
-            "o_proj": (hidden, hidden),
-            "gate_proj": (hidden, inner),
-            "up_proj": (hidden, inner),
-            "down_proj": (inner, hidden),
-        }
+        sizes = {name.rpartition(".")[2]: size for name, size in linear_sizes(config).items()}
         copies = 1 if config.get("tie_word_embeddings") else 2
         return cls(
             linear=layers * sum(a * b for a, b in sizes.values()),
@@ -88,7 +78,7 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
     """The memory that a stage needs, with or without recomputing activations."""
     weights = shape.linear * _WEIGHT_BYTES[config.base.precision]
     weights += shape.embedding * float(unquantised_bytes(config.base))
-    if stage == "generator" and config.generator.handed_over:
+    if stage == "generator" and config.generator.uses_classifier_prefix:
         weights += shape.per_rank * config.lora.rank * 4  # the classifier's adapter, at this run's rank
     width = 4 if config.base.compute == "fp32" else 2
     # what one layer keeps for the backward pass: inputs of norms, attention and linear layers, what the adapters hold

@@ -139,7 +139,8 @@ def _provide_tokenizer(config: PretrainConfig, start: Path | None, texts: "_Text
     """Copy the starting base's tokenizer, or train one unless an interrupted run already did."""
     if start is not None:
         for name in TOKENIZER_FILES:
-            shutil.copyfile(start / name, partial / name)
+            if (start / name).is_file():
+                shutil.copyfile(start / name, partial / name)
     elif not (partial / "tokenizer_config.json").is_file():
         print(f"training a tokenizer of {config.vocabulary} tokens", file=sys.stderr)
         train_tokenizer(list(_plain_texts(texts.train)), config.vocabulary, partial)

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from backbone.base import read_shape
 from backbone.dataset import load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, writable, write_json
 from backbone.runs.folder import hold, package_versions, partial_folder, publish
@@ -30,7 +29,7 @@ from pipeline.export.bundle import (
 )
 from pipeline.export.check import check_export
 from pipeline.export.model_card import model_card, modelfile
-from pipeline.model_folder import ModelFolder, StageFolder, check_reader, check_same_base, open_model
+from pipeline.model_folder import ModelFolder, StageFolder, check_prefix_classifier, check_same_base, open_model
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
@@ -127,10 +126,10 @@ def _gather(options: ExportOptions) -> ModelFolder:
     if CLASSIFIER not in stages:
         raise InputError(f"--model {model.path}: has no classifier; expected a run of `duet train-cls`")
     check_same_base(stages)
-    check_reader(stages)
+    check_prefix_classifier(stages)
     _check_labels(stages)
     _check_tokenizers(stages)
-    if options.merged and GENERATOR in stages and stages[GENERATOR].config.generator.handed_over:
+    if options.merged and GENERATOR in stages and stages[GENERATOR].config.generator.uses_classifier_prefix:
         raise InputError(
             f"--merged: {stages[GENERATOR].path} goes on from the classifier's reading, which a merged file does not "
             "hold; train the generator with generator.reading=own, or leave --merged out"
@@ -245,10 +244,9 @@ def _write_gguf(options: ExportOptions, model: ModelFolder, base: Path, partial:
     from backbone.gguf_files import write_adapter, write_base
 
     name = model.any_stage.base.name
-    layers = read_shape(base)["num_hidden_layers"]
     adapters = {stage: read_adapter(folder.path / ADAPTER) for stage, folder in model.stages.items()}
     for stage, adapter in adapters.items():
-        _once(partial / adapter_file(stage), partial_call(write_adapter, adapter, layers=layers, name=stage))
+        _once(partial / adapter_file(stage), partial_call(write_adapter, adapter, base=base, name=stage))
     _write_quantised(partial, base_file, options.quant, lambda out: write_base(base, out, name))
     if _merged_file(options, model):
         changes = adapters[GENERATOR]

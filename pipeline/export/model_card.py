@@ -47,8 +47,7 @@ def modelfile(gguf: str, encoder: PromptEncoder, config: RunConfig) -> str:
     return f'''FROM ./{gguf}
 TEMPLATE """{{{{- range .Messages }}}}{START}{{{{ .Role }}}}
 {{{{ .Content }}}}{END}
-{{{{ end }}}}{START}assistant
-"""
+{{{{ end }}}}{encoder.opening}"""
 SYSTEM """{encoder.instruction}"""
 PARAMETER stop {END}
 PARAMETER stop {START}
@@ -86,7 +85,7 @@ def _generator_section(stage: StageFolder) -> str:
     return (
         f"## Generator\n\n{_trained(stage, record)} Validation perplexity {best['eval_perplexity']:.2f}; ROUGE-L of "
         f"{generated['replies']} generated replies {generated['rouge_l']:.3f}."
-        + (_HANDED_OVER if stage.config.generator.handed_over else "")
+        + (_HANDED_OVER if stage.config.generator.uses_classifier_prefix else "")
     )
 
 

@@ -13,7 +13,7 @@ from backbone.progress import track
 from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
 from engines.layered import LayeredEngine
-from engines.protocols import Beginning, Encoder, Writer
+from engines.protocols import Encoder, SharedPrefix, Writer
 from generator.reply import Generator
 from tickets.schema import Prediction, Ticket
 
@@ -31,7 +31,7 @@ class Reference:
     states: NDArray[np.float32]
     predictions: Sequence[Prediction]
     reply_prompts: Sequence[Sequence[int]]
-    beginning: Beginning | None
+    shared_prefix: SharedPrefix | None
 
     @property
     def longest(self) -> int:
@@ -116,8 +116,8 @@ def reference(
     predictions = classifier.read(states)
     labels = [prediction.labels for prediction in predictions[:_REPLIES]]
     replies = [prompt.ids for prompt in generator.prompts(tickets[:_REPLIES], labels)] if generator else []
-    beginning = generator.beginning(replies) if generator else None
-    return Reference(tickets, prompts, states, predictions, replies, beginning)
+    shared_prefix = generator.beginning(replies) if generator else None
+    return Reference(tickets, prompts, states, predictions, replies, shared_prefix)
 
 
 def ask(name: str, before: Reference, encoder: Encoder | None, writer: Writer | None) -> Said:
@@ -132,7 +132,7 @@ def ask(name: str, before: Reference, encoder: Encoder | None, writer: Writer | 
     greedy = DecodingConfig(max_new_tokens=REPLY_TOKENS)
     replies = None
     if writer is not None:
-        replies = writer.generate(before.reply_prompts, GENERATOR, greedy, beginning=before.beginning)
+        replies = writer.generate(before.reply_prompts, GENERATOR, greedy, shared_prefix=before.shared_prefix)
     return Said(name, states, replies)
 
 
@@ -142,11 +142,11 @@ def choices(before: Reference, said: Sequence[Said], engine: LayeredEngine) -> d
     if not writing:
         return {}
     prompts = [prompt for _ in writing for prompt in before.reply_prompts]
-    beginning = before.beginning
-    if beginning:
-        beginning = replace(beginning, counts=[count for _ in writing for count in beginning.counts])
+    shared_prefix = before.shared_prefix
+    if shared_prefix:
+        shared_prefix = replace(shared_prefix, lengths=[length for _ in writing for length in shared_prefix.lengths])
     written = [ids for replies in writing.values() for ids in replies]
-    found = iter(engine.choices(prompts, written, GENERATOR, beginning))
+    found = iter(engine.choices(prompts, written, GENERATOR, shared_prefix))
     return {name: [next(found) for _ in replies] for name, replies in writing.items()}
 
 

@@ -13,12 +13,12 @@ from torch.nn.functional import cross_entropy
 from backbone.adapters import LowRank, read_adapter
 from backbone.batches import causal_batch
 from backbone.config import DecodingConfig, RunConfig
-from backbone.layers.lora import hand_over
+from backbone.layers.lora import set_classifier_prefix
 from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR, MANIFEST
 from backbone.training.adapted import ALL_LINEAR
 from classifier.train import train_classifier
 from engines.layered import LayeredEngine
-from engines.protocols import Beginning
+from engines.protocols import SharedPrefix
 from engines.torch import TorchEngine
 from generator.train import train_generator
 from pipeline.batch import BatchOptions, predict_batch
@@ -60,8 +60,8 @@ def test_losses_are_those_of_two_models_one_after_the_other(
 ) -> None:
     model = replies_model(tiny_base)
     changes = random_adapter(tiny_base, seed=5, targets=targets)
-    model.get_base_model().handover = hand_over(model, changes)
-    batch = causal_batch(PROMPTS, COMPLETIONS, 0, packed=packed, read=READ)
+    model.get_base_model().adapter_mask = set_classifier_prefix(model, changes)
+    batch = causal_batch(PROMPTS, COMPLETIONS, 0, packed=packed, prefix_lengths=READ)
     found = model(**batch)
     with torch.inference_mode():
         models = merged(tiny_base, changes), merged(tiny_base, adapter_of(model))
@@ -69,7 +69,8 @@ def test_losses_are_those_of_two_models_one_after_the_other(
         expected = torch.cat([by_two_models(*models, *row) for row in rows])
     torch.testing.assert_close(found.losses, expected, atol=1e-5, rtol=1e-4)
     own = model(
-        **{name: value for name, value in batch.items() if name != "read"} | {"read": torch.zeros_like(batch["read"])}
+        **{name: value for name, value in batch.items() if name != "classifier_mask"}
+        | {"classifier_mask": torch.zeros_like(batch["classifier_mask"])}
     )
     assert (own.losses - found.losses).abs().max() > 1e-3
 
@@ -77,10 +78,13 @@ def test_losses_are_those_of_two_models_one_after_the_other(
 def test_gradients_are_the_same_packed_padded_and_recomputed(tiny_base: Path) -> None:
     model = replies_model(tiny_base)
     changes = random_adapter(tiny_base, seed=5)
-    model.get_base_model().handover = hand_over(model, changes)
-    padded = causal_batch(PROMPTS, COMPLETIONS, 0, read=READ)
+    model.get_base_model().adapter_mask = set_classifier_prefix(model, changes)
+    padded = causal_batch(PROMPTS, COMPLETIONS, 0, prefix_lengths=READ)
     expected = gradients(model, model(**padded).loss)
-    assert_same(gradients(model, model(**causal_batch(PROMPTS, COMPLETIONS, 0, packed=True, read=READ)).loss), expected)
+    assert_same(
+        gradients(model, model(**causal_batch(PROMPTS, COMPLETIONS, 0, packed=True, prefix_lengths=READ)).loss),
+        expected,
+    )
     model.get_base_model().gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.enable_input_require_grads()
     model.train()
@@ -91,7 +95,7 @@ def test_a_layer_that_the_generator_leaves_alone_is_refused(tiny_base: Path) -> 
     changes = random_adapter(tiny_base, seed=5)
     foreign = {"model.layers.0.self_attn.x_proj": next(iter(changes.values()))}
     with pytest.raises(InputError, match=r"x_proj, the generator's would not; expected the same lora\.targets"):
-        hand_over(replies_model(tiny_base), changes | foreign)
+        set_classifier_prefix(replies_model(tiny_base), changes | foreign)
 
 
 @pytest.fixture(scope="module")
@@ -119,18 +123,18 @@ def test_torch_engines_write_what_two_models_write(run: RunConfig, tickets: list
     adapters = {stage: run.folder / stage / ADAPTER for stage in (CLASSIFIER, GENERATOR)}
     encoder, base = open_model(run.folder).any_stage.encoder(), Path(run.base.path)
     prompts = [encoder.generator_prompt(ticket, {"type": "Incident"}, 200).ids for ticket in tickets[:9]]
-    beginning = Beginning(CLASSIFIER, [encoder.ticket_end(ids) for ids in prompts])
+    shared_prefix = SharedPrefix(CLASSIFIER, [encoder.ticket_end(ids) for ids in prompts])
     engine = TorchEngine(base, adapters, run.base, encoder.pad_id, encoder.end_id)
-    written = engine.generate(prompts, GENERATOR, GREEDY, beginning=beginning)
+    written = engine.generate(prompts, GENERATOR, GREEDY, shared_prefix=shared_prefix)
     assert written != engine.generate(prompts, GENERATOR, GREEDY)
     reader, writer = (merged(base, read_adapter(folder)) for folder in adapters.values())
-    for ids, count, own in zip(prompts, beginning.counts, written, strict=True):
+    for ids, count, own in zip(prompts, shared_prefix.lengths, written, strict=True):
         with torch.inference_mode():
             cache = reader(torch.tensor([ids[:count]]), use_cache=True).cache
             logits = writer(torch.tensor([[*ids[count:], *own]]), cache=cache).logits[0]
         assert logits.argmax(dim=-1).tolist()[-len(own) - 1 : -1] == own
     layered = LayeredEngine(base, adapters, run.base, encoder.pad_id)
-    chosen = layered.choices(prompts, written, GENERATOR, beginning)
+    chosen = layered.choices(prompts, written, GENERATOR, shared_prefix)
     assert [row[: len(ids)] for row, ids in zip(chosen, written, strict=True)] == written
 
 
@@ -138,7 +142,7 @@ def test_torch_engines_write_what_two_models_write(run: RunConfig, tickets: list
 def test_every_engine_answers_alike(bundle: Path, run: RunConfig, engine: str, tickets: list[Ticket]) -> None:
     expected = load_two_stage(run.folder).answer(tickets[:6])
     system = load_two_stage(bundle, choice=EngineChoice(engine, together=4))
-    assert (system.keeper is not None) == (engine in ("auto", "llama"))
+    assert (system.caching_encoder is not None) == (engine in ("auto", "llama"))
     found = system.answer(tickets[:6])
     if engine != "onnx":  # whose int8 labels may differ
         assert [one.prediction.labels for one in found] == [one.prediction.labels for one in expected]
