@@ -1,0 +1,58 @@
+"""Commands on bundles: export, verify.
+
+Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
+"""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--model", help="Run folder or model folder; the shipped mini model without it."),
+    ] = None,
+    generator: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--generator", help="Run folder of the generator where it is not beside the classifier."),
+    ] = None,
+    quant: Annotated[
+        str, typer.Option("--quant", help="Format of the base: f16, q8_0, q5_k_m, q4_k_m, q4_0, or none.")
+    ] = "q4_k_m",
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write the classifier as ONNX; bases up to 1.5B.")] = False,
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="With --onnx: its int8 form too.")] = True,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Also write a self-contained generator and an Ollama Modelfile.")
+    ] = False,
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--data", help="Folder of `duet prepare` to check on; the classifier's own data without it."),
+    ] = None,
+    check: Annotated[int, typer.Option("--check", min=1, help="How many validation tickets to check on.")] = 256,
+) -> None:
+    """Turn trained runs into a bundle for the CPU, checked against them; prints the check.
+
+    Example: duet export --model runs/mini --out bundle --onnx
+    """
+    from pipeline.export.export import ExportOptions
+    from pipeline.export.export import export as run
+
+    print(run(ExportOptions(model, out, generator, quant.lower(), onnx, int8, merged, data, check)))
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Bundle, or finished run of one stage.")],
+) -> None:
+    """Compare every file of a bundle or run with the SHA-256 sums of its manifest.
+
+    Other commands check the files they read. Example: duet verify bundle
+    """
+    from backbone.runs.files import read_json
+    from backbone.runs.folder import verify as run
+
+    run(folder)
+    files = read_json(folder / "manifest.json")["files"]
+    print(f"{folder}: {len(files):,} files as they were written")

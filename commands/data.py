@@ -1,0 +1,60 @@
+"""Commands on data: prepare.
+
+Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
+"""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from commands.options import CleanEscapes, CleanHtml, CleanQuotes, Maps, Preset
+
+
+def prepare(
+    source: Annotated[str, typer.Argument(help="CSV, TSV, JSONL, JSON or Parquet file, or a Hugging Face dataset id.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("data"),
+    split: Annotated[
+        str, typer.Option("--split", help="grouped (near-duplicates on one side) or published.")
+    ] = "grouped",
+    preset: Preset = None,
+    maps: Maps = None,
+    columns: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--columns", metavar="NAME", help="Label column to keep; all that are found without. Repeatable."),
+    ] = None,
+    languages: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--language", metavar="CODE", help="Keep only this language. Repeatable."),
+    ] = None,
+    clean_escapes: CleanEscapes = True,
+    clean_html: CleanHtml = True,
+    clean_quotes: CleanQuotes = True,
+    tokenizer: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--tokenizer", help="tokenizer.json to count tokens with; the mini model's without."),
+    ] = None,
+) -> None:
+    """Read tickets, clean them, find near-duplicates, split them and describe them.
+
+    Example: duet prepare tickets.csv --map subject=Betreff --out data
+    """
+    from backbone.base import mini_folder
+    from tickets.describe import render
+    from tickets.prepare import PrepareOptions
+    from tickets.prepare import prepare as run
+
+    options = PrepareOptions(
+        source=source,
+        out=out,
+        split=split,
+        preset=preset,
+        maps=tuple(maps or ()),
+        columns=tuple(columns) if columns else None,
+        languages=tuple(languages or ()),
+        clean_escapes=clean_escapes,
+        clean_html=clean_html,
+        clean_quotes=clean_quotes,
+        tokenizer=tokenizer or mini_folder() / "base" / "tokenizer.json",
+    )
+    print(render(run(options)))

@@ -1,0 +1,52 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+Config = Annotated[
+    Optional[Path],  # noqa: UP045  # typer reads annotations at run time
+    typer.Option("--config", help="YAML of the experiment; the built-in mini configuration without it."),
+]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the configuration, e.g. lora.rank=64. Repeatable."
+    ),
+]
+Model = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--model", help="Run folder, model folder or bundle; the shipped mini model without it."),
+]
+Engine = Annotated[
+    str, typer.Option("--engine", help="auto, llama, onnx or torch. auto: the fastest that the model has files for.")
+]
+Endpoint = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--endpoint", metavar="URL", help="Let an OpenAI-compatible server write the replies."),
+]
+EndpointModel = Annotated[str, typer.Option("--endpoint-model", help="Name of the model at that server.")]
+EndpointTimeout = Annotated[
+    float, typer.Option("--endpoint-timeout", min=1.0, help="Seconds after which a request to it counts as lost.")
+]
+LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")]
+Preset = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--preset", help="Column names of an export: public, zendesk or zammad; found by itself without."),
+]
+Maps = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--map",
+        metavar="NAME=COLUMN",
+        help="Name the column of body, subject, reply, language, id, tags or a label. Repeatable.",
+    ),
+]
+CleanEscapes = Annotated[bool, typer.Option("--escapes/--no-escapes", help=r"Turn literal \n into line breaks.")]
+CleanHtml = Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")]
+CleanQuotes = Annotated[bool, typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails.")]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart/--resume", help="Drop an unfinished run in the folder and start over, or go on with it."),
+]

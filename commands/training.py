@@ -1,0 +1,87 @@
+"""Commands that train: check, pretrain, train-cls, train-gen, train-baseline.
+
+Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
+"""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from commands.options import Config, Overrides, Restart
+
+
+def check(config: Config = None, overrides: Overrides = None) -> None:
+    """Validate a run without starting it: data, labels, one batch with its loss mask, memory and disk.
+
+    Example: duet check --config configs/qwen2-7b.yaml --set data.path=data
+    """
+    from backbone.config_file import load_config
+    from pipeline.check import check as run
+
+    print(run(load_config(config, overrides or [])))
+
+
+def pretrain(
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--config", help="YAML recipe of the base; the recipe of the shipped mini base without it."),
+    ] = None,
+    overrides: Overrides = None,
+    restart: Restart = False,
+) -> None:
+    """Train a small Qwen2-architecture base from scratch on tickets or a text file.
+
+    Example: duet pretrain --set source=data --set output=runs/base
+    """
+    from backbone.training.pretrain import load_pretrain_config
+    from backbone.training.pretrain import pretrain as run
+
+    print(run(load_pretrain_config(config, overrides or []), restart))
+
+
+def train_cls(
+    config: Config = None,
+    overrides: Overrides = None,
+    init_from: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--init-from", help="Classifier run whose adapter is the starting point."),
+    ] = None,
+    restart: Restart = False,
+) -> None:
+    """Train the classifier adapter and its heads; prints the run folder.
+
+    Example: duet train-cls --config configs/qwen2-7b.yaml --set data.path=data
+    """
+    from backbone.config_file import load_config
+
+    settings = load_config(config, overrides or [])  # a wrong key is told before torch is imported
+    from classifier.train import train_classifier
+
+    print(train_classifier(settings, init_from, restart))
+
+
+def train_gen(config: Config = None, overrides: Overrides = None, restart: Restart = False) -> None:
+    """Train the generator adapter on replies; prints the run folder.
+
+    Example: duet train-gen --config configs/qwen2-7b.yaml --set data.path=data
+    """
+    from backbone.config_file import load_config
+
+    settings = load_config(config, overrides or [])
+    from generator.train import train_generator
+
+    print(train_generator(settings, restart))
+
+
+def train_baseline(config: Config = None, overrides: Overrides = None, restart: Restart = False) -> None:
+    """Train the single-prompt system to compare with: labels and reply from one adapter; prints the run folder.
+
+    Example: duet train-baseline --config configs/qwen2-7b.yaml --set data.path=data
+    """
+    from backbone.config_file import load_config
+
+    settings = load_config(config, overrides or [])
+    from generator.single_prompt.train import train_baseline as run
+
+    print(run(settings, restart))
