@@ -74,10 +74,11 @@ class PromptEncoder:
         self.start_id, self.end_id, self.pad_id = (token for token in ids if token is not None)
         self.control_ids = frozenset(self._full.get_added_tokens_decoder())
         self.instruction, self.task = instruction, task
-        self.thinks = self._full.token_to_id(THINK) is not None and _switches_thinking(folder)
+        thoughts = _empty_thoughts(self._full, folder, self.encode_text("\n\n"))
+        self.thinks = bool(thoughts)
         parts = (text, instruction, task, *((THINK,) if self.thinks else ()))
         self.fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-        self._opening = tuple(self.encode_text("assistant\n") + (self._empty_thoughts() if self.thinks else []))
+        self._opening = tuple(self.encode_text("assistant\n") + thoughts)
         self._line_break = tuple(self.encode_text("\n"))
         self._prefix = (*self._turn(Turn("system", instruction)), self.start_id, *self.encode_text(f"user\n{task}"))
 
@@ -169,18 +170,23 @@ class PromptEncoder:
         truncated = len(body) > room or len(text) > room * _CHARACTERS_PER_TOKEN
         return Prompt((*head, *body[:room], *tail), truncated)
 
-    def _empty_thoughts(self) -> list[int]:
-        """Return the block by which a Qwen3 model knows that it is to answer at once; it ends the assistant opening."""
-        blank = self.encode_text("\n\n")
-        start, end = (int(self._full.token_to_id(token)) for token in (THINK, END_THINK))
-        return [start, *blank, end, *blank]
-
     def _turn(self, turn: Turn) -> list[int]:
         return [self.start_id, *self.encode_text(f"{turn.role}\n{turn.text}"), self.end_id, *self._line_break]
 
 
-def _switches_thinking(folder: Path) -> bool:
-    """Whether the chat template can switch thinking off; without any template, it is taken to."""
+def _empty_thoughts(tokenizer: Tokenizer, folder: Path, blank_line: Sequence[int]) -> list[int]:
+    """Return the empty block of thoughts that tells a Qwen3 model to answer at once; nothing for other models.
+
+    Models of the same family that never think have the tokens too, but a chat template without the switch.
+    """
+    start, end = tokenizer.token_to_id(THINK), tokenizer.token_to_id(END_THINK)
+    if start is None or end is None or not _can_switch_thinking(folder):
+        return []
+    return [start, *blank_line, end, *blank_line]
+
+
+def _can_switch_thinking(folder: Path) -> bool:
+    """Whether the chat template can switch thinking off; a folder without a template is taken to have such a one."""
     texts = [path.read_text(encoding="utf-8") for name in TOKENIZER_FILES[1:] if (path := folder / name).is_file()]
     return "enable_thinking" in "".join(texts) or not any("chat_template" in text or "{%" in text for text in texts)
 

@@ -40,8 +40,8 @@ from backbone.device import on_cuda, settled
 from backbone.layers import last_layer, norms
 from backbone.layers import lora as lora_layers
 from backbone.layers.attention import PACKED, _plain_attention
+from backbone.training import loop as training
 from backbone.training.cost import Shape, operations, product_rate
-from backbone.training.loop import loop as training
 from bench.shapes import QWEN2_7B, write_random_base
 from tickets.prepare import PrepareOptions, prepare
 

@@ -6,10 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backbone.training.selection import LOSS
-from tickets.labels import LabelSpace
-from tickets.schema import Ticket
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -25,12 +21,6 @@ def cross_entropy(logits: Floats, targets: Ints) -> float:
     peak = logits.max(axis=1, keepdims=True)
     log_total = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
     return float(np.mean(log_total - logits[np.arange(len(targets)), targets]))
-
-
-def binary_cross_entropy(logits: Floats, targets: Floats) -> float:
-    """Mean BCE over tickets and tags, in nats."""
-    with np.errstate(invalid="ignore"):  # of a training that diverged, which says so itself
-        return float(np.mean(np.logaddexp(0.0, logits) - targets * logits))
 
 
 def expected_calibration_error(probabilities: Floats, targets: Ints, bins: int = 15) -> float:
@@ -83,12 +73,3 @@ def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[s
         "confusion": matrix.tolist(),
         "calibration_error": expected_calibration_error(softmax(logits), targets),
     }
-
-
-def selectable_metrics(space: LabelSpace, validation: Sequence[Ticket]) -> list[str]:
-    """What the best weights of a classifier may be chosen by; a class without validation tickets has no recall."""
-    names = [LOSS, "macro_f1", *(f"{column}_{name}" for column in space.columns for name in ("accuracy", "macro_f1"))]
-    for column, classes in space.columns.items():
-        present = {ticket.labels[column] for ticket in validation}
-        names += [f"{column}_recall_{label}" for label in classes if label in present]
-    return names

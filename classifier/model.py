@@ -1,27 +1,19 @@
 """The trainable classifier: a decoder, one linear head per label column, and a head for tags."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers.utils import ModelOutput
 
 from backbone.architecture import Family
 from backbone.layers.attention import no_mask
 from backbone.layers.install import install
+from classifier.heads import PREFIX, TAGS
+from classifier.objective import ClassifierLoss
 from tickets.labels import LabelSpace
-
-TAGS = "tags"
-_PREFIX = "head_"  # a head called `type` would collide with nn.Module.type
-
-
-def head_name(tensor_name: str) -> str:
-    """The head a tensor of heads.safetensors belongs to: `head_type.weight` -> `type`."""
-    return tensor_name.removeprefix(_PREFIX).rpartition(".")[0]
 
 
 @dataclass
@@ -41,45 +33,13 @@ class Heads(nn.Module):
         if space.tags:
             sizes[TAGS] = len(space.tags)
         self.layers = nn.ModuleDict(
-            {_PREFIX + name: nn.Linear(hidden_size, n, dtype=torch.float32) for name, n in sizes.items()}
+            {PREFIX + name: nn.Linear(hidden_size, n, dtype=torch.float32) for name, n in sizes.items()}
         )
 
     def forward(self, hidden: Tensor) -> dict[str, Tensor]:
         """Logits by column, (batch, classes), from hidden states (batch, hidden), in fp32 whatever the autocast."""
         with torch.autocast(hidden.device.type, enabled=False):
-            return {name.removeprefix(_PREFIX): layer(hidden.float()) for name, layer in self.layers.items()}
-
-
-class ClassifierLoss(nn.Module):
-    """Sum over heads of class-weighted cross-entropy, plus weighted BCE for tags.
-
-    Weighted cross-entropy divides by the batch size, not by the summed weights: with the latter (torch's `mean`) a
-    batch of one class would ignore its weight. Weights average 1 over training tickets, so the scale stays.
-    """
-
-    def __init__(self, weights: Mapping[str, Tensor | None], label_smoothing: float, tag_weight: float) -> None:
-        super().__init__()
-        self._columns = list(weights)
-        self._smoothing = label_smoothing
-        self._tag_weight = tag_weight
-        for i, weight in enumerate(weights.values()):
-            self.register_buffer(f"weight_{i}", weight, persistent=False)
-
-    def forward(self, logits: Mapping[str, Tensor], targets: Tensor, tag_targets: Tensor | None) -> Tensor:
-        """Scalar loss from logits by column, class ids (batch, columns) and tag indicators (batch, tags)."""
-        loss = logits[self._columns[0]].new_zeros(())
-        for i, column in enumerate(self._columns):
-            losses = functional.cross_entropy(
-                logits[column],
-                targets[:, i],
-                weight=getattr(self, f"weight_{i}"),
-                label_smoothing=self._smoothing,
-                reduction="none",
-            )
-            loss = loss + losses.mean()
-        if TAGS in logits and tag_targets is not None:
-            loss = loss + self._tag_weight * functional.binary_cross_entropy_with_logits(logits[TAGS], tag_targets)
-        return loss
+            return {name.removeprefix(PREFIX): layer(hidden.float()) for name, layer in self.layers.items()}
 
 
 class LabelModel:

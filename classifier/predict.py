@@ -13,12 +13,10 @@ from backbone.config import RunConfig
 from backbone.prompts import Prompt, PromptEncoder
 from backbone.runs.layout import CALIBRATION, HEADS, LABELS
 from classifier.calibration import Calibration
+from classifier.heads import PREFIX, TAGS, head_name
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Prediction, Ticket
-
-_TAGS = "tags"
-_PREFIX = "head_"
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class Classifier:
             tensors = load_file(folder / HEADS)
         except (OSError, SafetensorError) as error:
             raise InputError(f"{folder / HEADS}: not readable ({error}); train the classifier again") from None
-        names = {name.removeprefix(_PREFIX).rpartition(".")[0] for name in tensors}
-        heads = {n: (tensors[f"{_PREFIX}{n}.weight"], tensors[f"{_PREFIX}{n}.bias"]) for n in sorted(names)}
+        names = {head_name(name) for name in tensors}
+        heads = {n: (tensors[f"{PREFIX}{n}.weight"], tensors[f"{PREFIX}{n}.bias"]) for n in sorted(names)}
         space = LabelSpace.load(folder / LABELS)
         return cls(encoder, space, Calibration.load(folder / CALIBRATION), heads, config.classifier.training.max_length)
 
@@ -58,7 +56,7 @@ class Classifier:
             column: self.calibration.heads[column].probabilities(self._logits(column, states))
             for column in self.space.columns
         }
-        tags = 1 / (1 + np.exp(-self._logits(_TAGS, states))) if self.space.tags else np.zeros((len(states), 0))
+        tags = 1 / (1 + np.exp(-self._logits(TAGS, states))) if self.space.tags else np.zeros((len(states), 0))
         return [
             self._prediction({c: p[row] for c, p in probabilities.items()}, tags[row]) for row in range(len(states))
         ]

@@ -40,9 +40,9 @@ def prepare(
     Example: duet prepare tickets.csv --map subject=Betreff --out data
     """
     from backbone.base import mini_folder
-    from tickets.describe import render
     from tickets.prepare import PrepareOptions
     from tickets.prepare import prepare as run
+    from tickets.report import render_report
 
     options = PrepareOptions(
         source=source,
@@ -57,4 +57,4 @@ def prepare(
         clean_quotes=clean_quotes,
         tokenizer=tokenizer or mini_folder() / "base" / "tokenizer.json",
     )
-    print(render(run(options)))
+    print(render_report(run(options)))

@@ -13,16 +13,15 @@ from peft import PeftModel, get_peft_model
 from backbone.adapters import LowRank
 from backbone.architecture import find_family
 from backbone.batches import causal_batch
-from backbone.buckets import length_buckets
 from backbone.config import DecodingConfig, TrainingConfig
 from backbone.dataset import training_sample
 from backbone.device import autocast, pick_device
 from backbone.layers.lora import set_classifier_prefix
 from backbone.load import load_options
 from backbone.progress import track
-from backbone.training import processes
 from backbone.training.adapted import lora_config, prepare_for_training
-from backbone.training.loop import TrainingJob
+from backbone.training.evaluation import evaluate_rows
+from backbone.training.job import TrainingJob
 from backbone.training.stage import Stage
 from engines.torch import generate_ids
 from generator.model import reply_model_class
@@ -138,22 +137,23 @@ def save_samples(path: Path, tickets: Sequence[Ticket], written: Sequence[str]) 
 def _segment_losses(
     model: PeftModel, stage: Stage, settings: TrainingConfig, samples: CausalSamples, rows: Sequence[int]
 ) -> dict[str, dict[str, float]]:
-    """By segment: `tokens`, and `loss`, the mean cross-entropy per token in nats, without weights."""
-    rows = list(rows)
-    found: dict[int, list[float]] = {}
-    budget = settings.batch_tokens // processes.count()
-    buckets = length_buckets([samples.lengths[row] for row in rows], budget)
-    for bucket in track(processes.share(buckets), "evaluating"):
-        chosen = [rows[i] for i in bucket]
-        batch = samples.batch(chosen, stage.encoder.pad_id, stage.packed, weighted=False)
-        batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-        with autocast(stage.config.base, model.device):
-            losses = iter(model(**batch).losses.tolist())  # row by row, in the order of the completions' ids
-        found |= {row: [next(losses) for _ in samples.completions[row]] for row in chosen}
-    found = processes.merge(found)
+    """Return by segment `tokens`, and `loss`, the mean cross-entropy per token in nats, without weights."""
+
+    def read(output: Any, batch_rows: list[int]) -> list[list[float]]:
+        losses = iter(output.losses.tolist())  # row by row, in the order of the completions' ids
+        return [[next(losses) for _ in samples.completions[rows[i]]] for i in batch_rows]
+
+    results = evaluate_rows(
+        model,
+        lengths=[samples.lengths[row] for row in rows],
+        batch_tokens=settings.batch_tokens,
+        collate=lambda some: samples.batch([rows[i] for i in some], stage.encoder.pad_id, stage.packed, weighted=False),
+        read=read,
+        context=lambda: autocast(stage.config.base, model.device),
+    )
     totals: dict[str, list[float]] = {}
-    for row in rows:
-        for segment, loss in zip(samples.segments[row], found[row], strict=True):
+    for row, losses in zip(rows, results, strict=True):
+        for segment, loss in zip(samples.segments[row], losses, strict=True):
             total = totals.setdefault(segment, [0, 0.0])
             total[0] += 1
             total[1] += loss

@@ -24,7 +24,7 @@ from backbone.training.cost import (
     stage_settings,
 )
 from backbone.training.selection import LOSS, check_select_by
-from classifier.metrics import selectable_metrics
+from classifier.evaluation import selectable_metrics
 from engines.cores import usable_cores
 from generator.samples import reply_sample
 from generator.single_prompt.format import baseline_encoder, multitask_sample

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,11 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from backbone.adapters import LowRank
-from backbone.config import RunConfig
+from backbone.architecture import base_tensors, find_family, read_shape
+from backbone.config import ALL_LINEAR, RunConfig
 from backbone.config_file import load_config
 from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder
-from backbone.training.adapted import ALL_LINEAR
 from backbone.training.pretrain import train_tokenizer
 from tickets.schema import Ticket, write_tickets
 
@@ -60,6 +61,19 @@ def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied:
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def write_sparse_weights(folder: Path) -> None:
+    """Write weights of the shape in config.json that take no room on the disk: a header, and a hole behind it."""
+    header, end = {}, 0
+    for name, size in base_tensors(find_family(folder), read_shape(folder)).items():
+        length = 2 * math.prod(size)
+        header[name] = {"dtype": "BF16", "shape": list(size), "data_offsets": [end, end + length]}
+        end += length
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
 
 
 def random_adapter(base: Path, seed: int, rank: int = 4, targets: Sequence[str] = ALL_LINEAR) -> dict[str, LowRank]:

@@ -12,23 +12,22 @@ from typing import Any
 
 import torch
 
-from backbone import batches as batching
 from backbone.config_file import load_config
-from backbone.training import processes
-from backbone.training.loop import loop as training
+from backbone.training import loop, processes, trainer
+from backbone.training.sampler import TokenBudgetSampler
 
 torch.set_num_threads(1)
 PARTS = int(os.environ.get("DUET_TEST_PARTS", "0"))
 STOP = int(os.environ.get("DUET_TEST_STOP", "0"))
 
 
-class WholeSampler(batching.TokenBudgetSampler):
+class WholeSampler(TokenBudgetSampler):
     """The batches of all parts, joined."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{**options, "parts": PARTS})
+        super().__init__(*args, **{**options, "world_size": PARTS})
         self._others = [
-            batching.TokenBudgetSampler(*args, **{**options, "parts": PARTS, "part": part}) for part in range(PARTS)
+            TokenBudgetSampler(*args, **{**options, "world_size": PARTS, "rank": part}) for part in range(PARTS)
         ]
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,9 +48,9 @@ def main() -> None:
     stage, *overrides = sys.argv[1:]
     config = load_config(None, overrides)
     if PARTS:
-        training.TokenBudgetSampler = WholeSampler  # type: ignore[misc]
+        loop.TokenBudgetSampler = WholeSampler  # type: ignore[misc]
     batch_tokens: list[int] = []
-    compute = training._StageTrainer.training_step
+    compute = trainer.StageTrainer.training_step
 
     def counted(self: Any, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
         batch_tokens.append(int(inputs["attention_mask"].sum()))
@@ -59,7 +58,7 @@ def main() -> None:
             os._exit(9)
         return compute(self, model, inputs, *args, **options)
 
-    training._StageTrainer.training_step = counted  # type: ignore[method-assign]
+    trainer.StageTrainer.training_step = counted  # type: ignore[method-assign]
     {"classifier": train_classifier, "generator": train_generator}[stage](config)
     Path(f"{config.folder}.tokens.{processes.rank()}").write_text(json.dumps(batch_tokens), encoding="utf-8")
 

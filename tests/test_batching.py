@@ -73,9 +73,9 @@ def test_padding_is_on_the_left_and_positions_start_at_zero() -> None:
 def test_parts_hold_as_many_rows_and_share_none(lengths: list[int], parts: int, seed: int) -> None:
     if max(1, -(-sum(max(length, 32) for length in lengths) // 512)) > len(lengths) // parts:
         with pytest.raises(InputError, match=f"expected one or more for each of {parts} processes"):
-            TokenBudgetSampler(lengths, 512, 16, seed, parts=parts)
+            TokenBudgetSampler(lengths, 512, 16, seed, world_size=parts)
         return
-    samplers = [TokenBudgetSampler(lengths, 512, 16, seed, parts=parts, part=part) for part in range(parts)]
+    samplers = [TokenBudgetSampler(lengths, 512, 16, seed, world_size=parts, rank=part) for part in range(parts)]
     plans = [sampler.plan() for sampler in samplers]
     assert {len(plan) for plan in plans} == {len(samplers[0])}
     for step in zip(*plans, strict=True):
@@ -87,7 +87,7 @@ def test_parts_hold_as_many_rows_and_share_none(lengths: list[int], parts: int, 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_parts_of_a_step_hold_as_many_tokens(parts: int) -> None:
     lengths = np.random.default_rng(0).lognormal(5.2, 0.6, size=3000).astype(int).clip(20, 1024)
-    plans = [TokenBudgetSampler(lengths.tolist(), 8192, 32, 0, parts=parts, part=p).plan() for p in range(parts)]
+    plans = [TokenBudgetSampler(lengths.tolist(), 8192, 32, 0, world_size=parts, rank=p).plan() for p in range(parts)]
     for step in zip(*plans, strict=True):
         tokens = [lengths[batch].sum() for batch in step]
         assert max(tokens) <= 1.05 * min(tokens)
@@ -95,7 +95,7 @@ def test_parts_of_a_step_hold_as_many_tokens(parts: int) -> None:
 
 def test_what_does_not_go_round_differs_between_epochs() -> None:
     def left_out(epoch: int) -> set[int]:
-        samplers = [TokenBudgetSampler([50] * 101, 512, 16, 0, parts=4, part=part) for part in range(4)]
+        samplers = [TokenBudgetSampler([50] * 101, 512, 16, 0, world_size=4, rank=part) for part in range(4)]
         for sampler in samplers:
             sampler.set_epoch(epoch)
         return set(range(101)) - {row for sampler in samplers for batch in sampler for row in batch}

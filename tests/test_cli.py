@@ -14,6 +14,7 @@ from backbone.base import mini_folder
 from backbone.config import RunConfig
 from backbone.config_file import dump_config
 from pipeline.check import check
+from tests.conftest import write_sparse_weights
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "tickets" / "sample" / "examples").glob("*.txt"))
@@ -173,8 +174,8 @@ def test_check_estimates_the_7b_run(tiny_base: Path, tmp_path: Path, make_config
         "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(shape), encoding="utf-8")
-    for name in ("tokenizer.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((tiny_base / name).read_bytes())
+    (tmp_path / "tokenizer.json").write_bytes((tiny_base / "tokenizer.json").read_bytes())
+    write_sparse_weights(tmp_path)
     text = check(make_config(base__path=tmp_path, base__precision="bf16", lora__rank=64))
     assert "7.62 billion parameters" in text  # 7,615,616,512 with biases and norms
     assert "161 million parameters" in text

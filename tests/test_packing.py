@@ -17,7 +17,8 @@ from backbone.layers.attention import packed_attention
 from backbone.layers.vocabulary_loss import vocabulary_losses
 from backbone.training.adapted import lora_config
 from backbone.training.stage import open_stage
-from classifier.train import build_model, encode_tickets
+from classifier.encoded import encode_tickets
+from classifier.train import build_model
 from generator.model import reply_model_class
 from tests.conftest import MakeConfig
 from tickets.labels import LabelSpace

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tickets.columns import choose_columns
-from tickets.describe import render
 from tickets.duplicates import near_duplicates
 from tickets.errors import InputError, WorkError
 from tickets.prepare import FILES, PrepareOptions, prepare
+from tickets.report import render_report as render
 from tickets.schema import read_tickets
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "data" / "tickets.csv"

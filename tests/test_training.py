@@ -19,15 +19,16 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from backbone.batches import collate
 from backbone.config import RunConfig
 from backbone.config_file import load_config
+from backbone.training import trainer
 from backbone.training.balance import effective_examples
 from backbone.training.callbacks import _wrapped
 from backbone.training.cost import Shape, memory, operations, packs, recomputes
-from backbone.training.loop import TrainingJob
-from backbone.training.loop import loop as training
+from backbone.training.job import TrainingJob
 from backbone.training.selection import score
 from backbone.training.stage import open_stage
 from backbone.training.token_cache import TokenCache
-from classifier.train import build_model, encode_tickets, train_classifier
+from classifier.encoded import encode_tickets
+from classifier.train import build_model, train_classifier
 from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
 from pipeline.check import check
@@ -96,7 +97,7 @@ def test_an_evaluation_that_is_cut_off_is_made_up_for(
     every = {"classifier__training__evaluations_per_epoch": 5, "classifier__training__max_steps": 8}
     whole = train_classifier(make_config(output=tmp_path / "whole", **every))
     count = sum("eval_loss" in record for record in history(whole))
-    evaluate, seen = training._StageTrainer.evaluate, []
+    evaluate, seen = trainer.StageTrainer.evaluate, []
 
     def cut(self: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(1)
@@ -106,7 +107,7 @@ def test_an_evaluation_that_is_cut_off_is_made_up_for(
             self._job = TrainingJob(**job)
         return evaluate(self, *args, **kwargs)
 
-    monkeypatch.setattr(training._StageTrainer, "evaluate", cut)
+    monkeypatch.setattr(trainer.StageTrainer, "evaluate", cut)
     config = make_config(output=tmp_path / "cut", **every)
     with pytest.raises(WorkError, match="interrupted at step"):
         train_classifier(config)
@@ -336,8 +337,8 @@ def test_data_workers_change_nothing_and_outlive_signals(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = train_classifier(make_config(output=tmp_path / "plain"))
-    monkeypatch.setattr(training, "_CPU_WORKERS", 2)
-    step, workers = training._StageTrainer.training_step, set()
+    monkeypatch.setattr(trainer, "_CPU_WORKERS", 2)
+    step, workers = trainer.StageTrainer.training_step, set()
 
     def signalled(self: Any, *args: Any, **kwargs: Any) -> Any:
         for child in multiprocessing.active_children():
@@ -346,7 +347,7 @@ def test_data_workers_change_nothing_and_outlive_signals(
                 os.kill(child.pid or 0, number)
         return step(self, *args, **kwargs)
 
-    monkeypatch.setattr(training._StageTrainer, "training_step", signalled)
+    monkeypatch.setattr(trainer.StageTrainer, "training_step", signalled)
     run = train_classifier(make_config(output=tmp_path / "workers"))
     assert len(workers) >= 2
     first, second = weights(plain), weights(run)
@@ -370,7 +371,7 @@ def test_a_run_whose_last_evaluation_was_cut_off_has_its_closing_record(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(classifier__training__evaluations_per_epoch=1, classifier__training__max_steps=3)
-    evaluate = training._StageTrainer.evaluate
+    evaluate = trainer.StageTrainer.evaluate
 
     def cut(self: Any, *args: Any, **kwargs: Any) -> Any:
         inner = self._job.evaluate
@@ -379,7 +380,7 @@ def test_a_run_whose_last_evaluation_was_cut_off_has_its_closing_record(
             self._job = TrainingJob(**{**vars(self._job), **replaced})
         return evaluate(self, *args, **kwargs)
 
-    monkeypatch.setattr(training._StageTrainer, "evaluate", cut)
+    monkeypatch.setattr(trainer.StageTrainer, "evaluate", cut)
     with pytest.raises(WorkError, match="interrupted at step 3 of 3"):
         train_classifier(config)
     monkeypatch.undo()

@@ -213,10 +213,3 @@ def _leaks(near: NearDuplicates, part: NDArray[np.int64], train: NDArray[np.int6
     left, right = near.pairs[:, 0], near.pairs[:, 1]
     leaking = np.concatenate([left[in_part[left] & in_train[right]], right[in_part[right] & in_train[left]]])
     return len(np.unique(leaking))
-
-
-def render(report: Report) -> str:
-    """The report as text that fits 80 columns."""
-    from tickets.report import render_report
-
-    return render_report(report)

@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from tickets.cleaning import Cleaner
 from tickets.columns import ColumnMap
-from tickets.describe import Intake, Report, describe, render
+from tickets.describe import Intake, Report, describe
 from tickets.duplicates import near_duplicates
 from tickets.errors import InputError, WorkError
 from tickets.readers import RawRow, estimate_steps
+from tickets.report import render_report
 from tickets.rows import Source, language_code, no_rows
 from tickets.schema import PARTS, Ticket, write_tickets
 from tickets.splits import SPLITS, Split, grouped_split, published_split
@@ -84,7 +85,7 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
             write_tickets(folder / f"{part}.jsonl", members)
         record = json.dumps(report.to_dict(), ensure_ascii=False, indent=2)
         (folder / "report.json").write_text(record + "\n", encoding="utf-8")
-        (folder / "report.txt").write_text(render(report), encoding="utf-8")
+        (folder / "report.txt").write_text(render_report(report), encoding="utf-8")
     return report
 
 

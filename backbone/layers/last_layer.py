@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class SkipsUnreadPositions:
@@ -30,11 +30,12 @@ class SkipsUnreadPositions:
 
 
 @cache
-def _skipping(block_class: type[nn.Module]) -> type[nn.Module]:
+def _skipping(block_class: Any) -> Any:
     return type(f"Last{block_class.__name__}", (SkipsUnreadPositions, block_class), {})
 
 
-def skip_unread_positions(model: nn.Module) -> None:
+def skip_unread_positions(model: Any) -> None:
     """Replace the last block of a decoder (`model.layers`); its MLP then runs only at `positions`."""
-    block = model.layers[-1]  # type: ignore[index, union-attr]
-    block.__class__ = _skipping(type(block))
+    block = model.layers[-1]
+    block_class: Any = type(block)
+    block.__class__ = _skipping(block_class)

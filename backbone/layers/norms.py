@@ -43,7 +43,7 @@ class _Normalise(torch.autograd.Function):
 
 
 @cache
-def _frozen(norm_class: type[nn.Module]) -> type[nn.Module]:
+def _frozen(norm_class: Any) -> Any:
     return type(f"Frozen{norm_class.__name__}", (FrozenRMSNorm, norm_class), {})
 
 
@@ -51,4 +51,5 @@ def use_frozen_norms(model: nn.Module) -> None:
     """Replace every RMSNorm of a decoder, those of queries and keys too, with FrozenRMSNorm."""
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm") and not isinstance(module, FrozenRMSNorm):
-            module.__class__ = _frozen(type(module))
+            norm_class: Any = type(module)
+            module.__class__ = _frozen(norm_class)

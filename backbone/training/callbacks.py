@@ -52,36 +52,19 @@ class FinalEvaluation(TrainerCallback):
             control.should_evaluate = control.should_save = True
 
 
-class Finished(Exception):
-    """The evaluation that was owed was the last."""
+class NothingLeftToTrain(Exception):
+    """Raised when the pending evaluation ends training."""
 
 
-class OwedEvaluation(TrainerCallback):
-    """Makes up, before the first step, for an evaluation that an interruption cut off."""
+class BeforeFirstStep(TrainerCallback):
+    """Does something before the first step of a session, after the library has loaded the checkpoint."""
 
-    def __init__(self, evaluate: Callable[[], None], patience: int) -> None:
-        self._evaluate, self._patience = evaluate, patience
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Evaluate.
-
-        Raises:
-            Finished: nothing is left to train after it.
-        """
-        self._evaluate()
-        if is_over(state, self._patience):
-            raise Finished
-
-
-class Restoration(TrainerCallback):
-    """Puts back, before the first step, what the library resets when it goes on from a checkpoint."""
-
-    def __init__(self, restore: Callable[[], None]) -> None:
-        self._restore = restore
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action = action
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Restore."""
-        self._restore()
+        """Do it."""
+        self._action()
 
 
 class History(TrainerCallback):

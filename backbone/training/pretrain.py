@@ -30,7 +30,8 @@ from backbone.prompts import END, END_OF_TEXT, START, TOKENIZER_FILES, PromptEnc
 from backbone.runs.files import disk_guard, write_json
 from backbone.runs.folder import open_partial, publish, run_record
 from backbone.runs.layout import CHECKPOINTS, RUN
-from backbone.training.loop import TrainingJob, train
+from backbone.training.job import TrainingJob
+from backbone.training.loop import train
 from tickets.errors import InputError
 from tickets.schema import Ticket
 

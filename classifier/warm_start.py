@@ -1,0 +1,71 @@
+"""Starting a classifier from an earlier run's adapter and heads: `--init-from`."""
+
+import json
+import sys
+from pathlib import Path
+
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from backbone.base import BaseIdentity
+from backbone.runs.files import sha256
+from backbone.runs.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE, CLASSIFIER, HEADS, LABELS, MANIFEST
+from backbone.training.stage import Stage
+from classifier.heads import TAGS, head_name
+from tickets.errors import InputError
+from tickets.labels import LabelSpace
+
+HEADS_KEY = "base_model.model.heads.layers."  # what peft puts before the names of the heads' tensors
+
+
+def _classifier_folder(run: Path) -> Path:
+    return run if (run / ADAPTER).is_dir() else run / CLASSIFIER
+
+
+def run_identity(run: Path) -> str:
+    """What tells a classifier run from others, by its content; empty where there is none, which is refused later."""
+    manifest = _classifier_folder(run) / MANIFEST
+    return sha256(manifest) if manifest.is_file() else ""
+
+
+def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> None:
+    """Load the adapter of an earlier run into `model`, and the heads whose classes are the same.
+
+    Raises:
+        InputError: not a classifier run, or one of another base or adapter shape.
+    """
+    folder = _classifier_folder(run)
+    try:
+        state = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)
+        heads = load_file(folder / HEADS)
+        adapter = json.loads((folder / ADAPTER / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"--init-from {run}: not a classifier run ({error}); expected one that train-cls wrote"
+        ) from None
+    base = BaseIdentity.load(folder / BASE)
+    if base.fingerprint != stage.base.fingerprint:
+        raise InputError(
+            f"--init-from {run}: trained on another base ({base.name}) than this run's {stage.base.name}; set "
+            "base.path to it"
+        )
+    own = model.peft_config["default"]
+    for key, found, wanted in (
+        ("rank", adapter["r"], own.r),
+        ("alpha", adapter["lora_alpha"], own.lora_alpha),
+        ("targets", sorted(adapter["target_modules"]), sorted(own.target_modules)),
+    ):
+        if found != wanted:
+            raise InputError(
+                f"--init-from {run}: its {key} is {found}, this run's {wanted}; use --set lora.{key}={found}"
+            )
+    earlier = LabelSpace.load(folder / LABELS)
+    same = {column for column in space.columns if earlier.columns.get(column) == space.columns[column]}
+    same |= {TAGS} if earlier.tags == space.tags else set()
+    fresh = model.base_model.model.heads.modules_to_save["default"].layers.state_dict()
+    kept = {name: heads[name] for name in fresh if head_name(name) in same}
+    set_peft_model_state_dict(model, state | {f"{HEADS_KEY}{name}": tensor for name, tensor in (fresh | kept).items()})
+    renewed = sorted({head_name(name) for name in fresh if name not in kept})
+    if renewed:
+        print(f"--init-from: {', '.join(renewed)} start fresh, their classes differ", file=sys.stderr)
