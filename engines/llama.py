@@ -3,50 +3,24 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backbone.config import DecodingConfig
-from engines.llama_api import Grammar, LlamaContext, LlamaOptions
+from engines.llama_api import LlamaContext, LlamaOptions
+from engines.llama_slots import CachedPrefix, Slot, plan_call
 from engines.protocols import OnDone, OnToken, SharedPrefix
 from engines.sampling import TokenChooser
 from tickets.errors import WorkError
-
-_SHORT = 63  # tokens of many tickets in one call, when each has few: writing, or labels after a adapter_mask
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What `encode_and_cache` left of a prompt in the context: its sequence, and how many cells it has of its own."""
-
-    sequence: int
-    cells: int
-
-
-@dataclass
-class _Slot:
-    """A ticket in flight: where its keys and values are, what is still to be computed, what was written."""
-
-    row: int
-    sequence: int
-    pending: list[int]
-    position: int
-    reserved: int  # cells it may come to use
-    adapter_mask: int  # where the adapter begins; another one reads what is before
-    limit: int
-    chooser: TokenChooser
-    grammar: Grammar | None
-    written: list[int] = field(default_factory=list)
 
 
 class LlamaEngine:
     """One copy of the weights in one context; the adapter is chosen per call.
 
-    The constant beginning of the prompts is computed once per adapter and shared by all sequences. Where the generator
-    goes on from the classifier's reading, the tickets of the last `encode_and_cache` are not read again.
+    The constant beginning of the prompts is computed once per adapter and shared by all sequences. `generate` continues
+    from the KV cache of the last `encode_and_cache` where prompts begin alike.
     """
 
     def __init__(
@@ -61,7 +35,7 @@ class LlamaEngine:
 
         Args:
             adapters: LoRA GGUF files by name; None for the base as it is.
-            prefixes: ids that the prompts of an adapter begin with, by its name.
+            prefixes: ids that all prompts of an adapter begin with, by its name.
             end_ids: ids that end a reply.
             options: `sequences` counts tickets; one more per adapter is added for its prefix.
 
@@ -73,42 +47,42 @@ class LlamaEngine:
         self._context = LlamaContext(base, adapters, options.enlarged(len(names), room))
         self._prefixes = {name: list(prefixes.get(name, ())) for name in names}
         self._prefix_sequence = {name: i for i, name in enumerate(names)}
-        self._computed: set[str] = set()
-        self._places = range(len(names), len(names) + options.sequences)
-        self._free = deque(self._places)
-        self._kept: dict[tuple[int, ...], _Kept] = {}  # by the ids
+        self._computed: set[str] = set()  # adapters whose prefix is in the context
+        self._sequences = range(len(names), len(names) + options.sequences)  # of tickets
+        self._free = deque(self._sequences)
+        self._cached: dict[tuple[int, ...], CachedPrefix] = {}  # by the ids
         self._cells = options.cells
         self._batch = options.batch
         self._end_ids = frozenset(end_ids)
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order.
+        """Return the hidden state after the final norm at the last token of every prompt, (prompts, hidden).
 
-        All tokens but the last of each prompt are computed without outputs; the last ones then form one small batch in
-        embedding mode, which otherwise would run the vocabulary head for every token (docs/decisions.md).
+        All tokens but the last of each prompt are computed without outputs. The last ones then form one small batch in
+        embedding mode, which would otherwise run the vocabulary head for every token (docs/decisions.md).
         """
         states = self.encode_and_cache(prompts, adapter, [0] * len(prompts))
-        self._empty()
+        self._clear()
         return states
 
     def encode_and_cache(
-        self, prompts: Sequence[Sequence[int]], adapter: str, keep: Sequence[int]
+        self, prompts: Sequence[Sequence[int]], adapter: str, lengths: Sequence[int]
     ) -> NDArray[np.float32]:
-        """What `encode` gives; the first `keep[row]` ids of every prompt stay in the context for the next `generate`.
+        """Return what `encode` returns; keep the cache of the first `lengths[row]` ids of every prompt.
 
-        Where there is no room for all, those of the last groups stay.
+        Where there is no room for all, the caches of the last groups are kept.
         """
         states = np.empty((len(prompts), self._context.hidden_size), dtype=np.float32)
-        self._empty()
+        self._clear()
         self._activate(adapter)
         try:
             for rows in self._groups(prompts, adapter):
-                need = sum(self._own(prompts[row], adapter) for row in rows)
-                if len(rows) > len(self._free) or need + self._kept_cells() > self._cells:
-                    self._empty()
-                self._encode_group([prompts[row] for row in rows], rows, adapter, states, [keep[row] for row in rows])
+                need = sum(self._cells_needed(prompts[row], adapter) for row in rows)
+                if len(rows) > len(self._free) or need + self._cached_cells() > self._cells:
+                    self._clear()
+                states[rows] = self._encode_group([prompts[row] for row in rows], adapter, [lengths[r] for r in rows])
         except BaseException:
-            self._empty()
+            self._clear()
             raise
         return states
 
@@ -120,103 +94,98 @@ class LlamaEngine:
         on_token: OnToken | None = None,
         on_done: OnDone | None = None,
         shared_prefix: SharedPrefix | None = None,
-        grammar: str | None = None,
     ) -> list[list[int]]:
-        """Ids written after every prompt, in order, without the end token.
+        """Return the ids generated after every prompt, in order, without the end token.
 
-        Continuous batching (Yu et al. 2022, Orca): every decode step advances all live tickets by one token; a finished
-        ticket's place is taken at once, and its prompt read before the others go on.
+        Continuous batching (Yu et al. 2022, Orca): each decode call advances all tickets in flight by one token. A
+        finished ticket's place is taken at once, and its prompt is computed before the others go on.
 
         Args:
             options: one for all prompts, or one each.
-            shared_prefix: what another adapter reads, where it has not done so for the last `encode_and_cache`.
-            grammar: GBNF that what is written must follow.
+            shared_prefix: what is processed under another adapter; not computed again where `encode_and_cache` kept it.
 
         Raises:
-            InputError: the grammar cannot be parsed.
             WorkError: a prompt is longer than the context.
         """
-        reader = shared_prefix.adapter if shared_prefix else adapter
-        counts = shared_prefix.lengths if shared_prefix else [0] * len(prompts)
-        starts = [tuple(prompt[:count]) for prompt, count in zip(prompts, counts, strict=True)]
-        self._keep_only(set(starts))
-        self._activate(reader)
+        prefix_adapter = shared_prefix.adapter if shared_prefix else adapter
+        lengths = shared_prefix.lengths if shared_prefix else [0] * len(prompts)
+        prefixes = [tuple(prompt[:length]) for prompt, length in zip(prompts, lengths, strict=True)]
+        self._drop_cached_except(set(prefixes))
+        self._activate(prefix_adapter)
         each = [options] * len(prompts) if isinstance(options, DecodingConfig) else options
-        # who has a place goes first
-        waiting = deque(sorted(range(len(prompts)), key=lambda row: starts[row] not in self._kept))
-        live: list[_Slot] = []
-        written: list[list[int]] = [[] for _ in prompts]
+        # tickets that hold a sequence already go first
+        waiting = deque(sorted(range(len(prompts)), key=lambda row: prefixes[row] not in self._cached))
+        live: list[Slot] = []
+        generated: list[list[int]] = [[] for _ in prompts]
         try:
             while waiting or live:
                 while waiting:
                     row = waiting[0]
-                    slot = self._admit(row, prompts[row], starts[row], reader, each[row], live, grammar)
+                    slot = self._admit(row, prompts[row], prefixes[row], prefix_adapter, each[row], live)
                     if slot is None:
                         break
                     live.append(slot)
                     waiting.popleft()
-                for slot in self._step(live, adapter, reader, on_token):
+                for slot in self._step(live, adapter, prefix_adapter, on_token):
                     self._release(slot.sequence)
                     live.remove(slot)
-                    written[slot.row] = slot.written
+                    generated[slot.row] = slot.generated
                     if on_done:
-                        on_done(slot.row, slot.written)
+                        on_done(slot.row, slot.generated)
         finally:
-            self._empty()  # an interrupted call leaves nothing behind
-        return written
+            self._clear()  # an interrupted call leaves nothing behind
+        return generated
 
-    def _empty(self) -> None:
-        """Forget every ticket, wherever its reading or writing was interrupted; prefixes stay."""
-        for sequence in self._places:
+    def _clear(self) -> None:
+        """Forget every ticket; the adapters' prefixes stay."""
+        for sequence in self._sequences:
             self._context.forget(sequence)
-        self._free = deque(self._places)
-        self._kept = {}
+        self._free = deque(self._sequences)
+        self._cached = {}
 
     def _release(self, sequence: int) -> None:
         """Empty a sequence for another ticket."""
         self._context.forget(sequence)
         self._free.append(sequence)
 
-    def _keep_only(self, wanted: AbstractSet[tuple[int, ...]]) -> None:
-        """Release what was read for other replies."""
-        for ids in self._kept.keys() - wanted:
-            self._release(self._kept.pop(ids).sequence)
+    def _drop_cached_except(self, prefixes: AbstractSet[tuple[int, ...]]) -> None:
+        for ids in self._cached.keys() - prefixes:
+            self._release(self._cached.pop(ids).sequence)
 
-    def _kept_cells(self, but: tuple[int, ...] = ()) -> int:
-        return sum(kept.cells for ids, kept in self._kept.items() if ids != but)
+    def _cached_cells(self, but: tuple[int, ...] = ()) -> int:
+        return sum(cached.cells for ids, cached in self._cached.items() if ids != but)
 
     def _activate(self, adapter: str) -> None:
-        """Switch, and compute the adapter's prefix where that has not been done."""
+        """Switch adapters, and compute the adapter's prefix the first time."""
         self._context.activate(adapter)
         prefix = self._prefixes[adapter]
         if prefix and adapter not in self._computed:
-            self._decode([(prefix, 0, self._prefix_sequence[adapter])])
+            self._prefill([(prefix, 0, self._prefix_sequence[adapter])])
             self._computed.add(adapter)
 
-    def _shared(self, prompt: Sequence[int], adapter: str) -> int:
-        """How many ids of the prompt the adapter's prefix covers; at least one id must be left to compute."""
+    def _covered(self, prompt: Sequence[int], adapter: str) -> int:
+        """Return how many ids of the prompt the adapter's prefix covers; at least one id is left to compute."""
         prefix = self._prefixes[adapter]
         return len(prefix) if len(prompt) > len(prefix) and list(prompt[: len(prefix)]) == prefix else 0
 
-    def _own(self, prompt: Sequence[int], adapter: str) -> int:
-        """How many cells the prompt needs beside the prefix."""
-        return len(prompt) - self._shared(prompt, adapter)
+    def _cells_needed(self, prompt: Sequence[int], adapter: str) -> int:
+        return len(prompt) - self._covered(prompt, adapter)
 
     def _start(self, prompt: Sequence[int], adapter: str, sequence: int) -> int:
-        """Let a sequence begin with the prefix; returns the position to go on from."""
-        shared = self._shared(prompt, adapter)
-        if shared:
+        """Let a sequence begin with the adapter's prefix; return the position to go on from."""
+        covered = self._covered(prompt, adapter)
+        if covered:
             self._context.copy(self._prefix_sequence[adapter], sequence)
-        return shared
+        return covered
 
     def _groups(self, prompts: Sequence[Sequence[int]], adapter: str) -> Iterator[list[int]]:
-        """Rows that fit into the context together, similar lengths first to last."""
+        """Yield rows that fit into the context together, longest prompts first."""
         group: list[int] = []
         used = 0
         for row in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
-            need = self._own(prompts[row], adapter)
+            need = self._cells_needed(prompts[row], adapter)
             self._check_room(need)
-            if group and (used + need > self._cells or len(group) == len(self._places)):
+            if group and (used + need > self._cells or len(group) == len(self._sequences)):
                 yield group
                 group, used = [], 0
             group.append(row)
@@ -225,74 +194,72 @@ class LlamaEngine:
             yield group
 
     def _encode_group(
-        self,
-        prompts: list[Sequence[int]],
-        rows: list[int],
-        adapter: str,
-        states: NDArray[np.float32],
-        keep: Sequence[int],
-    ) -> None:
+        self, prompts: Sequence[Sequence[int]], adapter: str, lengths: Sequence[int]
+    ) -> NDArray[np.float32]:
         sequences = [self._free.popleft() for _ in prompts]
         starts = [self._start(p, adapter, sequence) for p, sequence in zip(prompts, sequences, strict=True)]
+        parts = zip(prompts, starts, sequences, strict=True)
+        self._prefill([(list(p[start:-1]), start, sequence) for p, start, sequence in parts])
+        last = np.array([p[-1] for p in prompts], dtype=np.int32)
+        positions = np.array([len(p) - 1 for p in prompts], dtype=np.int32)
+        self._context.want_states(True)
         try:
-            parts = zip(prompts, starts, sequences, strict=True)
-            self._decode([(list(p[start:-1]), start, sequence) for p, start, sequence in parts])
-            self._context.want_states(True)
-            last = np.array([p[-1] for p in prompts], dtype=np.int32)
-            positions = np.array([len(p) - 1 for p in prompts], dtype=np.int32)
             self._context.decode(last, positions, np.array(sequences, np.int32), np.ones(len(prompts), np.int8))
-            states[rows] = self._context.states(len(prompts))
+            states = self._context.states(len(prompts))
         finally:
             self._context.want_states(False)
-        for prompt, start, sequence, count in zip(prompts, starts, sequences, keep, strict=True):
-            ids = tuple(prompt[:count])
-            if count <= start or ids in self._kept:
+        for prompt, start, sequence, length in zip(prompts, starts, sequences, lengths, strict=True):
+            ids = tuple(prompt[:length])
+            if length <= start or ids in self._cached:
                 self._release(sequence)
             else:
-                self._context.forget(sequence, count)
-                self._kept[ids] = _Kept(sequence, count - start)
+                self._context.forget(sequence, length)
+                self._cached[ids] = CachedPrefix(sequence, length - start)
+        return states
 
-    def _decode(self, parts: Sequence[tuple[list[int], int, int]]) -> None:
-        """Compute ids of (ids, position of the first, sequence) without outputs, full batches of several sequences."""
+    def _prefill(self, parts: Sequence[tuple[list[int], int, int]]) -> None:
+        """Compute ids without outputs, in full batches over several sequences.
+
+        Args:
+            parts: ids, position of the first, and sequence.
+        """
         ids = np.concatenate([np.array(part, dtype=np.int32) for part, _, _ in parts])
         positions = np.concatenate([np.arange(at, at + len(part), dtype=np.int32) for part, at, _ in parts])
         sequences = np.concatenate([np.full(len(part), sequence, dtype=np.int32) for part, _, sequence in parts])
         for start in range(0, len(ids), self._batch):
             end = min(start + self._batch, len(ids))
-            none = np.zeros(end - start, dtype=np.int8)
-            self._context.decode(ids[start:end], positions[start:end], sequences[start:end], none)
+            no_outputs = np.zeros(end - start, dtype=np.int8)
+            self._context.decode(ids[start:end], positions[start:end], sequences[start:end], no_outputs)
 
     def _admit(
         self,
         row: int,
         prompt: Sequence[int],
-        read: tuple[int, ...],
-        reader: str,
+        prefix: tuple[int, ...],
+        prefix_adapter: str,
         options: DecodingConfig,
-        live: Sequence[_Slot],
-        grammar: str | None,
-    ) -> _Slot | None:
-        """A slot for a prompt that begins with what the `reader` reads; None while the live ones may need the room."""
-        need = self._own(prompt, reader) + options.max_new_tokens
-        room = self._cells - sum(slot.reserved for slot in live) - self._kept_cells(but=read)
-        if need > room or not (self._free or read in self._kept):
+        live: Sequence[Slot],
+    ) -> Slot | None:
+        """Return a slot for a prompt; None while the tickets in flight may need the room."""
+        need = self._cells_needed(prompt, prefix_adapter) + options.max_new_tokens
+        room = self._cells - sum(slot.reserved for slot in live) - self._cached_cells(but=prefix)
+        if need > room or not (self._free or prefix in self._cached):
             if live:
                 return None
-            self._keep_only({read})
+            self._drop_cached_except({prefix})
         self._check_room(need)
-        kept = self._kept.pop(read, None)
-        sequence = kept.sequence if kept else self._free.popleft()
-        start = len(read) if kept else self._start(prompt, reader, sequence)
-        return _Slot(
+        cached = self._cached.pop(prefix, None)
+        sequence = cached.sequence if cached else self._free.popleft()
+        start = len(prefix) if cached else self._start(prompt, prefix_adapter, sequence)
+        return Slot(
             row=row,
             sequence=sequence,
             pending=list(prompt[start:]),
             position=start,
             reserved=need,
-            adapter_mask=len(read),
+            prefix_length=len(prefix),
             limit=options.max_new_tokens,
             chooser=TokenChooser(options, row, prompt),
-            grammar=Grammar(self._context, grammar) if grammar else None,
         )
 
     def _check_room(self, need: int) -> None:
@@ -302,51 +269,26 @@ class LlamaEngine:
                 "decoding.max_new_tokens or training.max_length"
             )
 
-    def _step(self, live: list[_Slot], adapter: str, reader: str, on_token: OnToken | None) -> list[_Slot]:
-        """One decode call, of one adapter; returns the tickets that ended with it.
-
-        Prompts go before writing, and never in the same call: from 64 tokens on llama.cpp's attention takes 64 queries
-        against every cell that any of them sees, which for 64 tickets at once is half of the time. With fewer, each
-        passes over the cells of the others. So what every ticket has little of goes in small calls: writing, and the
-        labels after a adapter_mask.
-        """
-        unread = [slot for slot in live if slot.position < slot.adapter_mask]
-        reading = unread or [slot for slot in live if len(slot.pending) > 1]
-        self._context.activate(reader if unread else adapter)
-        long = unread or any(len(slot.pending) > _SHORT for slot in reading)
-        room = self._batch if long else min(self._batch, _SHORT)
-        taken: list[tuple[_Slot, int]] = []
-        for slot in reading or sorted(live, key=lambda slot: len(slot.written)):
-            count = min(slot.adapter_mask - slot.position if unread else len(slot.pending), room)
-            if count:
-                taken.append((slot, count))
-                room -= count
-        ids = np.array([token for slot, count in taken for token in slot.pending[:count]], dtype=np.int32)
-        positions = np.array([slot.position + i for slot, count in taken for i in range(count)], dtype=np.int32)
-        sequences = np.repeat([slot.sequence for slot, _ in taken], [count for _, count in taken]).astype(np.int32)
-        outputs = np.zeros(len(ids), dtype=np.int8)
-        ends = np.cumsum([count for _, count in taken]) - 1
-        for (slot, count), end in zip(taken, ends, strict=True):
-            outputs[end] = count == len(slot.pending)
-        self._context.decode(ids, positions, sequences, outputs)
+    def _step(self, live: list[Slot], adapter: str, prefix_adapter: str, on_token: OnToken | None) -> list[Slot]:
+        """Make one decode call, under one adapter; return the tickets that it completed."""
+        call = plan_call(live, self._batch)
+        self._context.activate(prefix_adapter if call.under_prefix_adapter else adapter)
+        self._context.decode(call.ids, call.positions, call.sequences, call.outputs)
         finished = []
-        for (slot, count), end in zip(taken, ends.tolist(), strict=True):
+        for (slot, count), row in zip(call.taken, call.last_rows, strict=True):
             slot.position += count
             slot.pending = slot.pending[count:]
-            if not slot.pending and self._advance(slot, end, on_token):
+            if not slot.pending and self._advance(slot, row, on_token):
                 finished.append(slot)
         return finished
 
-    def _advance(self, slot: _Slot, output: int, on_token: OnToken | None) -> bool:
-        """Choose the next token of a ticket; True when it is complete."""
-        scores = self._context.logits(output)
-        token = slot.chooser.choose(slot.grammar.masked(scores) if slot.grammar else scores)
+    def _advance(self, slot: Slot, row: int, on_token: OnToken | None) -> bool:
+        """Choose the next token of a ticket from the logits at `row`; return whether it is complete."""
+        token = slot.chooser.choose(self._context.logits(row))
         if token in self._end_ids:
             return True
-        if slot.grammar:
-            slot.grammar.accept(token)
-        slot.written.append(token)
+        slot.generated.append(token)
         slot.pending = [token]
         if on_token:
             on_token(slot.row, token)
-        return len(slot.written) >= slot.limit
+        return len(slot.generated) >= slot.limit

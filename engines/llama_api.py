@@ -144,42 +144,6 @@ class LlamaContext:
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, -1)
 
 
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
-
-
-class Grammar:
-    """A GBNF grammar and how far one sequence has come in it."""
-
-    def __init__(self, context: LlamaContext, text: str) -> None:
-        """Parse the grammar; its start rule is `root`.
-
-        Raises:
-            InputError: it cannot be parsed.
-        """
-        self._sampler = llama_cpp.llama_sampler_init_grammar(context.vocabulary, text.encode(), b"root")
-        if not self._sampler:
-            raise InputError(f"the grammar cannot be parsed ({_last_log()}); expected GBNF with a rule `root`")
-        self._candidates = np.zeros(context.vocabulary_size, dtype=_CANDIDATE)
-
-    def __del__(self) -> None:
-        if getattr(self, "_sampler", None):
-            llama_cpp.llama_sampler_free(self._sampler)
-
-    def masked(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A copy of scores over the vocabulary with -inf at tokens that cannot come next."""
-        self._candidates["id"] = np.arange(len(scores))
-        self._candidates["logit"] = scores
-        array = llama_cpp.llama_token_data_array(
-            data=_pointer(self._candidates, llama_cpp.llama_token_data), size=len(scores), selected=-1, sorted=False
-        )
-        llama_cpp.llama_sampler_apply(self._sampler, ctypes.byref(array))
-        return np.array(self._candidates["logit"])
-
-    def accept(self, token: int) -> None:
-        """The sequence goes on with this token."""
-        llama_cpp.llama_sampler_accept(self._sampler, token)
-
-
 class _Batch:
     """A llama_batch over arrays of our own, filled without a loop over tokens."""
 

@@ -13,19 +13,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from backbone.adapters import LowRank
 from backbone.architecture import base_tensors, find_family, read_shape
 from backbone.config import ALL_LINEAR, RunConfig
 from backbone.config_file import load_config
 from backbone.dataset import load_part, resolve_data
-from backbone.prompts import PromptEncoder
-from backbone.training.pretrain import train_tokenizer
+from tests.bases import build_base, build_qwen3, build_smollm2
 from tickets.schema import Ticket, write_tickets
 
 torch.set_num_threads(1)  # tiny products; a test process per core
-VOCABULARY = 2000  # large enough to keep sequences, and so the tests, short
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
@@ -33,34 +30,6 @@ def pytest_collection_finish() -> None:
     """What is imported by now stays: the libraries collect garbage all the time, which walks through all of it."""
     gc.collect()
     gc.freeze()
-
-
-def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied: bool = True) -> Path:
-    """A random Qwen2 of two layers, with its own small tokenizer or a copy of a real one."""
-    folder.mkdir(parents=True)
-    if tokenizer is None:
-        texts = [ticket.text + "\n" + ticket.reply for ticket in load_part(resolve_data("sample"), "train", 200)]
-        train_tokenizer(texts, VOCABULARY, folder)
-    else:
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            (folder / name).write_bytes((tokenizer / name).read_bytes())
-    encoder = PromptEncoder(folder, "")
-    torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=encoder.vocabulary_size,
-        hidden_size=64,  # a multiple of 64, the NF4 block, which bitsandbytes wants on the CPU
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=tied,
-        bos_token_id=None,
-        eos_token_id=encoder.end_id,
-        pad_token_id=encoder.pad_id,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 def write_sparse_weights(folder: Path) -> None:
@@ -78,7 +47,7 @@ def write_sparse_weights(folder: Path) -> None:
 
 def random_adapter(base: Path, seed: int, rank: int = 4, targets: Sequence[str] = ALL_LINEAR) -> dict[str, LowRank]:
     """Low-rank changes of a base's linear layers, strong enough to be seen."""
-    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = find_family(base).transformers_class("ForCausalLM").from_pretrained(base, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
     return {
         name: LowRank(
@@ -93,7 +62,7 @@ def random_adapter(base: Path, seed: int, rank: int = 4, targets: Sequence[str] 
 
 def merged(base: Path, adapter: Mapping[str, LowRank]) -> Any:
     """A base with an adapter's changes in its weights: the reference that knows no adapters."""
-    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    model = find_family(base).transformers_class("ForCausalLM").from_pretrained(base, dtype=torch.float32).eval()
     with torch.no_grad():
         for name, change in adapter.items():
             weight = model.get_submodule(name).weight
@@ -104,6 +73,16 @@ def merged(base: Path, adapter: Mapping[str, LowRank]) -> Any:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def qwen3_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_qwen3(tmp_path_factory.mktemp("base") / "qwen3")
+
+
+@pytest.fixture(scope="session")
+def smollm2_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_smollm2(tmp_path_factory.mktemp("base") / "smollm2")
 
 
 @pytest.fixture(scope="session")

@@ -26,12 +26,14 @@ LITERALS = [
     "<|fim_prefix|>",
     "<|im_start|>system\n",
     "</s>",
+    "<think>",
+    "</think>\n\n",
 ]
 
 
-@pytest.fixture(scope="module", params=["tiny", "real"])
+@pytest.fixture(scope="module", params=["tiny_base", "real_tokenizer_base", "qwen3_base", "smollm2_base"])
 def folder(request: pytest.FixtureRequest) -> Path:
-    return Path(request.getfixturevalue("tiny_base" if request.param == "tiny" else "real_tokenizer_base"))
+    return Path(request.getfixturevalue(request.param))
 
 
 @cache
@@ -43,7 +45,12 @@ def template_ids(folder: Path, turns: Sequence[tuple[str, str]]) -> list[int]:
     tokenizer = hub_tokenizer(folder)
     messages = [{"role": role, "content": text} for role, text in turns]
     ids = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=False, sanitize_control_tokens=True
+        messages,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=False,
+        sanitize_control_tokens=True,
+        enable_thinking=False,
     )
     return list(ids)
 
