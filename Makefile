@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all the set-up themselves.
+# `make demo` and `make test` do all the set-up themselves; `make help` lists the rest.
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -15,9 +15,14 @@ LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
 DEMO := --set output=runs/demo
 
-.PHONY: demo test test-faults test-published gpu llama lint format docs sample-corpus mini bench-prepare bench-cpu bench-train results published published-full clean
+.PHONY: help demo test test-quick test-faults test-published gpu llama lint format constraints docs sample-corpus mini bench-prepare bench-cpu bench-train results published published-full clean
+.DEFAULT_GOAL := help
 
-demo: $(INSTALLED) $(LLAMA)
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+	  awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+demo: $(INSTALLED) $(LLAMA) ## Install, answer three tickets, train on the built-in ones, compare (some minutes)
 	@echo "== The shipped mini model answers three tickets"
 	$(BIN)/duet predict $(EXAMPLES)
 	@echo; echo "== Training a classifier and a generator of your own on the built-in tickets (some minutes)"
@@ -37,23 +42,26 @@ demo: $(INSTALLED) $(LLAMA)
 	$(BIN)/duet compare runs/demo --out runs/demo-comparison --limit 64 --timed 3 --no-zero-shot
 
 # A process per core: one thread each is faster than all threads for tests of tiny models, one after the other
-test: $(INSTALLED) $(LLAMA) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
-# Kills, full disks and damaged files by the dozen: some minutes
-test-faults: $(INSTALLED)
+test: $(INSTALLED) $(LLAMA) lint ## Install, lint and run all tests, with the share of lines they cover
+	$(PYTEST) --cov --cov-report=term
+
+test-quick: $(INSTALLED) $(LLAMA) ## Run the tests that take no training, at most two minutes
+	$(PYTEST) -m "not slow"
+
+test-faults: $(INSTALLED) ## Kills, full disks and damaged files by the dozen (some minutes)
 	DUET_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto tests/test_faults.py
 
-# The published comparison with everything a sceptic asks for, on a tiny base: some minutes
-test-published: $(INSTALLED)
+test-published: $(INSTALLED) ## The published comparison on a tiny base (some minutes)
 	DUET_PUBLISHED=1 $(BIN)/pytest tests/test_compare.py -k published_runs
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)
+format: $(INSTALLED) ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -64,8 +72,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# llama-cpp-python is compiled here: some minutes, once per machine. Everything but the llama engine works without it.
-llama: $(LLAMA)
+# Everything but the llama engine works without it.
+llama: $(LLAMA) ## Compile llama-cpp-python (some minutes, once per machine)
 
 $(LLAMA): $(INSTALLED)
 	@if ! command -v c++ >/dev/null; then \
@@ -83,8 +91,8 @@ $(LLAMA): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --find-links $(LLAMA_CACHE) \
 	  --only-binary llama-cpp-python --editable '.[llama]' && touch $@ || echo "the llama engine is left out"
 
-# torch for CUDA: the registry's own build; it replaces a CPU build that `make demo` or `make test` installed
-gpu: pyproject.toml
+# It replaces a CPU build that `make demo` or `make test` installed.
+gpu: pyproject.toml ## Install torch for CUDA
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --upgrade pip
 	$(BIN)/python -m pip install --force-reinstall --no-deps torch
@@ -93,26 +101,30 @@ gpu: pyproject.toml
 	@$(BIN)/python -c "import torch, sys; print('torch', torch.__version__, 'CUDA', torch.version.cuda); \
 	  sys.exit(0 if torch.cuda.is_available() else 'no CUDA device found, or a CPU build of torch was installed')"
 
-docs: $(INSTALLED)
+# Every version of this environment, for CI; torch stays at the version with a CPU build
+constraints: $(INSTALLED) ## Pin the versions of this environment for CI
+	{ head -2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -v '@'; } > constraints.new
+	mv constraints.new constraints.txt
+
+docs: $(INSTALLED) ## Write docs/cli.md and docs/configuration.md from the code
 	$(BIN)/python scripts/write_docs.py
 
-# The shipped data and model. Same bytes for the corpus; the model takes about an hour on two cores.
-sample-corpus: $(INSTALLED)
+sample-corpus: $(INSTALLED) ## Make the built-in tickets (the same bytes every time)
 	$(BIN)/python -m tickets.sample.build
 
-mini: $(INSTALLED)
+mini: $(INSTALLED) ## Train the shipped mini model (about an hour)
 	$(BIN)/python scripts/make_mini.py
 
-bench-prepare: $(INSTALLED)
+bench-prepare: $(INSTALLED) ## Time preparing 100,000 rows
 	$(BIN)/python bench/prepare.py
 
-bench-cpu: $(INSTALLED) $(LLAMA)
+bench-cpu: $(INSTALLED) $(LLAMA) ## Time the CPU bundle on the 7B shape (over an hour, 35 GB of disk)
 	PYTHONPATH=. $(BIN)/python bench/cpu.py
 
-bench-train: $(INSTALLED)
+bench-train: $(INSTALLED) ## Time training beside the plain Trainer
 	PYTHONPATH=. $(BIN)/python bench/train.py
 
-results: $(INSTALLED)
+results: $(INSTALLED) ## Train and score on ../shared/data (hours)
 	$(BIN)/python bench/results.py
 
 # The published comparison, from the public data set to the report; a step that is done is not done again.
@@ -123,7 +135,7 @@ PUBLISHED_CONFIG := configs/published.yaml
 PUBLISHED_SET :=
 PUBLISHED_RUN = --config $(PUBLISHED_CONFIG) --set data.path=$(PUBLISHED)/data --set output=$(PUBLISHED) $(PUBLISHED_SET)
 
-published: $(INSTALLED)
+published: $(INSTALLED) ## The published comparison (a GPU with 80 GB, and the hub)
 	test -d $(PUBLISHED)/data || $(BIN)/duet prepare $(PUBLISHED_SOURCE) --split published --language en --out $(PUBLISHED)/data
 	test -d $(PUBLISHED)/classifier || $(BIN)/duet train-cls $(PUBLISHED_RUN)
 	test -d $(PUBLISHED)/generator || $(BIN)/duet train-gen $(PUBLISHED_RUN)
@@ -137,7 +149,7 @@ GROUPED_RUN = $(PUBLISHED_RUN) --set data.path=$(GROUPED)/data --set output=$(GR
 DOUBLE_RANK := 256
 DOUBLE_EPOCHS := 6
 
-published-full: published
+published-full: published ## The same with more controls (nearly three times the work)
 	test -d $(PUBLISHED)-rank/baseline || $(BIN)/duet train-baseline $(PUBLISHED_RUN) \
 	  --set output=$(PUBLISHED)-rank --set lora.rank=$(DOUBLE_RANK)
 	test -d $(PUBLISHED)-epochs/baseline || $(BIN)/duet train-baseline $(PUBLISHED_RUN) \
@@ -151,5 +163,5 @@ published-full: published
 	$(BIN)/duet compare $(PUBLISHED) $(PUBLISHED)-rank $(PUBLISHED)-epochs --beside $(GROUPED)/comparison \
 	  --out $(PUBLISHED)/comparison-full
 
-clean:
+clean: ## Remove runs and caches
 	rm -rf runs build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -80,14 +81,19 @@ def main() -> None:
             sys.exit(_fail(f"out of GPU memory; expected room for the batch; {mend}, see `duet check`", 1))
         if _ClickException is None or not isinstance(error, _ClickException):
             raise
-        if type(error).__name__ == "NoArgsIsHelpError":  # a bare `duet`: what can be done is no failure's message
-            print(error.format_message(), file=sys.stderr)
-            sys.exit(2)
-        command = error.ctx.command_path if getattr(error, "ctx", None) else "duet"
-        sys.exit(_fail(f"{error.format_message()} See `{command} --help`.", 2))
+        sys.exit(_usage_error(error))
     if status == _INTERRUPTED:  # typer turns Ctrl-C into this status
         sys.exit(_fail("interrupted", _INTERRUPTED))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _usage_error(error: Any) -> int:
+    """Print what the command-line parser says and return the exit code."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # a bare `duet`: it lists the commands, which is no failure
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "duet"
+    return _fail(f"{error.format_message()} See `{command} --help`.", 2)
 
 
 def _fail(message: str, code: int) -> int:

@@ -153,7 +153,7 @@ def _readings(split: str, seeds: Sequence[int]) -> None:
     )
     print("| --- | --- | --- | --- | --- |")
     for seed in seeds:
-        runs = []
+        runs: list[Path] = []
         for name, overrides in zip(("own", "handed"), READINGS.values(), strict=True):
             config = _config(split, f"seed{seed}-{name}", seed, [*UNWEIGHTED, *overrides])
             if not (config.folder / CLASSIFIER).is_dir() and runs:

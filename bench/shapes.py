@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,15 +11,15 @@ from safetensors.torch import load_file, save_file
 from backbone.adapters import LowRank
 from backbone.architecture import linear_sizes
 from backbone.base import identify, mini_folder
+from backbone.config import ALL_LINEAR
 from backbone.config_file import dump_config, load_config
 from backbone.prompts import TOKENIZER_FILES
 from backbone.runs.files import write_json
 from backbone.runs.folder import partial_folder, publish
 from backbone.runs.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE, CLASSIFIER, CONFIG, GENERATOR, HEADS
-from backbone.training.adapted import ALL_LINEAR
 
 TOKENIZER = Path("../shared/tokenizer/qwen2")
-QWEN2_7B = {
+QWEN2_7B: dict[str, Any] = {
     "hidden_size": 3584,
     "intermediate_size": 18944,
     "num_hidden_layers": 28,
@@ -32,12 +33,12 @@ QWEN2_7B = {
 }
 
 
-def write_random_base(folder: Path, shape: dict[str, object]) -> None:
+def write_random_base(folder: Path, shape: dict[str, Any]) -> None:
     """A Hugging Face model folder with normal(0, 0.02) weights in bf16, one file per block, and the real tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    hidden, vocabulary = int(shape["hidden_size"]), int(shape["vocab_size"])  # type: ignore[call-overload]
-    layers = int(shape["num_hidden_layers"])  # type: ignore[call-overload]
+    hidden, vocabulary = int(shape["hidden_size"]), int(shape["vocab_size"])
+    layers = int(shape["num_hidden_layers"])
     places: dict[str, str] = {}
 
     def write(name: str, tensors: dict[str, torch.Tensor]) -> None:
@@ -67,7 +68,7 @@ def write_random_base(folder: Path, shape: dict[str, object]) -> None:
     print()
 
 
-def random_adapter(shape: dict[str, object], rank: int, seed: int) -> dict[str, LowRank]:
+def random_adapter(shape: dict[str, Any], rank: int, seed: int) -> dict[str, LowRank]:
     """A LoRA adapter on all linear layers, by module name."""
     generator = torch.Generator().manual_seed(seed)
     assert {name.rpartition(".")[2] for name in linear_sizes(shape)} == set(ALL_LINEAR)
@@ -77,7 +78,7 @@ def random_adapter(shape: dict[str, object], rank: int, seed: int) -> dict[str, 
             torch.randn(size[0], rank, generator=generator) * 0.02,
             2.0,
         )
-        for i in range(int(shape["num_hidden_layers"]))  # type: ignore[call-overload]
+        for i in range(int(shape["num_hidden_layers"]))
         for name, size in linear_sizes(shape).items()
     }
 
@@ -86,7 +87,7 @@ def _normal(*size: int) -> torch.Tensor:
     return torch.empty(size, dtype=torch.bfloat16).normal_(0, 0.02)
 
 
-def write_random_run(base: Path, shape: dict[str, object], rank: int, out: Path) -> None:
+def write_random_run(base: Path, shape: dict[str, Any], rank: int, out: Path) -> None:
     """A run folder as training on that base would leave it: the shipped model's records with random weights."""
     for seed, stage in enumerate((CLASSIFIER, GENERATOR)):
         partial = partial_folder(out / stage)
@@ -97,7 +98,7 @@ def write_random_run(base: Path, shape: dict[str, object], rank: int, out: Path)
         (partial / BASE).write_text(identify(base, str(base)).to_json(), encoding="utf-8")
         asked = [f"base.path={base}", "base.precision=bf16", f"lora.rank={rank}"]
         (partial / CONFIG).write_text(dump_config(load_config(partial / CONFIG, asked)), encoding="utf-8")
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for name, change in random_adapter(shape, rank, seed).items():
             tensors |= {f"base_model.model.{name}.lora_A.weight": change.a.contiguous()}
             tensors |= {f"base_model.model.{name}.lora_B.weight": change.b.contiguous()}
@@ -106,7 +107,7 @@ def write_random_run(base: Path, shape: dict[str, object], rank: int, out: Path)
         write_json(partial / ADAPTER / ADAPTER_CONFIG, {**record, "r": rank, "lora_alpha": 2 * rank})
         if stage == CLASSIFIER:
             heads = load_file(partial / HEADS)
-            hidden = int(shape["hidden_size"])  # type: ignore[call-overload]
+            hidden = int(shape["hidden_size"])
             wide = {n: torch.randn(t.shape[0], hidden) if t.ndim == 2 else t for n, t in heads.items()}
             save_file(wide, partial / HEADS)
         publish(partial, out / stage)

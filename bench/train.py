@@ -9,51 +9,29 @@ Seconds run from the first step's start to the last one's end: loading, evaluati
 """
 
 import argparse
-import contextlib
 import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import peft
 import torch
-from transformers import AttentionInterface, Qwen2ForCausalLM, Trainer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMSNorm
 
-import classifier.train
-import generator.causal
-import generator.train
-from backbone.base import find_base
-from backbone.batches import IGNORE, pad_left
-from backbone.config import RunConfig
-from backbone.config_file import load_config
-from backbone.device import on_cuda, settled
-from backbone.layers import last_layer, norms
-from backbone.layers import lora as lora_layers
-from backbone.layers.attention import PACKED, _plain_attention
-from backbone.training import loop as training
-from backbone.training.cost import Shape, operations, product_rate
+from backbone.layers.attention import _plain_attention
 from bench.shapes import QWEN2_7B, write_random_base
+from bench.train_ways import STAGES, measure
 from tickets.prepare import PrepareOptions, prepare
 
 SOURCE, SCRATCH = "../shared/data/tickets.csv", Path("runs/bench-train")
 TINY = {**QWEN2_7B, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
 TINY |= {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
 PUBLISHED_TICKETS, PUBLISHED_EPOCHS = 19_782, 3
-_TICKETS = 16  # in the library's batches
-STAGES: dict[str, Callable[[RunConfig], Path]] = {
-    "classifier": classifier.train.train_classifier,
-    "generator": generator.train.train_generator,
-}
 # what the CPU rows share: one evaluation, after the last step
 ONCE = [f"{stage}.training.evaluations_per_epoch=1" for stage in STAGES]
 PUBLISHED_FLAGS = ["base.gradient_checkpointing=true", *(f"{stage}.training.packing=false" for stage in STAGES)]
@@ -70,7 +48,7 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments, overrides = parser.parse_known_args()
     if arguments.worker:
-        print(json.dumps(_work(arguments.worker, overrides)))
+        print(json.dumps(measure(arguments.worker, overrides)))
         return
     if not (SCRATCH / "data").is_dir():
         prepare(PrepareOptions(source=SOURCE, out=SCRATCH / "data", languages=("en",)))
@@ -201,135 +179,6 @@ def _measure(names: Sequence[str], overrides: Sequence[str], repeats: int) -> di
 
 def _ratio(ours: dict[str, float], other: dict[str, float], key: str) -> str:
     return f"{ours[key] / other[key]:.2f}"
-
-
-class _Trained(Exception):
-    """Ends a stage after its training."""
-
-
-class _Meter:
-    """Counts what the training steps of this process do, and how long they take."""
-
-    def __init__(self) -> None:
-        self.tickets = self.tokens = self.loss_tokens = 0
-        self._losses: list[float] = []
-        self._started = self._ended = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """From the first step's start to the last one's end."""
-        return self._ended - self._started
-
-    def around(self, step: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        """`training_step`, metered."""
-
-        def metered(trainer: Any, model: Any, inputs: dict[str, Any], *rest: Any, **options: Any) -> torch.Tensor:
-            self._started = self._started or time.perf_counter()
-            positions = inputs["position_ids"]
-            mask = inputs.get("attention_mask")
-            self.tickets += positions.shape[0] if mask is not None else int((positions == 0).sum())
-            self.tokens += positions.numel() if mask is None else int(mask.sum())
-            labels = inputs.get("shift_labels", inputs.get("labels"))
-            self.loss_tokens += 0 if labels is None else int((labels != IGNORE).sum())
-            loss = step(trainer, model, inputs, *rest, **options)
-            self._losses.append(float(loss))  # waits for the device
-            self._ended = time.perf_counter()
-            return loss
-
-        return metered
-
-    def figures(self) -> dict[str, float]:
-        """Rates over the measured seconds, and the mean loss of a step."""
-        return {
-            "tickets_per_second": self.tickets / self.seconds,
-            "loss_tokens_per_second": self.loss_tokens / self.seconds,
-            "training_loss": statistics.mean(self._losses),
-        }
-
-
-class _Library(training._StageTrainer):
-    """Our stage with the library's own batches: a fixed number of tickets, in random order or grouped by length."""
-
-    strategy = "random"
-
-    def __init__(self, job: training.TrainingJob, *rest: Any) -> None:
-        super().__init__(job, *rest)
-        self.train_dataset = [{"row": i, "input_ids": range(length)} for i, length in enumerate(job.lengths)]
-        self.data_collator = lambda items: job.collate([item["row"] for item in items])
-        self.args.train_sampling_strategy = self.strategy
-        self._train_batch_size = _TICKETS if job.config.accumulation == 1 else self.args.per_device_train_batch_size
-        self.args.eval_steps = self.args.save_steps = 10**9  # the evaluation after the last step is enough
-
-    def get_train_dataloader(self) -> Any:
-        """The library's own."""
-        return Trainer.get_train_dataloader(self)
-
-
-def _full_batch(samples: Any, rows: Sequence[int], pad_id: int, packed: bool, weighted: bool = True) -> dict[str, Any]:
-    """What most people give to a causal model: labels over the whole width, logits everywhere."""
-    whole = [[*samples.prompts[row], *samples.completions[row]] for row in rows]
-    batch: dict[str, Any] = dict(pad_left(whole, pad_id))
-    labels = torch.full_like(batch["input_ids"], IGNORE)
-    for i, row in enumerate(rows):
-        labels[i, -len(samples.completions[row]) :] = torch.tensor(samples.completions[row])
-    return batch | {"labels": labels, "use_cache": False}
-
-
-class _WholeLayer(Qwen2DecoderLayer):
-    """The last block as Qwen2 has it, computed everywhere and then read at the wanted positions."""
-
-    def forward(self, states: torch.Tensor, wanted: torch.Tensor | None = None, **rest: Any) -> torch.Tensor:
-        """All states, or those wanted of the flattened batch."""
-        found: torch.Tensor = super().forward(states, **rest)
-        return found if wanted is None else found.flatten(0, 1)[wanted].unsqueeze(0)
-
-
-def _work(name: str, overrides: Sequence[str]) -> dict[str, float]:
-    """Train once in one of the ways and return its figures.
-
-    Ways: ours; grouped and plain, with the library's batches; full, with full logits; published, with both, plain. All
-    but ours have torch's attention, Qwen2's norms, peft's own layers and a last block that is computed everywhere.
-    """
-    stage, _, way = name.partition(":")
-    meter = _Meter()
-    Trainer.training_step = meter.around(Trainer.training_step)  # type: ignore[method-assign]
-    if way != "ours":
-        AttentionInterface.register(PACKED, sdpa_attention_forward)
-        norms.FrozenRMSNorm = Qwen2RMSNorm  # type: ignore[misc]
-        last_layer.LastLayer = _WholeLayer  # type: ignore[misc]
-        lora_layers.FusedLoraLinear = peft.tuners.lora.Linear  # type: ignore[misc]
-    if way in ("grouped", "plain", "published"):
-        training._StageTrainer = _Library  # type: ignore[misc]
-        _Library.strategy = "group_by_length" if way == "grouped" else "random"
-    if way in ("full", "published"):
-        generator.causal.Qwen2ForReplies = Qwen2ForCausalLM  # type: ignore[misc]
-        generator.causal.CausalSamples.batch = _full_batch  # type: ignore[method-assign]
-    figures: dict[str, float] = {}
-
-    def train(job: training.TrainingJob, folder: Path) -> Any:
-        if stage != "classifier" or on_cuda():  # figures of speed alone
-            job = replace(job, evaluate=lambda: {"loss": 1.0, "train_loss": 1.0})
-        figures["validation_loss"] = training.train(job, folder).best["eval_loss"]
-        raise _Trained
-
-    classifier.train.train = generator.train.train = train  # type: ignore[assignment]
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Trained):
-        config = load_config(None, [*overrides, f"output={folder}/run"])
-        config = config.model_copy(update={"base": settled(config.base)})
-        STAGES[stage](config)
-    figures["peak"] = float(torch.cuda.max_memory_allocated() if on_cuda() else _peak_resident())
-    shape = Shape.load(find_base(config.base.path), config)
-    read = meter.tickets if stage == "classifier" else meter.loss_tokens
-    useful = operations(config, stage, shape, meter.tokens, read, recompute=False)
-    figures["useful_flops"] = useful / meter.seconds
-    figures["product_flops"] = product_rate(config, shape, getattr(config, stage).training.batch_tokens)
-    return figures | meter.figures()
-
-
-def _peak_resident() -> int:
-    """Bytes, from the kernel's high-water mark."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 if __name__ == "__main__":

@@ -41,11 +41,6 @@ class Classifier:
         space = LabelSpace.load(folder / LABELS)
         return cls(encoder, space, Calibration.load(folder / CALIBRATION), heads, config.classifier.training.max_length)
 
-    @property
-    def classes_(self) -> dict[str, tuple[str, ...]]:
-        """Classes by label column."""
-        return dict(self.space.columns)
-
     def prompts(self, tickets: Sequence[Ticket]) -> list[Prompt]:
         """Encoded prompts of tickets."""
         return [self.encoder.classifier_prompt(ticket, self.max_length) for ticket in tickets]

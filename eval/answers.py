@@ -4,7 +4,6 @@ import gc
 import hashlib
 import json
 import re
-import resource
 import statistics
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from backbone.progress import track
 from backbone.runs.files import disk_guard, read_json, writable, write_json
@@ -137,8 +138,9 @@ def _peak_memory(system: System, tickets: Sequence[Ticket]) -> float:
     try:  # not getrusage: what it says survives exec, so that a child starts with its parent's peak
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB  # macOS: bytes
+    except OSError:  # not Linux
+        memory = psutil.Process().memory_info()
+        return float(getattr(memory, "peak_wset", memory.rss)) / _MIB  # the peak on Windows, the present size elsewhere
 
 
 def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[Output]:

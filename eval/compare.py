@@ -12,8 +12,9 @@ from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, writable, write_text
-from backbone.runs.folder import hold, package_versions, release
+from backbone.runs.folder import package_versions
 from backbone.runs.layout import LABELS, RUN
+from backbone.runs.locks import hold, release
 from eval.answers import ANSWERS, Answered, run_system
 from eval.bertscore import BERTSCORE, BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
@@ -32,7 +33,8 @@ from eval.scoring import (
     score_slices,
     system_report,
 )
-from eval.systems import SINGLE, System, open_runs, references, stages_of, zero_shot
+from eval.system_choice import open_runs, references, stages_of, zero_shot
+from eval.systems import SINGLE, System
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket

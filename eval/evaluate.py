@@ -18,7 +18,7 @@ from eval.references import majority, tfidf_regression
 from eval.systems import MAJORITY, TFIDF, TWO_STAGE
 from generator.rouge import rouge_l
 from pipeline.engine_choice import EngineChoice
-from pipeline.model_folder import trained_on
+from pipeline.model_folder import open_model
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
 from tickets.schema import Answer, Ticket
@@ -49,8 +49,9 @@ def evaluate(
         replies: how many tickets to answer for reply metrics; 0 for none.
         choice: engine; the fastest that the model has files for without one.
     """
-    folder = resolve_data(data if data is not None else trained_on(model))
-    system = load_two_stage(model, labels_only=replies == 0, choice=choice)
+    opened = open_model(model)
+    folder = resolve_data(data if data is not None else opened.any_stage.config.data.path)
+    system = load_two_stage(opened, labels_only=replies == 0, choice=choice)
     columns = list(system.classifier.space.columns)
     train, test = load_part(folder, "train"), _labelled(load_part(folder, part), columns)
     answers = system.answer(test, labels_only=True)

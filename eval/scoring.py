@@ -15,7 +15,8 @@ from eval.confidence import ConfidenceReport, confidence_report
 from eval.labels import ColumnScores, macro_f1_replicates, score_column, tag_scores, true_labels
 from eval.replies import ROUGE_L, ReplyScores, TrainingReplies, bucket_of, corpus_bleu, score_replies
 from eval.slices import slices_of
-from eval.systems import TwoStageSystem, stages_of
+from eval.system_choice import stages_of
+from eval.systems import TwoStageSystem
 from eval.training_facts import TrainingFacts, training_facts
 from tickets.schema import Ticket
 

@@ -1,27 +1,24 @@
-"""The systems that a comparison holds, behind one verb: tickets in, outputs out."""
+"""The systems of a comparison, behind one method: tickets in, outputs out."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 from backbone.prompts import Prompt
 from backbone.runs.files import sha256
-from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR, LABELS, MANIFEST
+from backbone.runs.layout import MANIFEST
 from eval.references import majority, nearest_neighbours, tfidf_regression
 from generator.single_prompt.parse import parse_output
 from pipeline.engine_choice import EngineChoice
-from pipeline.model_folder import ModelFolder, StageFolder, open_model
-from pipeline.single_prompt import SinglePrompt, load_single_prompt, load_zero_shot, open_baseline
+from pipeline.model_folder import ModelFolder, StageFolder
+from pipeline.single_prompt import SinglePrompt, load_single_prompt, load_zero_shot
 from pipeline.two_stage import TwoStage, load_two_stage
-from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Answer, Ticket
 
 TOGETHER = 16  # tickets that a system answers at a time
-
 TWO_STAGE, SINGLE, CONSTRAINED = "two-stage", "single-prompt", "single-prompt, constrained"
 ZERO_SHOT, TFIDF, MAJORITY = "zero-shot base", "TF-IDF + logistic regression", "majority class"
 NEAREST = "nearest neighbour"
@@ -120,7 +117,7 @@ class TwoStageSystem:
     @cached_property
     def system(self) -> TwoStage:
         """Both stages, loaded."""
-        return load_two_stage(self.model.path, choice=EngineChoice(together=TOGETHER))
+        return load_two_stage(self.model, choice=EngineChoice(together=TOGETHER))
 
     def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
         """Labels, then replies."""
@@ -290,71 +287,6 @@ class ReferenceSystem:
     def latency(self, ticket: Ticket) -> Latency | None:
         """Fitting hides it."""
         return None
-
-
-def open_runs(runs: Sequence[Path]) -> list[System]:
-    """The trained systems in some run folders: two-stage, single-prompt free and constrained.
-
-    Raises:
-        InputError: a folder holds neither, or a file is damaged.
-    """
-    found: list[System] = []
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise InputError(f"found a run folder twice in {', '.join(map(str, runs))}; expected each once")
-    for run in runs:
-        if not run.is_dir():
-            raise InputError(f"{run}: no such folder; expected a run folder of train-cls, train-gen or train-baseline")
-        baseline = open_baseline(run)
-        if baseline is None or (run / CLASSIFIER).is_dir() or (run / GENERATOR).is_dir():
-            model = open_model(run, "run")
-            if CLASSIFIER not in model.stages:
-                raise InputError(f"{run}: has a generator but no classifier; `duet train-cls` adds one")
-            found.append(TwoStageSystem(TWO_STAGE, model))
-        if baseline is not None:
-            space = LabelSpace.load(baseline.path / LABELS)
-            found += [SinglePromptSystem(kind, kind, baseline, space) for kind in (SINGLE, CONSTRAINED)]
-    return _distinct(found)
-
-
-def zero_shot(systems: Sequence[System]) -> System:
-    """The base of the first system that has one, prompted but not trained."""
-    for system in systems:
-        if isinstance(system, SinglePromptSystem):
-            return SinglePromptSystem(ZERO_SHOT, ZERO_SHOT, system.stage, system.space)
-    two_stage = next(system for system in systems if isinstance(system, TwoStageSystem))
-    stage = two_stage.model.stages[CLASSIFIER]
-    return SinglePromptSystem(ZERO_SHOT, ZERO_SHOT, stage, LabelSpace.load(stage.path / LABELS))
-
-
-def stages_of(system: System) -> list[StageFolder]:
-    """The runs that a system was trained in; none for references and the base itself."""
-    if isinstance(system, TwoStageSystem):
-        return [system.model.stages[name] for name in (CLASSIFIER, GENERATOR) if name in system.model.stages]
-    return [system.stage] if isinstance(system, SinglePromptSystem) and system.kind != ZERO_SHOT else []
-
-
-def references(train: Sequence[Ticket], columns: Sequence[str]) -> list[System]:
-    """The systems without a language model."""
-    return [ReferenceSystem(name, train, columns) for name in (NEAREST, TFIDF, MAJORITY)]
-
-
-def _distinct(systems: list[System]) -> list[System]:
-    """Systems of one kind are told apart by their run's name."""
-    kinds = [system.kind for system in systems]
-    for system in systems:
-        if kinds.count(system.kind) > 1:
-            system.name = f"{system.kind} ({_run_name(system)})"
-    names = [system.name for system in systems]
-    for i, system in enumerate(systems):
-        if names.count(names[i]) > 1:
-            system.name = f"{names[i]} {names[: i + 1].count(names[i])}"
-    return systems
-
-
-def _run_name(system: System) -> str:
-    """The folder the user named, without the stage's."""
-    path = stages_of(system)[0].path.resolve()
-    return path.parent.name if path.name in (CLASSIFIER, GENERATOR, BASELINE) else path.name
 
 
 def _block_is_over(text: str) -> bool:

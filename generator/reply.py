@@ -48,10 +48,10 @@ class Generator:
                 on_text(row, self._text(ids))
 
         ids = [prompt.ids for prompt in prompts]
-        written = writer.generate(ids, GENERATOR, self.decoding, on_token, done, self.beginning(ids))
+        written = writer.generate(ids, GENERATOR, self.decoding, on_token, done, self.shared_prefix(ids))
         return [self._text(ids) for ids in written]
 
-    def beginning(self, prompts: Sequence[Sequence[int]]) -> SharedPrefix | None:
+    def shared_prefix(self, prompts: Sequence[Sequence[int]]) -> SharedPrefix | None:
         """What of the prompts the classifier's adapter reads."""
         return (
             SharedPrefix(CLASSIFIER, [self.encoder.ticket_end(ids) for ids in prompts])

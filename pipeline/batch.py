@@ -19,11 +19,12 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from backbone.runs.files import disk_guard, read_json, sha256, writable, write_json
-from backbone.runs.folder import is_alone, partial_folder
+from backbone.runs.folder import partial_folder
 from backbone.runs.layout import MANIFEST
+from backbone.runs.locks import hold, release
 from engines.protocols import TicketsRefused
 from pipeline.engine_choice import EngineChoice
-from pipeline.model_folder import open_model
+from pipeline.model_folder import ModelFolder, open_model
 from pipeline.predict import answer_to_dict
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.cleaning import Cleaner
@@ -76,14 +77,15 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     if options.out.exists() and not options.restart and not partial.exists():
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
     rows = _rows(Source.open(options.source, options.preset, options.maps), Cleaner(*options.cleaning))
-    plan = _plan(options, model, choice)
-    with disk_guard(partial), _locked(partial) as file:
+    opened = open_model(model)
+    plan = _plan(options, opened, choice)
+    with disk_guard(partial), _locked(options.out, partial) as file:
         plan_path = options.out.with_name(options.out.name + ".plan")
         if options.restart:
             file.truncate(0)
         _check_plan(file, partial, plan_path, plan)
         done, line = _skip_answered(file, partial, rows)
-        system = load_two_stage(model, options.labels_only, choice)
+        system = load_two_stage(opened, options.labels_only, choice)
         answered = done
         with _bar(options.source, line) as bar:
 
@@ -105,15 +107,18 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
 
 
 @contextmanager
-def _locked(partial: Path) -> Iterator[BinaryIO]:
-    """The file of answers, open for reading and appending, with no other process at it."""
+def _locked(out: Path, partial: Path) -> Iterator[BinaryIO]:
+    """Open the file of answers for reading and appending, with no other process at it."""
     with writable(partial, "--out"):
         partial.parent.mkdir(parents=True, exist_ok=True)
-        file = partial.open("a+b")
-    with file:
-        if not is_alone(file, partial):
-            raise InputError(f"{partial}: another process is writing it; wait for it, or choose another --out")
-        yield file
+        hold(out)
+    try:
+        with writable(partial, "--out"):
+            file = partial.open("a+b")
+        with file:
+            yield file
+    finally:
+        release(out)
 
 
 def _rows(source: Source, cleaner: Cleaner) -> Iterator[_Row]:
@@ -164,7 +169,7 @@ def _answer(file: BinaryIO, system: TwoStage, window: Sequence[_Row], on_row: Ca
         for row in window[first:written]:
             on_row(row)
 
-    def heard(place: int, answer: Answer) -> None:
+    def collect(place: int, answer: Answer) -> None:
         record = answer_to_dict(answer)
         del record["timings"]  # of the whole window, so of no ticket
         ready[places[place]] = record
@@ -172,7 +177,7 @@ def _answer(file: BinaryIO, system: TwoStage, window: Sequence[_Row], on_row: Ca
             write()
 
     try:
-        system.answer([row.ticket for row in window if row.ticket], on_answer=heard)
+        system.answer([row.ticket for row in window if row.ticket], on_answer=collect)
     except TicketsRefused as error:
         for place, reason in error.reasons.items():
             row = window[places[place]]
@@ -204,9 +209,8 @@ def _skip_answered(file: BinaryIO, partial: Path, rows: Iterator[_Row]) -> tuple
     return done, at
 
 
-def _plan(options: BatchOptions, model: Path | None, choice: EngineChoice) -> dict[str, Any]:
-    """What decides the answers."""
-    opened = open_model(model)
+def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice) -> dict[str, Any]:
+    """Return what decides the answers."""
     manifests = {name: stage.path / MANIFEST for name, stage in opened.stages.items()}
     if opened.bundle:
         manifests["bundle"] = opened.path / MANIFEST

@@ -1,20 +1,24 @@
-"""Choosing what runs a model: ONNX for labels and llama.cpp for replies where a bundle has them, else torch."""
+"""Choosing the engine of each stage: by the user's wish, the model's files and what is installed.
+
+To add an engine, add a row to ENGINES. See docs/howto-engine.md.
+"""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR
 from engines.protocols import Encoder, Engine, Writer
-from pipeline.export.bundle import adapter_file, base_file
+from pipeline.export.bundle import Bundle, adapter_file, base_file
 from pipeline.model_folder import ModelFolder
 from tickets.errors import InputError
 
-ENGINES = ("auto", "llama", "onnx", "torch")
-HOW_TO_ADD = "`make llama` adds it (it needs a C++ compiler)"
-_CELLS_PER_TICKET = 512  # of the keys and values that tickets in flight share; the typical ticket with its reply
+AUTO = "auto"
+HOW_TO_ADD_LLAMA = "`make llama` adds it (it needs a C++ compiler)"
+_CELLS_PER_TICKET = 512  # of the KV cache that tickets in flight share; a typical ticket with its reply
 
 
 @dataclass(frozen=True)
@@ -22,90 +26,58 @@ class EngineChoice:
     """What the user asks for.
 
     Attributes:
-        kind: one of ENGINES.
+        kind: `auto`, or the name of an engine.
         together: how many tickets are answered at the same time.
         endpoint: base URL of an OpenAI-compatible server that writes the replies, and the model's name there.
-        seconds: after which a request to that server counts as lost.
+        seconds: after which a request to that server has failed.
     """
 
-    kind: str = "auto"
+    kind: str = AUTO
     together: int = 1
     endpoint: tuple[str, str] | None = None
     seconds: float = 300.0
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind."""
-        if self.kind not in ENGINES:
-            raise InputError(f"found --engine {self.kind!r}, expected one of {', '.join(ENGINES)}")
+        names = (AUTO, *(engine.name for engine in ENGINES))
+        if self.kind not in names:
+            raise InputError(f"found --engine {self.kind!r}, expected one of {', '.join(names)}")
 
 
 def load_engines(
     model: ModelFolder, choice: EngineChoice, stages: Iterable[str], cells: int
 ) -> tuple[Encoder, Writer | None]:
-    """The engines for labels and, where `stages` has the generator, for replies; one engine where it can be one.
+    """Load the engine for labels and, where `stages` has the generator, the one for replies; often they are one.
 
     Args:
         stages: names of the stages that will run.
-        cells: tokens that the longest ticket needs in the context, reply included.
+        cells: tokens of context that the longest ticket needs, reply included.
 
     Raises:
-        InputError: the wanted engine is not there, or a file is damaged.
+        InputError: the engine is not there, or a file is damaged.
     """
-    wanted = set(stages)
-    uses_classifier_prefix = GENERATOR in wanted and model.stages[GENERATOR].config.generator.uses_classifier_prefix
-    replier = _replier(model, choice.kind)
-    labeller = "onnx" if _labels_with_onnx(model, choice.kind) else replier
-    if uses_classifier_prefix and replier == "llama" and choice.kind == "auto":
-        labeller = replier  # which reads every ticket in any case
-    if choice.endpoint:
-        replier = "endpoint"
-        if uses_classifier_prefix:
-            raise InputError(
-                f"--endpoint: {model.stages[GENERATOR].path} goes on from the classifier's reading, and a server has "
-                "one adapter; train the generator with generator.reading=own, or leave --endpoint out"
-            )
-    users = {CLASSIFIER: labeller, GENERATOR: replier}
-    served = {name: {stage for stage in wanted if users[stage] == name} for name in ("llama", "torch")}
-    if uses_classifier_prefix:
-        served[replier].add(CLASSIFIER)
-    engines: dict[str, Engine] = {}
-    if served["llama"]:
-        engines["llama"] = _llama(model, sorted(served["llama"]), choice.together, cells)
-    if served["torch"]:
-        if model.bundle and model.bundle.has_gguf and choice.kind != "torch":
-            print(f"note: llama-cpp-python is not installed, so torch is used; {HOW_TO_ADD}", file=sys.stderr)
-        engines["torch"] = torch_engine(model, sorted(served["torch"]))
-    encoder = _onnx(model) if labeller == "onnx" else engines[labeller]
-    if GENERATOR not in wanted:
-        return encoder, None
-    return encoder, _endpoint(model, choice) if replier == "endpoint" else engines[replier]
-
-
-def _labels_with_onnx(model: ModelFolder, kind: str) -> bool:
-    graph = model.bundle.graph if model.bundle else None
-    if kind == "onnx" and graph is None:
+    stages = set(stages)
+    uses_prefix = GENERATOR in stages and model.stages[GENERATOR].config.generator.uses_classifier_prefix
+    writing = _pick(model, choice.kind, "can_write")
+    labelling = _pick(model, choice.kind, "can_label")
+    if uses_prefix and choice.kind == AUTO and writing.caches_prefix:
+        labelling = writing  # it processes every ticket in any case
+    served = {labelling: {CLASSIFIER}}
+    if GENERATOR in stages and not choice.endpoint:
+        served.setdefault(writing, set()).update({GENERATOR, CLASSIFIER} if uses_prefix else {GENERATOR})
+    if choice.endpoint and uses_prefix:
         raise InputError(
-            f"{model.path}: has no ONNX classifier; make a bundle with `duet export --model "
-            f"{model.path} --out bundle --onnx` and give that to --model, or use torch"
+            f"--endpoint: {model.stages[GENERATOR].path} goes on from the classifier's reading, and a server has one "
+            "adapter; train the generator with generator.reading=own, or leave --endpoint out"
         )
-    return kind == "onnx" or (kind == "auto" and graph is not None and find_spec("onnxruntime") is not None)
+    loaded = {kind: kind.load(model, sorted(names), choice.together, cells) for kind, names in served.items()}
+    if GENERATOR not in stages:
+        return loaded[labelling], None
+    return loaded[labelling], _endpoint(model, choice) if choice.endpoint else loaded[writing]
 
 
-def _replier(model: ModelFolder, kind: str) -> str:
-    """`llama` or `torch`, which serve both stages."""
-    has_gguf = model.bundle is not None and model.bundle.has_gguf
-    if kind == "llama" and not has_gguf:
-        raise InputError(
-            f"{model.path}: has no GGUF; make a bundle with `duet export --model {model.path} --out bundle` and give "
-            "that to --model"
-        )
-    return "llama" if kind == "llama" or (kind != "torch" and has_gguf and find_spec("llama_cpp")) else "torch"
-
-
-def _llama(model: ModelFolder, stages: Iterable[str], together: int, cells: int) -> Engine:
-    bundle = model.bundle
-    if bundle is None:
-        raise InputError(f"{model.path}: has no GGUF")
+def _load_llama(model: ModelFolder, stages: Sequence[str], together: int, cells: int) -> Engine:
+    bundle = _bundle(model)
     base = bundle.checked(base_file(bundle.quant))
     adapters = {name: bundle.checked(adapter_file(name)) for name in stages}
     return llama_engine(model, base, adapters, together, max(cells, together * min(cells, _CELLS_PER_TICKET)))
@@ -114,37 +86,110 @@ def _llama(model: ModelFolder, stages: Iterable[str], together: int, cells: int)
 def llama_engine(
     model: ModelFolder, base: Path, adapters: Mapping[str, Path | None], together: int, cells: int
 ) -> Engine:
-    """llama.cpp on a GGUF with LoRA GGUFs by stage (None: merged into the base), `together` tickets at a time."""
+    """Load llama.cpp on a GGUF with LoRA GGUFs by stage (None: merged into the base), for `together` tickets."""
     from engines.llama import LlamaEngine
     from engines.llama_api import LlamaOptions
 
-    encoders = {name: model.stages[name].encoder() for name in adapters}
+    encoders = {name: model.stages[name].encoder for name in adapters}
     prefixes = {name: encoder.prefix for name, encoder in encoders.items()}
     encoder = next(iter(encoders.values()))
     return LlamaEngine(base, adapters, prefixes, (encoder.end_id, encoder.pad_id), LlamaOptions(together, cells))
 
 
-def _onnx(model: ModelFolder) -> Encoder:
-    bundle = model.bundle
-    if bundle is None or bundle.graph is None:
-        raise InputError(f"{model.path}: has no ONNX classifier")
+def _load_onnx(model: ModelFolder, stages: Sequence[str], together: int, cells: int) -> Encoder:
     from engines.onnx import OnnxEngine
 
+    bundle = _bundle(model)
+    assert bundle.graph is not None  # `_pick` has looked
     return OnnxEngine(bundle.checked(bundle.graph))
 
 
-def torch_engine(model: ModelFolder, stages: Iterable[str]) -> Engine:
-    """The reference engine with the adapters of some stages."""
-    from engines.torch import TorchEngine  # seconds of imports, so only when it is really used
+def _load_torch(model: ModelFolder, stages: Sequence[str], together: int, cells: int) -> Engine:
+    from engines.torch import TorchEngine  # seconds of imports, so only when it is needed
 
-    encoder = model.any_stage.encoder()
+    encoder = model.any_stage.encoder
     adapters: dict[str, Path] = {name: model.stages[name].path / ADAPTER for name in stages}
     config = model.any_stage.config.base
     return TorchEngine(model.base_folder(), adapters, config, encoder.pad_id, encoder.end_id)
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """One engine.
+
+    Attributes:
+        name: of `--engine`.
+        package: what has to be importable.
+        fits: whether a model has the files for it.
+        load: takes model, stages, tickets together and cells; returns the engine.
+        can_label, can_write: which stages it serves.
+        caches_prefix: it implements PrefixCachingEncoder.
+        missing: what a model lacks that does not fit, and what adds it; {path} is the model's.
+        how_to_add: said where another engine takes over because the package is not installed.
+    """
+
+    name: str
+    package: str
+    fits: Callable[[ModelFolder], bool]
+    load: Callable[[ModelFolder, Sequence[str], int, int], Any]
+    can_label: bool = True
+    can_write: bool = True
+    caches_prefix: bool = False
+    missing: str = ""
+    how_to_add: str = ""
+
+
+# the first that fits and is installed is taken, for labels and for replies
+ENGINES = (
+    EngineKind(
+        name="onnx",
+        package="onnxruntime",
+        fits=lambda model: model.bundle is not None and model.bundle.graph is not None,
+        load=_load_onnx,
+        can_write=False,
+        missing="has no ONNX classifier; make a bundle with `duet export --model {path} --out bundle --onnx` and give "
+        "that to --model, or use torch",
+    ),
+    EngineKind(
+        name="llama",
+        package="llama_cpp",
+        fits=lambda model: model.bundle is not None and model.bundle.has_gguf,
+        load=_load_llama,
+        caches_prefix=True,
+        missing="has no GGUF; make a bundle with `duet export --model {path} --out bundle` and give that to --model",
+        how_to_add=f"note: llama-cpp-python is not installed, so torch is used; {HOW_TO_ADD_LLAMA}",
+    ),
+    EngineKind(name="torch", package="torch", fits=lambda model: True, load=_load_torch),
+)
+
+
+def _pick(model: ModelFolder, wanted: str, ability: str) -> EngineKind:
+    """Return the engine asked for, where it has the ability, else the first that fits and is installed.
+
+    Raises:
+        InputError: the model has no files for the engine asked for.
+    """
+    able = [engine for engine in ENGINES if getattr(engine, ability)]
+    asked = next((engine for engine in ENGINES if engine.name == wanted), None)
+    if asked and not asked.fits(model):
+        raise InputError(f"{model.path}: {asked.missing.format(path=model.path)}")
+    if asked in able:
+        return asked
+    fitting = [engine for engine in able if engine.fits(model)]
+    picked = next(engine for engine in fitting if find_spec(engine.package))
+    skipped = next((engine for engine in fitting[: fitting.index(picked)] if engine.how_to_add), None)
+    if skipped and ability == "can_write":
+        print(skipped.how_to_add, file=sys.stderr)
+    return picked
+
+
+def _bundle(model: ModelFolder) -> Bundle:
+    assert model.bundle is not None  # `_pick` has looked
+    return model.bundle
 
 
 def _endpoint(model: ModelFolder, choice: EngineChoice) -> Writer:
     from engines.endpoint import EndpointEngine
 
     url, name = choice.endpoint or ("", "")
-    return EndpointEngine(url, name, model.stages[GENERATOR].encoder(), choice.seconds)
+    return EndpointEngine(url, name, model.stages[GENERATOR].encoder, choice.seconds)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from backbone.base import BaseIdentity, find_base, identify, mini_folder
@@ -37,6 +38,7 @@ class StageFolder:
     config: RunConfig
     base: BaseIdentity
 
+    @cached_property
     def encoder(self) -> PromptEncoder:
         """The prompt encoder it was trained with; runs keep their tokenizer."""
         return PromptEncoder(self.path, self.config.prompt.instruction)
@@ -100,14 +102,15 @@ def open_model(path: Path | None, option: str = "--model") -> ModelFolder:
         InputError: nothing trained there, a damaged file, or stages of different bases.
     """
     root = path if path is not None else mini_folder()
-    stages = {name: open_stage_folder(folder) for name, folder in _stage_folders(root).items()}
+    bundle = Bundle.open(root)
+    folders = _stage_folders(root)
+    if bundle:
+        bundle.verify_folders(*folders)  # by the bundle's sums, which cover the stages' own manifests
+    stages = {name: open_stage_folder(folder, verified=bundle is not None) for name, folder in folders.items()}
     if not stages:
         raise InputError(_not_a_model(root, option))
     check_same_base(stages)
     check_prefix_classifier(stages)
-    bundle = Bundle.open(root)
-    if bundle:
-        bundle.verify_folders(*stages)
     return ModelFolder(root, stages, bundle)
 
 
@@ -138,11 +141,6 @@ def check_prefix_classifier(stages: Mapping[str, StageFolder]) -> None:
         )
 
 
-def trained_on(path: Path | None) -> str:
-    """The data.path of a model's configuration."""
-    return open_model(path).any_stage.config.data.path
-
-
 def _stage_folders(root: Path) -> dict[str, Path]:
     found = {name: root / name for name in _STAGES if (root / name).is_dir()}
     if not found and (root / RUN).is_file():
@@ -155,13 +153,17 @@ def _stage_folders(root: Path) -> dict[str, Path]:
     return found
 
 
-def open_stage_folder(folder: Path) -> StageFolder:
-    """A finished run of one stage.
+def open_stage_folder(folder: Path, verified: bool = False) -> StageFolder:
+    """Open a finished run of one stage.
+
+    Args:
+        verified: its files have been compared with their sums already.
 
     Raises:
         InputError: unfinished, or a file is damaged.
     """
-    verify(folder)
+    if not verified:
+        verify(folder)
     return StageFolder(folder, load_config(folder / CONFIG), BaseIdentity.load(folder / BASE))
 
 

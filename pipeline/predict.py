@@ -3,16 +3,15 @@
 import json
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.engine_choice import EngineChoice
-from pipeline.two_stage import Labelled, TwoStage, load_two_stage
+from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
-from tickets.schema import Answer, Ticket
+from tickets.schema import Answer, Prediction, Ticket
 from tickets.text_file import read_ticket
 
 _WIDTH = 80
@@ -68,9 +67,8 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
     }
 
 
-def render_labels(labelled: Labelled, needs_review: bool) -> str:
+def render_labels(prediction: Prediction, needs_review: bool) -> str:
     """The text form of the first stage, 80 columns wide."""
-    prediction = labelled.prediction
     confidence = prediction.confidence
     lines = [f"{column:<{_INDENT}}{label}  {confidence[column]:.0%}" for column, label in prediction.labels.items()]
     if prediction.tags:
@@ -130,29 +128,26 @@ def _words(text: str) -> list[str]:
 
 
 def _answer_aloud(system: TwoStage, ticket: Ticket) -> Answer:
-    """Answer one ticket, printing each part when it is known."""
-    start = time.perf_counter()
-    labelled = system.label([ticket])[0]
-    timings = {"labels": time.perf_counter() - start}
-    print(render_labels(labelled, system.classifier.needs_review(labelled.prediction)), flush=True)
-    if system.generator is None:
-        return system.compose(ticket, labelled, None, timings)
-    start = time.perf_counter()
+    """Answer one ticket; print the labels as soon as they are known, and the reply as it is generated."""
     stream = WrappedStream("reply", _print_now)
     ids: list[int] = []
-    decode = system.generator.encoder.decode
 
-    def show(_row: int, token: int) -> None:
+    def show_labels(_row: int, prediction: Prediction) -> None:
+        print(render_labels(prediction, system.classifier.needs_review(prediction)), flush=True)
+
+    def show_token(_row: int, token: int) -> None:
         ids.append(token)
-        stream.show(decode(ids).lstrip())
+        if system.generator:
+            stream.show(system.generator.encoder.decode(ids).lstrip())
 
     try:
-        reply = system.reply([ticket], [labelled.prediction.labels], show)[0]
+        answer = system.answer([ticket], on_labels=show_labels, on_token=show_token)[0]
     except BaseException:
         stream.break_off()
         raise
-    stream.show(reply.text, final=True)
-    return system.compose(ticket, labelled, reply, {**timings, "reply": time.perf_counter() - start})
+    if answer.reply is not None:
+        stream.show(answer.reply, final=True)
+    return answer
 
 
 def _print_now(text: str) -> None:

@@ -1,6 +1,5 @@
 """The single-prompt system: one prompt in, label block and reply out; the other side of the comparison."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from generator.single_prompt.format import LabelBlock, baseline_decoding, baseli
 from generator.single_prompt.parse import Parsed, parse_output
 from pipeline.model_folder import StageFolder, open_stage_folder
 from tickets.labels import LabelSpace
-from tickets.schema import Answer, Prediction, Ticket
+from tickets.schema import Ticket
 
 if TYPE_CHECKING:
     from engines.torch import TorchEngine
@@ -60,23 +59,6 @@ class SinglePrompt:
         return [
             Written(text, parse_output(text, self.space), len(prompt.ids), len(ids), prompt.truncated)
             for text, ids, prompt in zip(texts, written, prompts, strict=True)
-        ]
-
-    def answer(self, tickets: Sequence[Ticket]) -> list[Answer]:
-        """Answers in order; one without all its labels needs review. Timings are seconds for the whole batch."""
-        start = time.perf_counter()
-        written = self.write(tickets)
-        timings = {"reply": time.perf_counter() - start}
-        return [
-            Answer(
-                ticket.id,
-                Prediction(one.parsed.labels, {}, dict.fromkeys(one.parsed.tags, 1.0)),
-                one.parsed.reply,
-                len(one.parsed.labels) < len(self.space.columns),
-                one.truncated,
-                timings,
-            )
-            for ticket, one in zip(tickets, written, strict=True)
         ]
 
 

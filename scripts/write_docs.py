@@ -9,29 +9,28 @@ import yaml
 from pydantic import BaseModel
 
 from backbone.config import RunConfig
+from cli import app
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = (
-    "prepare",
-    "pretrain",
-    "train-cls",
-    "train-gen",
-    "train-baseline",
-    "export",
-    "predict",
-    "predict-batch",
-    "evaluate",
-    "compare",
-    "human-eval make",
-    "human-eval score",
-    "check",
-)
+
+
+def command_names() -> list[str]:
+    """Return every command of the application, those of a group with its name before them."""
+    names = []
+    for command in app.registered_commands:
+        names.append(command.name or (command.callback.__name__ if command.callback else "").replace("_", "-"))
+    for group in app.registered_groups:
+        members = group.typer_instance.registered_commands if group.typer_instance else []
+        names += [f"{group.name} {member.name}" for member in members]
+    return names
 
 
 def commands() -> str:
     """Help of every command."""
     parts = ["# Commands\n\nMade by `make docs` from `duet COMMAND --help`; `duet` and `python cli.py` are the same.\n"]
-    parts += [f"## duet {name}".rstrip() + f"\n\n```text\n{help_of(name.split())}```\n" for name in ["", *COMMANDS]]
+    parts += [
+        f"## duet {name}".rstrip() + f"\n\n```text\n{help_of(name.split())}```\n" for name in ["", *command_names()]
+    ]
     return "\n".join(parts)
 
 

@@ -24,7 +24,8 @@ SIZES = {
 QWEN3_TEMPLATE = (
     "{% for message in messages %}"
     "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% if enable_thinking is defined and enable_thinking is false %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}"
     "{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
 )
 SMOLLM2_TEMPLATE = (
@@ -39,7 +40,9 @@ def sample_texts() -> list[str]:
     return [ticket.text + "\n" + ticket.reply for ticket in load_part(resolve_data("sample"), "train", 200)]
 
 
-def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied: bool = True) -> Path:
+def build_base(
+    folder: Path, tokenizer: Path | None = None, seed: int = 0, tied: bool = True, bias: float = 0.0
+) -> Path:
     """A random Qwen2 of two layers, with its own small tokenizer or a copy of a real one."""
     folder.mkdir(parents=True)
     if tokenizer is None:
@@ -60,7 +63,7 @@ def build_base(folder: Path, tokenizer: Path | None = None, seed: int = 0, tied:
     model = Qwen2ForCausalLM(config)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
-            torch.nn.init.normal_(parameter, std=0.1)  # zero by default, which would hide one that is left out
+            torch.nn.init.normal_(parameter, std=bias)  # zero would hide one that is left out
     model.save_pretrained(folder)
     return folder
 

@@ -96,7 +96,7 @@ def real_tokenizer() -> Path:
 @pytest.fixture(scope="session")
 def real_tokenizer_base(tmp_path_factory: pytest.TempPathFactory, real_tokenizer: Path) -> Path:
     """Two layers with the module names of Qwen2-7B and its tokenizer of 151,646 tokens, untied."""
-    return build_base(tmp_path_factory.mktemp("base") / "qwen2", real_tokenizer, tied=False)
+    return build_base(tmp_path_factory.mktemp("base") / "qwen2", real_tokenizer, tied=False, bias=0.02)
 
 
 @pytest.fixture(scope="session")

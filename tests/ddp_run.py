@@ -48,7 +48,7 @@ def main() -> None:
     stage, *overrides = sys.argv[1:]
     config = load_config(None, overrides)
     if PARTS:
-        loop.TokenBudgetSampler = WholeSampler  # type: ignore[misc]
+        loop.TokenBudgetSampler = WholeSampler  # type: ignore[misc, attr-defined]
     batch_tokens: list[int] = []
     compute = trainer.StageTrainer.training_step
 

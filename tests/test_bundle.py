@@ -14,9 +14,9 @@ from backbone.dataset import load_part
 from backbone.runs.layout import MANIFEST
 from classifier.onnx_export import check_size
 from pipeline.engine_choice import EngineChoice
+from pipeline.export import check as export_check
 from pipeline.export.bundle import Bundle
 from pipeline.export.export import ExportOptions, export
-from pipeline.export.export import check as export_check
 from pipeline.export.parity import Parity
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
@@ -179,7 +179,7 @@ def test_engines_that_are_not_there_are_one_line(trained_run: RunConfig, copied:
         load_two_stage(trained_run.folder, choice=EngineChoice("llama"))
     with pytest.raises(InputError, match="--onnx"):
         load_two_stage(trained_run.folder, choice=EngineChoice("onnx"))
-    with pytest.raises(InputError, match="expected one of auto, llama, onnx, torch"):
+    with pytest.raises(InputError, match="expected one of auto, onnx, llama, torch"):
         EngineChoice("vulkan")
     record = json.loads((copied / MANIFEST).read_text(encoding="utf-8"))
     record["bundle"]["format"] = 2
@@ -264,11 +264,13 @@ def test_bad_export_options_are_one_line(trained_run: RunConfig, tmp_path: Path)
 
 
 def test_onnx_is_for_bases_up_to_1_5b(tmp_path: Path) -> None:
-    shape = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "vocab_size": 152064}
+    heads = {"num_attention_heads": 28, "num_key_value_heads": 4, "num_hidden_layers": 28}
+    shape = {"hidden_size": 3584, "intermediate_size": 18944, "vocab_size": 152064, **heads}
     (tmp_path / "config.json").write_text(json.dumps(shape))
     with pytest.raises(InputError, match=r"7\.\d billion parameters, expected at most 1.5B"):
         check_size(tmp_path)
-    shape = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "vocab_size": 151936}
+    heads = {"num_attention_heads": 12, "num_key_value_heads": 2, "num_hidden_layers": 28}
+    shape = {"hidden_size": 1536, "intermediate_size": 8960, "vocab_size": 151936, **heads}
     (tmp_path / "config.json").write_text(json.dumps(shape))
     check_size(tmp_path)
 

@@ -12,10 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from backbone.adapters import LowRank, read_adapter
 from backbone.batches import causal_batch
-from backbone.config import DecodingConfig, RunConfig
+from backbone.config import ALL_LINEAR, DecodingConfig, RunConfig
 from backbone.layers.lora import set_classifier_prefix
 from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR, MANIFEST
-from backbone.training.adapted import ALL_LINEAR
 from classifier.train import train_classifier
 from engines.layered import LayeredEngine
 from engines.protocols import SharedPrefix
@@ -121,7 +120,7 @@ def bundle(run: RunConfig) -> Path:
 def test_torch_engines_write_what_two_models_write(run: RunConfig, tickets: list[Ticket]) -> None:
     """The batched engine and the one that goes block by block."""
     adapters = {stage: run.folder / stage / ADAPTER for stage in (CLASSIFIER, GENERATOR)}
-    encoder, base = open_model(run.folder).any_stage.encoder(), Path(run.base.path)
+    encoder, base = open_model(run.folder).any_stage.encoder, Path(run.base.path)
     prompts = [encoder.generator_prompt(ticket, {"type": "Incident"}, 200).ids for ticket in tickets[:9]]
     shared_prefix = SharedPrefix(CLASSIFIER, [encoder.ticket_end(ids) for ids in prompts])
     engine = TorchEngine(base, adapters, run.base, encoder.pad_id, encoder.end_id)

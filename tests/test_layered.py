@@ -17,13 +17,13 @@ from tickets.schema import Ticket
 def engines(trained_run: RunConfig, request: pytest.FixtureRequest) -> tuple[TorchEngine, LayeredEngine]:
     adapters = {stage: trained_run.folder / stage / ADAPTER for stage in (CLASSIFIER, GENERATOR)}
     config = trained_run.base.model_copy(update={"precision": request.param, "compute": "fp32"})
-    base, encoder = Path(trained_run.base.path), open_model(trained_run.folder).any_stage.encoder()
+    base, encoder = Path(trained_run.base.path), open_model(trained_run.folder).any_stage.encoder
     torch_engine = TorchEngine(base, adapters, config, encoder.pad_id, encoder.end_id)
     return torch_engine, LayeredEngine(base, adapters, config, encoder.pad_id)
 
 
 def prompts_of(run: RunConfig, tickets: list[Ticket]) -> list[tuple[int, ...]]:
-    encoder = open_model(run.folder).any_stage.encoder()
+    encoder = open_model(run.folder).any_stage.encoder
     return [encoder.generator_prompt(ticket, {"type": "Incident"}, 200).ids for ticket in tickets[:9]]
 
 

@@ -1,6 +1,5 @@
 """What `predict` and `predict-batch` print and write; a real server behind `--endpoint`."""
 
-import fcntl
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import PromptEncoder
@@ -85,10 +85,8 @@ def test_a_batch_answers_every_row_once_and_in_order(trained_run: RunConfig, tmp
 
 def test_two_processes_at_one_file_are_refused(trained_run: RunConfig, tmp_path: Path) -> None:
     source, out = write_csv(tmp_path / "t.csv", 2), tmp_path / "a.jsonl"
-    with (tmp_path / "a.jsonl.partial").open("a") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another process"):
-            predict_batch(BatchOptions(str(source), out), trained_run.folder, EngineChoice("torch"))
+    with FileLock(tmp_path / "a.jsonl.lock"), pytest.raises(InputError, match="another one is writing it"):
+        predict_batch(BatchOptions(str(source), out), trained_run.folder, EngineChoice("torch"))
     for place in (tmp_path, source / "a.jsonl", Path("/proc/a.jsonl")):
         with pytest.raises(InputError, match="choose another --out"):
             predict_batch(BatchOptions(str(source), place), trained_run.folder, EngineChoice("torch"))
@@ -179,7 +177,7 @@ def test_a_source_that_changed_is_refused(
         calls += 1
         if calls > 1:
             raise WorkError("the server went away")
-        return answer(self, tickets, labels_only, on_answer)
+        return answer(self, tickets, labels_only, on_answer=on_answer)
 
     monkeypatch.setattr(TwoStage, "answer", failing)
     options = BatchOptions(str(source), out)

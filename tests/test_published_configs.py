@@ -58,7 +58,7 @@ def test_it_trains_and_answers(overrides: tuple[Path, list[str]], tickets: list[
     train_baseline(config)
     stage = open_baseline(config.folder)
     assert stage is not None
-    assert len(load_single_prompt(stage).answer(tickets[:2])) == 2
+    assert len(load_single_prompt(stage).write(tickets[:2])) == 2
 
 
 def test_the_published_settings() -> None:

@@ -93,7 +93,7 @@ def test_inference_sees_the_states_that_training_saw(make_config: MakeConfig, co
         for line in (Path(config.data.path) / "validation.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     answers = system.answer(validation, labels_only=True)
-    for column, classes in system.classifier.classes_.items():
+    for column, classes in system.classifier.space.columns.items():
         found = np.zeros((len(classes), len(classes)), dtype=int)
         for answer, ticket in zip(answers, validation, strict=True):
             found[classes.index(ticket.labels[column]), classes.index(answer.prediction.labels[column])] += 1

@@ -1,8 +1,6 @@
 """Run folders: written to a sibling and renamed into place, with a manifest of SHA-256 sums."""
 
-import fcntl
 import json
-import os
 import platform
 import shutil
 import sys
@@ -10,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from backbone.runs.files import PART, disk_guard, flush, read_json, sha256, writable, write_json
 from backbone.runs.layout import CHECKPOINTS, MANIFEST, PARTIAL, PLAN
+from backbone.runs.locks import hold, release
 from tickets.errors import InputError
 
 _PACKAGES = (
@@ -28,48 +27,6 @@ _PACKAGES = (
     "llama-cpp-python",
     "onnxruntime",
 )
-_held: dict[Path, IO[str]] = {}  # lock files of this process
-
-
-def is_alone(file: IO[Any], path: Path) -> bool:
-    """Lock an open file for this process, which is how long the lock lasts; whether that succeeded."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino  # not one that was just removed
-    except OSError:
-        return False
-
-
-def hold(folder: Path) -> None:
-    """Keep other processes from writing `folder` until it is published or this process ends, however it ends.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    path = folder.with_name(f"{folder.name}.lock").resolve()
-    if path in _held:
-        return
-    file = path.open("a+", encoding="utf-8")
-    if not is_alone(file, path):
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise InputError(
-            f"{folder}: process {holder} is writing it; wait for it to end, stop it, or choose another output"
-        )
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    _held[path] = file
-
-
-def release(folder: Path) -> None:
-    """Let other processes write `folder` again."""
-    path = folder.with_name(f"{folder.name}.lock").resolve()
-    file = _held.pop(path, None)
-    if file:
-        path.unlink(missing_ok=True)
-        file.close()
 
 
 def partial_folder(folder: Path) -> Path:

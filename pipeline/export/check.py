@@ -34,9 +34,9 @@ def check_export(
         WorkError: an exact format changed a label, or a quantised one costs a head over one point of accuracy.
     """
     stage = model.stages[CLASSIFIER]
-    classifier = Classifier.load(stage.path, stage.encoder(), stage.config)
+    classifier = Classifier.load(stage.path, stage.encoder, stage.config)
     writing = model.stages.get(GENERATOR)
-    generator = Generator.load(writing.encoder(), writing.config) if writing else None
+    generator = Generator.load(writing.encoder, writing.config) if writing else None
     adapters = {name: one.path / ADAPTER for name, one in model.stages.items()}
     encoder = classifier.encoder
     engine = LayeredEngine(model.base_folder(), adapters, stage.config.base, encoder.pad_id)

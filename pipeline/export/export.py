@@ -11,10 +11,11 @@ from typing import Any
 
 from backbone.dataset import load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, writable, write_json
-from backbone.runs.folder import hold, package_versions, partial_folder, publish
+from backbone.runs.folder import package_versions, partial_folder, publish
 from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
+from backbone.runs.locks import hold
 from classifier.predict import Classifier
-from pipeline.engine_choice import HOW_TO_ADD
+from pipeline.engine_choice import HOW_TO_ADD_LLAMA
 from pipeline.export.bundle import (
     CARD,
     CHECK,
@@ -71,8 +72,8 @@ class ExportOptions:
             raise InputError("--quant none leaves ONNX labels alone: it goes with --onnx and without --merged")
         if self.quant != NO_GGUF and not find_spec("llama_cpp"):
             raise InputError(
-                f"a GGUF is made and checked with llama-cpp-python, which is not installed; {HOW_TO_ADD}; or export "
-                "labels alone with --quant none --onnx"
+                f"a GGUF is made and checked with llama-cpp-python, which is not installed; {HOW_TO_ADD_LLAMA}; or "
+                "export labels alone with --quant none --onnx"
             )
 
 
@@ -253,7 +254,7 @@ def _write_gguf(options: ExportOptions, model: ModelFolder, base: Path, partial:
         merged = f"{name}, generator merged"
         _write_quantised(partial, _MERGED.format, options.quant, lambda out: write_base(base, out, merged, changes))
         writer = model.stages[GENERATOR]
-        text = modelfile(_MERGED.format(options.quant), writer.encoder(), writer.config)
+        text = modelfile(_MERGED.format(options.quant), writer.encoder, writer.config)
         (partial / _MODELFILE).write_text(text, encoding="utf-8")
 
 
@@ -273,7 +274,7 @@ def _write_onnx(model: ModelFolder, base: Path, partial: Path, int8: bool) -> No
     from classifier.onnx_export import export_onnx, quantize_onnx
 
     stage = model.stages[CLASSIFIER]
-    classifier = Classifier.load(stage.path, stage.encoder(), stage.config)
+    classifier = Classifier.load(stage.path, stage.encoder, stage.config)
     exact, quantised = Path(ONNX_FP32), Path(ONNX_INT8)  # in folders of their own: a large graph is two files
     _once(partial / exact.parent, lambda out: export_onnx(base, stage.path / ADAPTER, classifier, out / exact.name))
     if int8:

@@ -116,7 +116,7 @@ def reference(
     predictions = classifier.read(states)
     labels = [prediction.labels for prediction in predictions[:_REPLIES]]
     replies = [prompt.ids for prompt in generator.prompts(tickets[:_REPLIES], labels)] if generator else []
-    shared_prefix = generator.beginning(replies) if generator else None
+    shared_prefix = generator.shared_prefix(replies) if generator else None
     return Reference(tickets, prompts, states, predictions, replies, shared_prefix)
 
 

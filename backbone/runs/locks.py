@@ -1,0 +1,52 @@
+"""One process at a time on a folder, held until that process ends, however it ends."""
+
+import os
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from tickets.errors import InputError
+
+_held: dict[Path, BaseFileLock] = {}  # locks of this process, by the path of their files
+
+
+def hold(folder: Path) -> None:
+    """Keep other processes from writing `folder` until it is released or this process ends.
+
+    Raises:
+        InputError: another process holds it.
+        OSError: the lock's file cannot be written.
+    """
+    path = _lock_path(folder)
+    if path in _held:
+        return
+    path.open("a").close()  # a folder that cannot be written would look like a lock that is held
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = _owner_path(path)
+        process = f"process {holder.read_text(encoding='utf-8').strip()}" if holder.is_file() else "another one"
+        raise InputError(
+            f"{folder}: {process} is writing it; wait for it to end, stop it, or choose another output"
+        ) from None
+    _owner_path(path).write_text(f"{os.getpid()}\n", encoding="utf-8")
+    _held[path] = lock
+
+
+def release(folder: Path) -> None:
+    """Let other processes write `folder` again."""
+    path = _lock_path(folder)
+    lock = _held.pop(path, None)
+    if lock:
+        _owner_path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # while it is held, so that no other process has just taken it
+        lock.release()
+
+
+def _lock_path(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock").resolve()
+
+
+def _owner_path(lock: Path) -> Path:
+    return lock.with_name(f"{lock.name}.pid")

@@ -1,0 +1,106 @@
+"""The tickets, files and engine that the CPU rows share."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbone.config import DecodingConfig
+from backbone.config_file import load_config
+from backbone.prompts import Prompt, PromptEncoder
+from generator.single_prompt.format import REPLY, TAGS, baseline_encoder, multitask_sample
+from tickets.cleaning import Cleaner
+from tickets.labels import LabelSpace
+from tickets.rows import Source
+from tickets.schema import Ticket
+
+TICKETS = Path("../shared/data/tickets.csv")
+STAGES = ("classifier", "generator")
+QUANT = "q4_k_m"
+RANK = 32
+COLUMNS = ("type", "queue", "priority")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One ticket as both systems see it, with the lengths they have to write."""
+
+    classifier: Prompt
+    generator: Prompt
+    single: Prompt
+    labels: int
+    labels_and_tags: int
+    heading: int
+    reply: int
+
+
+def load_work(scratch: Path, count: int) -> tuple[PromptEncoder, list[Work]]:
+    """The English tickets of median length, encoded."""
+    source, cleaner = Source.open(str(TICKETS)), Cleaner()
+    tickets = [source.ticket(source.cells(row), i, cleaner) for i, row in enumerate(source.rows, start=1)]
+    tickets = [ticket for ticket in tickets if ticket.language == "en" and ticket.reply]
+    config = load_config(None)
+    two_stage = PromptEncoder(scratch / "base", config.prompt.instruction)
+    single = baseline_encoder(scratch / "base", LabelSpace.learn(tickets, COLUMNS), config)
+    work = [_work(ticket, two_stage, single) for ticket in tickets]
+    work.sort(key=lambda one: len(one.classifier.ids) + one.reply)
+    middle = len(work) // 2
+    return two_stage, work[middle - count // 2 : middle - count // 2 + count]
+
+
+def _work(ticket: Ticket, two_stage: PromptEncoder, single: PromptEncoder) -> Work:
+    labels = {column: ticket.labels[column] for column in COLUMNS}
+    prompt, written, segments = multitask_sample(single, ticket, COLUMNS, 2048)
+    tags, reply = segments.index(TAGS), segments.index(REPLY)
+    tags_end = len(segments) - segments[::-1].index(TAGS)
+    return Work(
+        two_stage.classifier_prompt(ticket, 1024),
+        two_stage.generator_prompt(ticket, labels, 1024),
+        Prompt(prompt, False),
+        labels=tags - len(two_stage.encode_text("\n- Tags:")),
+        labels_and_tags=tags_end,
+        heading=reply - tags_end,
+        reply=len(written) - reply,
+    )
+
+
+def make_files(scratch: Path) -> None:
+    """Base, quantised GGUF and adapters, unless they are there."""
+    from backbone.gguf_files import write_adapter, write_base
+    from bench.shapes import QWEN2_7B, random_adapter, write_random_base
+    from engines.llama_api import quantize
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    if not (scratch / "base" / "config.json").is_file():
+        write_random_base(scratch / "base", QWEN2_7B)
+    for seed, stage in enumerate(STAGES):
+        if not (scratch / f"{stage}.lora.gguf").is_file():
+            write_adapter(random_adapter(QWEN2_7B, RANK, seed), scratch / f"{stage}.lora.gguf", scratch / "base", stage)
+    target, half = scratch / f"base.{QUANT}.gguf", scratch / "base.f16.gguf"
+    if not target.is_file():
+        write_base(scratch / "base", half, "Qwen2-7B shape, random")
+        quantize(half, target, QUANT)
+        half.unlink()
+
+
+def engine(scratch: Path, encoder: PromptEncoder, prefix: Sequence[int], **options: Any) -> Any:
+    """The llama engine with both adapters; the single-prompt system uses the generator's."""
+    from engines.llama import LlamaEngine
+    from engines.llama_api import LlamaOptions
+
+    adapters = {stage: scratch / f"{stage}.lora.gguf" for stage in STAGES}
+    prefixes = {"classifier": encoder.prefix, "generator": list(prefix)}
+    return LlamaEngine(scratch / f"base.{QUANT}.gguf", adapters, prefixes, (), LlamaOptions(**options))
+
+
+def timed(action: Callable[[], Any]) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def tokens(count: int) -> DecodingConfig:
+    """Write exactly so many: random weights never end."""
+    return DecodingConfig(max_new_tokens=count)
