@@ -21,7 +21,7 @@ def test_every_module_can_be_imported_without_posix() -> None:
     wanted = [name for name in modules if name not in FORK_ONLY and name not in EXTRAS]
     code = f"""
 import importlib, importlib.abc, os, signal, sys
-import bitsandbytes, datasets, filelock, peft, subprocess, torch, tqdm, transformers.trainer, typer
+import bitsandbytes, datasets, filelock, peft, sacrebleu, subprocess, torch, tqdm, transformers.trainer, typer
 for name in ("sched_getaffinity", "fork", "killpg", "getloadavg"):
     if hasattr(os, name): delattr(os, name)
 for name in ("SIGKILL", "SIGHUP", "SIGALRM", "pthread_sigmask"):
