@@ -15,7 +15,7 @@ LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
 DEMO := --set output=runs/demo
 
-.PHONY: help demo test test-quick test-faults test-published gpu llama lint format constraints docs sample-corpus mini bench-prepare bench-cpu bench-train results published published-full clean
+.PHONY: help demo test test-quick test-faults test-published gpu llama lint format constraints docs pictures sample-corpus mini bench-prepare bench-cpu bench-train results published published-full clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -108,6 +108,9 @@ constraints: $(INSTALLED) ## Pin the versions of this environment for CI
 
 docs: $(INSTALLED) ## Write docs/cli.md and docs/configuration.md from the code
 	$(BIN)/python scripts/write_docs.py
+
+pictures: $(INSTALLED) ## Make the README's pictures (needs Chromium, and `make demo` before)
+	PYTHONPATH=. $(BIN)/python scripts/make_pictures.py
 
 sample-corpus: $(INSTALLED) ## Make the built-in tickets (the same bytes every time)
 	$(BIN)/python -m tickets.sample.build

@@ -1,4 +1,4 @@
-"""Every published configuration, exactly as written but for base, data, steps and their size, on a tiny Qwen2."""
+"""Every configuration, as written but for base, data, steps and their size, on a tiny base of its family."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +20,15 @@ from tickets.schema import Ticket
 
 STAGES = ("classifier", "generator", "baseline")
 FOLDER = Path(__file__).parent.parent / "configs"
-CONFIGS = sorted(FOLDER.glob("qwen2-*.yaml"))
+# configurations of real models, and the tiny base of their family that stands in
+STAND_INS = {"qwen2": "real_tokenizer_base", "qwen3": "qwen3_base", "smollm2": "smollm2_base"}
+CONFIGS = {path: base for family, base in STAND_INS.items() for path in sorted(FOLDER.glob(f"{family}-*.yaml"))}
 PUBLISHED = sorted(FOLDER.glob("published*.yaml"))
 
 
 @pytest.fixture(params=[*CONFIGS, *PUBLISHED], ids=lambda path: path.stem)
 def overrides(request: pytest.FixtureRequest) -> Iterator[tuple[Path, list[str]]]:
-    # the real tokenizer where the configuration is about the model, the small one where about the training
-    base = request.getfixturevalue("real_tokenizer_base" if request.param in CONFIGS else "tiny_base")
+    base = request.getfixturevalue(CONFIGS.get(request.param, "tiny_base"))
     data, out = request.getfixturevalue("small_data"), request.getfixturevalue("tmp_path") / "run"
     yield (
         request.param,
