@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from backbone.architecture import base_tensors, find_family, read_shape
 from backbone.config import MINI
+from backbone.packaged_base import NAME as SMOLLM2
+from backbone.packaged_base import packaged_base
 from tickets.errors import InputError
 
 _CONSTANTS = "rotary_emb.inv_freq"  # constants that older files hold
@@ -47,12 +49,13 @@ def mini_folder() -> Path:
 
 
 def find_base(path: str, revision: str | None = None) -> Path:
-    """Resolve `mini`, a local folder or a hub id to a local folder with config, weights and tokenizer.
+    """Resolve `mini`, `smollm2`, a local folder or a hub id to a local folder with config, weights and tokenizer.
 
     Raises:
         InputError: not there, or not a supported model.
     """
-    folder = mini_folder() / "base" if path == MINI else Path(path).expanduser()
+    shipped = {MINI: lambda: mini_folder() / "base", SMOLLM2: packaged_base}
+    folder = shipped[path]() if path in shipped else Path(path).expanduser()
     if not folder.is_dir():
         folder = _download(path, revision)
     _check(folder)
@@ -82,7 +85,7 @@ def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     if os.sep in name and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise InputError(f"base {name!r}: no such folder; expected a model folder, a hub id, or `mini`")
+        raise InputError(f"base {name!r}: no such folder; expected a model folder, a hub id, `mini` or `smollm2`")
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

