@@ -6,7 +6,7 @@ rarest (1 - t) of each, so only those are joined and the candidates are verified
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from tickets.copies import LOOSEST_COPY, copy_pairs, near_copies
+from tickets.copies import NO_FAMILY, copy_pairs, large_families, near_copies
 
 THRESHOLD = 0.25
+LOOSEST = 0.1  # with less, nearly every pair of tickets would have to be compared
 EXACT_ROWS = 30_000  # beyond this, bigrams more frequent than MAX_FREQUENCY no longer propose candidates
 MAX_FREQUENCY = 400
 _RECALL_SAMPLE = 300
@@ -50,22 +51,26 @@ def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD, exact_ro
 
     Beyond that, frequent bigrams propose no candidates; the recall this costs is measured on a random sample of rows
     joined against all others and returned. Of a text that came in hundreds of near-copies (an automatic notification)
-    not all pairs are listed, but every copy is in the group and paired with several others: see `tickets.copies`.
+    and of hundreds of texts from one template not all pairs are listed, but every such text is in the group and paired
+    with others: see `tickets.copies`.
     """
     everything = _bigram_matrix(texts)
-    leaders = near_copies(everything) if threshold <= LOOSEST_COPY else np.arange(len(texts))
+    leaders = near_copies(everything, threshold)
     distinct = np.flatnonzero(leaders == np.arange(len(texts)))
     bigrams = _by_rarity(everything[distinct])
     sizes = np.diff(bigrams.indptr).astype(np.int64)
     exact = len(texts) <= exact_rows
     prefix, dropped = _rarest(bigrams, sizes, threshold, max_frequency=None if exact else MAX_FREQUENCY)
-    transposed = prefix.T.tocsr()  # once: scipy would convert it again for every block
-    blocks = []
-    for start, stop in _row_blocks(prefix):
-        candidates = _candidates(prefix[start:stop] @ transposed, start, sizes, dropped, threshold)
-        blocks.append(_verified(bigrams, sizes, *candidates, threshold))
-    pairs = np.concatenate(blocks) if blocks else np.empty((0, 2), dtype=np.int64)
-    recall = 1.0 if exact else _measured_recall(bigrams, sizes, pairs, threshold)
+    family, pairs = large_families(bigrams, threshold)
+    blocks = [pairs]
+    for left, right in _joins(family):
+        for rows, product in _products(prefix, left, right):
+            candidates = _candidates(product, rows, right, sizes, dropped, threshold)
+            if left is right:  # every pair is there in both orders
+                candidates = _ascending(*candidates)
+            blocks.append(_verified(bigrams, sizes, *candidates, threshold))
+    pairs = np.sort(np.concatenate(blocks), axis=1)
+    recall = 1.0 if exact else _measured_recall(bigrams, sizes, pairs, family, threshold)
     pairs = np.concatenate([distinct[pairs], copy_pairs(leaders)])
     links = sparse.coo_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(len(texts),) * 2)
     groups = connected_components(links, directed=False)[1].astype(np.int64)
@@ -121,40 +126,57 @@ def _rarest(
     return sparse.csr_matrix((data, (rows[keep], bigrams.indices[keep])), shape=bigrams.shape), dropped
 
 
-def _row_blocks(prefix: sparse.csr_matrix) -> list[tuple[int, int]]:
-    """Consecutive row ranges whose joins each cost about `_BLOCK_WORK` multiplications, which bounds their memory."""
-    frequency = np.bincount(prefix.indices, minlength=prefix.shape[1])
-    work = np.concatenate([[0], np.cumsum(frequency[prefix.indices], dtype=np.int64)])[prefix.indptr]
-    blocks, start, rows = [], 0, prefix.shape[0]
-    while start < rows:
+def _joins(family: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows to join with each other: every family with all that come after it, then the other rows with themselves."""
+    for number in range(int(family.max(initial=NO_FAMILY)) + 1):
+        yield np.flatnonzero(family == number), np.flatnonzero((family > number) | (family == NO_FAMILY))
+    others = np.flatnonzero(family == NO_FAMILY)
+    yield others, others
+
+
+def _products(
+    prefix: sparse.csr_matrix, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], sparse.csr_matrix]]:
+    """Blocks of the rows `left`, each with its shared bigrams with the rows `right`, shape (block, right).
+
+    A block costs about `_BLOCK_WORK` multiplications, which bounds its memory.
+    """
+    first, transposed = prefix[left], prefix[right].T.tocsr()  # once: scipy would convert it again for every block
+    frequency = np.diff(transposed.indptr)
+    work = np.concatenate([[0], np.cumsum(frequency[first.indices], dtype=np.int64)])[first.indptr]
+    start = 0
+    while start < len(left):
         stop = int(np.searchsorted(work, work[start] + _BLOCK_WORK, side="right")) - 1
-        stop = min(max(stop, start + 1), rows)
-        blocks.append((start, stop))
+        stop = min(max(stop, start + 1), len(left))
+        yield left[start:stop], first[start:stop] @ transposed
         start = stop
-    return blocks
 
 
 def _candidates(
     shared_prefix: sparse.csr_matrix,
-    start: int,
+    left_rows: NDArray[np.int64],
+    right_rows: NDArray[np.int64],
     sizes: NDArray[np.int64],
     dropped: NDArray[np.int64],
     threshold: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of a row, counted from `start`, with a later one that share enough of their prefixes to be similar at all.
+    """Pairs of a left and a right row that share enough of their prefixes to be similar at all.
 
     What was left out of two rows is, in the common order, the end of one of them: so of the bigrams that similar rows
     must share, all but `dropped` of the one that lost more are shared within the prefixes.
     """
     block = shared_prefix.tocoo()
-    left, right = block.row.astype(np.int64) + start, block.col.astype(np.int64)
-    later = left < right
-    left, right, shared = left[later], right[later], block.data[later]
+    left, right, shared = left_rows[block.row], right_rows[block.col], block.data
     total = sizes[left] + sizes[right]
     needed = threshold / (1 + threshold) * total - np.maximum(dropped[left], dropped[right])
     small, large = np.minimum(sizes[left], sizes[right]), np.maximum(sizes[left], sizes[right])
     keep = (shared >= needed - 1e-9) & (small >= threshold * large)  # Jaccard <= small / large
     return left[keep], right[keep]
+
+
+def _ascending(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    later = left < right
+    return left[later], right[later]
 
 
 def _verified(
@@ -175,9 +197,13 @@ def _verified(
 
 
 def _measured_recall(
-    bigrams: sparse.csr_matrix, sizes: NDArray[np.int64], pairs: NDArray[np.int64], threshold: float
+    bigrams: sparse.csr_matrix,
+    sizes: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    family: NDArray[np.int64],
+    threshold: float,
 ) -> float:
-    """Share of the true pairs of a random sample of rows that `pairs` holds."""
+    """Share of the true pairs of a random sample of rows that `pairs` holds, or that are within a family."""
     sample = np.sort(np.random.default_rng(0).choice(len(sizes), size=min(_RECALL_SAMPLE, len(sizes)), replace=False))
     known = {(int(a), int(b)) for a, b in pairs}
     transposed = bigrams.T.tocsr()
@@ -189,5 +215,5 @@ def _measured_recall(
         similar = (shared >= threshold * (sizes[left] + sizes[right] - shared) - 1e-9) & (left != right)
         for a, b in zip(left[similar].tolist(), right[similar].tolist(), strict=True):
             true += 1
-            hit += (min(a, b), max(a, b)) in known
+            hit += (min(a, b), max(a, b)) in known or family[a] == family[b] != NO_FAMILY
     return hit / true if true else 1.0
