@@ -15,8 +15,21 @@ def prepare(
     source: Annotated[str, typer.Argument(help="CSV, TSV, JSONL, JSON or Parquet file, or a Hugging Face dataset id.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("data"),
     split: Annotated[
-        str, typer.Option("--split", help="grouped (near-duplicates on one side) or published.")
+        str, typer.Option("--split", help="grouped (near-duplicates in one part), random, time or published.")
     ] = "grouped",
+    seed: Annotated[int, typer.Option("--seed", help="Of the grouped and the random split.")] = 42,
+    duplicate_threshold: Annotated[
+        float,
+        typer.Option("--duplicate-threshold", metavar="SHARE", help="Common word pairs that make a near-duplicate."),
+    ] = 0.25,
+    keep_split: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--keep-split", metavar="OLD", help="Earlier output, whose tickets stay in their parts."),
+    ] = None,
+    rare: Annotated[
+        str, typer.Option("--rare", help="Labels with few tickets: keep, merge (into other) or drop (the label).")
+    ] = "keep",
+    rare_below: Annotated[int, typer.Option("--rare-below", min=1, help="Tickets below which a label is rare.")] = 10,
     preset: Preset = None,
     maps: Maps = None,
     columns: Annotated[
@@ -48,6 +61,11 @@ def prepare(
         source=source,
         out=out,
         split=split,
+        seed=seed,
+        duplicate_threshold=duplicate_threshold,
+        keep_split=keep_split,
+        rare=rare,
+        rare_below=rare_below,
         preset=preset,
         maps=tuple(maps or ()),
         columns=tuple(columns) if columns else None,

@@ -40,7 +40,7 @@ Maps = Annotated[
     typer.Option(
         "--map",
         metavar="NAME=COLUMN",
-        help="Name the column of body, subject, reply, language, id, tags or a label. Repeatable.",
+        help="Name the column of body, subject, reply, language, id, created, tags or a label. Repeatable.",
     ),
 ]
 CleanEscapes = Annotated[bool, typer.Option("--escapes/--no-escapes", help=r"Turn literal \n into line breaks.")]

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tickets.dates import CREATED
 from tickets.errors import InputError
 
-PARTS = ("subject", "body", "reply", "language", "id", "tags")
+PARTS = ("subject", "body", "reply", "language", "id", "created", "tags")
 _LISTED = 20  # columns named in an error
 
 # Candidates by part or label, best first; matched without regard to case, spaces, `_` and `-`.
@@ -54,6 +55,7 @@ _COMMON: Mapping[str, tuple[str, ...]] = {
     "body": ("body", "description", "text", "message", "content", "nachricht", "beschreibung", "inhalt", "question"),
     "reply": ("answer", "reply", "response", "antwort", "resolution", "solution", "loesung", "lösung"),
     "language": ("language", "lang", "sprache", "locale"),
+    "created": CREATED,
     "tags": ("tags", "labels", "keywords", "schlagworte"),
     "type": ("type", "ticket type", "issue type", "typ", "art"),
     "queue": ("queue", "group", "department", "team", "warteschlange", "abteilung", "gruppe"),
@@ -71,6 +73,7 @@ class ColumnMap:
     reply: str | None = None
     language: str | None = None
     id: str | None = None
+    created: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
 
@@ -130,6 +133,7 @@ def choose_columns(
         reply=single.get("reply"),
         language=single.get("language"),
         id=single.get("id"),
+        created=single.get("created"),
         labels=_kept(labels, keep, header),
         tags=tuple(tags),
     )

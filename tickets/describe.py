@@ -23,8 +23,9 @@ _TOKEN_SAMPLE = 5_000
 class LabelColumn:
     """Tickets by class (most frequent first) in all parts and in training, and how uneven they are.
 
-    `imbalance` is the largest class over the smallest; `balance` the entropy over its maximum, 1 when all classes are
-    equally frequent; `rare` are the classes with fewer than `RARE` training tickets, `unseen` those with none.
+    `shares` are of the tickets that have a label; `imbalance` is the largest class over the smallest; `balance` the
+    entropy over its maximum, 1 when all classes are equally frequent; `rare` are the classes with fewer than `RARE`
+    training tickets, `unseen` those with none.
     """
 
     counts: Mapping[str, int]
@@ -87,6 +88,7 @@ class Report:
 
     source: str
     split: str
+    notes: tuple[str, ...]
     columns: Mapping[str, str]
     rows_in: int
     kept: int
@@ -120,6 +122,7 @@ def describe(
     return Report(
         source=intake.source,
         split=split.method,
+        notes=split.notes,
         columns=dict(intake.columns),
         rows_in=intake.rows,
         kept=len(tickets),
@@ -149,9 +152,10 @@ def _most_first(counts: Counter[str]) -> dict[str, int]:
 
 
 def _label_column(tickets: Sequence[Ticket], split: Split, column: str) -> LabelColumn:
-    counts = _most_first(Counter(ticket.labels[column] for ticket in tickets))
-    train = Counter(tickets[row].labels[column] for row in split.train)
-    shares = {name: count / len(tickets) for name, count in counts.items()}
+    counts = _most_first(Counter(ticket.labels[column] for ticket in tickets if column in ticket.labels))
+    train = Counter(tickets[row].labels.get(column) for row in split.train)
+    labelled = sum(counts.values())
+    shares = {name: count / labelled for name, count in counts.items()}
     entropy = -sum(share * math.log(share) for share in shares.values())
     return LabelColumn(
         counts=counts,
@@ -190,7 +194,11 @@ def _duplicates(
     for row in np.flatnonzero(sizes[near.groups] > 1):
         members.setdefault(int(near.groups[row]), []).append(tickets[int(row)])
     differing = {
-        column: {group for group, twins in members.items() if len({t.labels[column] for t in twins}) > 1}
+        column: {
+            group
+            for group, twins in members.items()
+            if len({t.labels[column] for t in twins if column in t.labels}) > 1
+        }
         for column in columns
     }
     disagreeing = {column: len(groups) for column, groups in differing.items()}

@@ -1,4 +1,4 @@
-"""The label space: which label columns there are, the classes of each, and the tags. Learned from training data."""
+"""What is a label, and the label space: the label columns, the classes of each, and the tags, learned from training."""
 
 import json
 from collections import Counter
@@ -8,6 +8,41 @@ from pathlib import Path
 
 from tickets.errors import InputError
 from tickets.schema import Ticket
+
+NO_LABEL = -100  # class id of a ticket without a label; the value that torch's cross-entropy leaves out
+UNSEEN = -1  # class id of a label that training never saw, which no prediction can equal
+_FEWEST_TAG_TICKETS = 5
+
+# What helpdesks write into a column without a label, lower-cased; the second list only in brackets.
+_EMPTY = frozenset(
+    (
+        *("none", "null", "nil", "nan", "nat", "na", "n/a", "n.a.", "n.a", "n. a.", "n/a.", "#n/a", "#na", "#null!"),
+        *("\\n", "undefined", "unset", "not set", "no value", "no data", "no label", "tbd", "tba"),
+        *("unknown", "unassigned", "not assigned", "not specified", "unspecified", "not applicable", "not available"),
+        *("uncategorized", "uncategorised"),
+        *("k.a.", "k. a.", "keine angabe", "keine", "keiner", "unbekannt", "nicht zugewiesen", "ohne"),
+        *("nicht zugeordnet", "nicht gesetzt", "nicht angegeben", "entfällt"),
+        *("aucun", "aucune", "inconnu", "non assigné", "non attribué", "non défini"),
+        *("ninguno", "ninguna", "desconocido", "sin asignar", "sin definir"),
+        *("nessuno", "nessuna", "sconosciuto", "non assegnato", "non specificato"),
+        *("geen", "onbekend", "niet toegewezen", "nenhum", "nenhuma", "desconhecido", "não atribuído"),
+        *("brak", "nieznany", "nieprzypisane", "nieprzypisany"),
+    )
+)
+_EMPTY_IN_BRACKETS = frozenset(
+    ("empty", "blank", "missing", "leer", "vide", "vacío", "vuoto", "leeg", "vazio", "puste")
+)
+_BRACKETS = "()[]<>{}'\""
+_SIGNS = "-–—_.…?/\\~ "
+
+
+def label_or_empty(text: str) -> str:
+    """Return the label, or nothing for what stands for no label: `-`, `n/a`, `None`, `(not set)` and the like."""
+    bare = text.strip()
+    inner = bare.strip(_BRACKETS)
+    plain = " ".join(inner.lower().replace("_", " ").split())
+    is_empty = not plain.strip(_SIGNS) or plain in _EMPTY or (inner != bare and plain in _EMPTY_IN_BRACKETS)
+    return "" if is_empty else text
 
 
 @dataclass(frozen=True)
@@ -22,7 +57,7 @@ class LabelSpace:
         """Collect the classes of `columns` and up to `max_tags` tags that occur in at least five tickets.
 
         Raises:
-            InputError: a column no ticket has, a ticket without it, or a column with a single class.
+            InputError: a column no ticket has, or a column with a single class.
         """
         classes = {column: _classes(tickets, column) for column in columns}
         counts = Counter(tag for ticket in tickets for tag in set(ticket.tags))
@@ -31,22 +66,26 @@ class LabelSpace:
         return cls(classes, tuple(tags[:max_tags]))
 
     def label_ids(self, ticket: Ticket) -> dict[str, int]:
-        """Class id by column.
+        """Class id by column; NO_LABEL where the ticket has none, UNSEEN where training had no such class."""
+        return {column: self._label_id(ticket.labels.get(column), column) for column in self.columns}
 
-        Raises:
-            InputError: a label that training never saw.
-        """
-        ids = {}
-        for column, classes in self.columns.items():
-            label = ticket.labels.get(column)
-            if label not in classes:
-                found = "no label" if label is None else repr(label)
-                raise InputError(
-                    f"ticket {ticket.id}: found {found} in column {column!r}, which training never saw; expected one "
-                    f"of {', '.join(classes)}; move such tickets to the training file or run `duet prepare` again"
-                )
-            ids[column] = classes.index(label)
-        return ids
+    def _label_id(self, label: str | None, column: str) -> int:
+        if label is None:
+            return NO_LABEL
+        classes = self.columns[column]
+        return classes.index(label) if label in classes else UNSEEN
+
+    def is_labelled(self, ticket: Ticket) -> bool:
+        """Whether the ticket has a label in any of the columns, or a tag: something to learn from."""
+        return any(column in ticket.labels for column in self.columns) or any(tag in ticket.tags for tag in self.tags)
+
+    def unseen(self, tickets: Sequence[Ticket]) -> dict[str, Counter[str]]:
+        """Count by column the labels of `tickets` that training never saw; columns without any are left out."""
+        counts = {
+            column: Counter(t.labels[column] for t in tickets if column in t.labels and t.labels[column] not in classes)
+            for column, classes in self.columns.items()
+        }
+        return {column: labels for column, labels in counts.items() if labels}
 
     def tag_vector(self, ticket: Ticket) -> list[float]:
         """1.0 for every tag the ticket has, 0.0 for the others, in the order of `tags`."""
@@ -69,9 +108,6 @@ class LabelSpace:
             ) from None
 
 
-_FEWEST_TAG_TICKETS = 5
-
-
 def _classes(tickets: Sequence[Ticket], column: str) -> tuple[str, ...]:
     found = {ticket.labels.get(column) for ticket in tickets}
     if found <= {None}:
@@ -80,9 +116,6 @@ def _classes(tickets: Sequence[Ticket], column: str) -> tuple[str, ...]:
             f"label column {column!r} is in no training ticket; found {', '.join(present) or 'no label columns'}; set "
             "classifier.columns to columns that exist, or map one with `duet prepare --map`"
         )
-    if None in found:
-        missing = next(ticket.id for ticket in tickets if column not in ticket.labels)
-        raise InputError(f"ticket {missing} has no label in column {column!r}; run `duet prepare` to set it aside")
     classes = tuple(sorted(label for label in found if label is not None))
     if len(classes) < 2:
         raise InputError(

@@ -7,24 +7,25 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tickets.cleaning import Cleaner
 from tickets.columns import ColumnMap
-from tickets.describe import Intake, Report, describe
-from tickets.duplicates import near_duplicates
+from tickets.describe import RARE, Intake, Report, describe
+from tickets.duplicates import LOOSEST, THRESHOLD, NearDuplicates, near_duplicates
+from tickets.earlier_split import EarlierSplit
 from tickets.errors import InputError, WorkError
+from tickets.rare import MODES, treat_rare
 from tickets.readers import RawRow, estimate_steps
 from tickets.report import render_report
 from tickets.rows import Source, language_code, no_rows
 from tickets.schema import PARTS, Ticket, write_tickets
-from tickets.splits import SPLITS, Split, grouped_split, published_split
+from tickets.splits import SEED, SPLITS, Split, grouped_split, published_split, random_split
+from tickets.time_split import time_split
 
 FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), "quarantine.jsonl", "report.json", "report.txt"})
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)  # another place is asked for
@@ -37,7 +38,9 @@ class PrepareOptions:
     """What to prepare and how.
 
     `maps` are `name=Column` texts; `columns` the label columns to keep, None for all found; `languages` those to keep,
-    none for all; `tokenizer` a tokenizer.json to count tokens with.
+    none for all; `duplicate_threshold` the share of common word pairs from which tickets are near-duplicates;
+    `keep_split` the folder of an earlier run; `rare` what happens to labels with fewer than `rare_below` tickets;
+    `tokenizer` a tokenizer.json to count tokens with.
     """
 
     source: str
@@ -50,12 +53,27 @@ class PrepareOptions:
     clean_escapes: bool = True
     clean_html: bool = True
     clean_quotes: bool = True
+    seed: int = SEED
+    duplicate_threshold: float = THRESHOLD
+    keep_split: Path | None = None
+    rare: str = "keep"
+    rare_below: int = RARE
     tokenizer: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read."""
         if self.split not in SPLITS:
             raise InputError(f"found --split {self.split!r}, expected one of {', '.join(SPLITS)}")
+        if self.rare not in MODES:
+            raise InputError(f"found --rare {self.rare!r}, expected one of {', '.join(MODES)}")
+        if not LOOSEST <= self.duplicate_threshold <= 1:
+            raise InputError(
+                f"found --duplicate-threshold {self.duplicate_threshold:g}, expected a share of common word pairs from "
+                f"{LOOSEST} to 1, such as {THRESHOLD}"
+            )
+        if self.split == "published" and (self.keep_split is not None or self.seed != SEED):
+            wrong = "--keep-split" if self.keep_split is not None else "--seed"
+            raise InputError(f"found {wrong} with --split published, which is always the same; leave out one of them")
         if self.tokenizer is not None and not self.tokenizer.is_file():
             raise InputError(f"{self.tokenizer}: no such file; expected a tokenizer.json; mend --tokenizer")
 
@@ -70,10 +88,12 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
     source = Source.open(options.source, options.preset, options.maps, options.columns)
     with _new_folder(options) as folder, (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
         reading = _Reading(options, source, quarantine, progress)
-        tickets = reading.tickets()
+        tickets, rare_notes = treat_rare(reading.tickets(), options.rare, options.rare_below)
         _note("finding near-duplicates", progress)
-        near = near_duplicates([ticket.text for ticket in tickets])
-        split = _split(options, tickets, near.groups)
+        split, near = _split(options, tickets, has_ids=source.columns.id is not None)
+        split = replace(split, notes=(*rare_notes, *split.notes))
+        for note in split.notes:
+            _note(f"note: {note}", progress)
         _note("describing and writing", progress)
         report = describe(tickets, split, near, reading.intake(), options.tokenizer)
         if report.rows_in != report.kept + report.quarantined:
@@ -149,9 +169,6 @@ class _Reading:
             return "no body text"
         if self.languages and ticket.language not in self.languages:
             return f"language {ticket.language or 'unknown'} not wanted"
-        unlabelled = [name for name, label in ticket.labels.items() if not label]
-        if unlabelled:
-            return f"no label in column {unlabelled[0]}"
         if not ticket.id:
             return "no id"
         return f"duplicate id: {ticket.id}" if ticket.id in self.seen else ""
@@ -190,12 +207,25 @@ def _check_columns(options: PrepareOptions, columns: ColumnMap) -> None:
         )
 
 
-def _split(options: PrepareOptions, tickets: list[Ticket], groups: NDArray[np.int64]) -> Split:
-    if options.split == "published":
-        return published_split(tickets, _PUBLISHED_STRATUM)
-    names = list(tickets[0].labels)
+def _split(options: PrepareOptions, tickets: list[Ticket], has_ids: bool) -> tuple[Split, NearDuplicates]:
+    """Split by the options; also return the near-duplicates."""
+    pinned, note = None, ""
+    if options.keep_split is None:
+        near = near_duplicates([ticket.text for ticket in tickets], options.duplicate_threshold)
+    else:
+        earlier = EarlierSplit.load(options.keep_split)
+        pinned, near, note = earlier.pin(tickets, options.duplicate_threshold, has_ids)
+    names = list(dict.fromkeys(name for ticket in tickets for name in ticket.labels))
     stratum = _PUBLISHED_STRATUM if _PUBLISHED_STRATUM in names else next(iter(names), None)
-    return grouped_split(tickets, stratum, groups)
+    if options.split == "published":
+        split = published_split(tickets, _PUBLISHED_STRATUM)
+    elif options.split == "random":
+        split = random_split(tickets, stratum, options.seed, pinned)
+    elif options.split == "time":
+        split = time_split(tickets, pinned)
+    else:
+        split = grouped_split(tickets, stratum, near.groups, options.seed, pinned, options.duplicate_threshold)
+    return (replace(split, notes=(note, *split.notes)) if note else split), near
 
 
 def _note(text: str, progress: bool) -> None:

@@ -16,6 +16,7 @@ def render_report(report: Report) -> str:
     """The whole report, section by section; ends with a line break."""
     sections = [
         _head(report),
+        _section("Notes", [line for note in report.notes for line in _wrap(note)]),
         _section("Rows set aside, by reason (quarantine.jsonl)", _counts(report.reasons, report.rows_in)),
         _section("Texts changed by cleaning", _counts(report.cleaned, None)),
         _section("Columns used", [f"  {part:<12}{_cut(column, 64)}" for part, column in report.columns.items()]),

@@ -9,6 +9,7 @@ from typing import Any
 from tickets.cleaning import Cleaner, normalise
 from tickets.columns import ColumnMap, as_text, choose_columns
 from tickets.errors import InputError
+from tickets.labels import label_or_empty
 from tickets.readers import RawRow, read_rows
 from tickets.schema import Ticket
 
@@ -52,13 +53,16 @@ class Source:
         """Source column by part, for those the source has."""
         columns = self.columns
         named = {"id": columns.id, "subject": columns.subject, "body": columns.body, "reply": columns.reply}
-        named |= {"language": columns.language, "tags": ", ".join(columns.tags)}
+        named |= {"language": columns.language, "created": columns.created, "tags": ", ".join(columns.tags)}
         return {part: column for part, column in named.items() if column}
 
     def cells(self, row: RawRow) -> Cells:
         """The cells of a row."""
         parts = {part: as_text(row.fields.get(column)) for part, column in self.part_columns.items() if part != "tags"}
-        labels = {name: normalise(as_text(row.fields.get(column))) for name, column in self.columns.labels.items()}
+        labels = {
+            name: label_or_empty(normalise(as_text(row.fields.get(column))))
+            for name, column in self.columns.labels.items()
+        }
         tags = tuple(tag for value in self.columns.tag_values(row.fields) if (tag := normalise(value)))
         return Cells(parts, labels, tags)
 
@@ -70,9 +74,10 @@ class Source:
             subject=" ".join(cleaner.clean(parts.get("subject", ""), thread=False).split()),
             body=cleaner.clean(parts["body"]),
             language=language_code(normalise(parts.get("language", ""))),
-            labels=cells.labels,
+            labels={name: label for name, label in cells.labels.items() if label},
             tags=cells.tags,
             reply=cleaner.clean(parts.get("reply", "")),
+            created=normalise(parts.get("created", "")),
         )
 
 

@@ -13,7 +13,10 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Ticket:
-    """One helpdesk ticket; labels are strings by column name, `reply` is the agent's answer where known."""
+    """One helpdesk ticket, with the agent's `reply` and the date of creation as the source writes it, where known.
+
+    `labels` are strings by column name; a column without a label for this ticket is not among them.
+    """
 
     id: str
     subject: str
@@ -22,6 +25,7 @@ class Ticket:
     labels: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     reply: str = ""
+    created: str = ""
 
     @property
     def text(self) -> str:
@@ -58,20 +62,24 @@ class Answer:
 def ticket_to_json(ticket: Ticket) -> str:
     """One line of JSON, the format of train / validation / test files."""
     record = {**vars(ticket), "labels": dict(ticket.labels)}  # asdict copies deeply, four times as slow
+    if not ticket.created:
+        del record["created"]
     return json.dumps(record, ensure_ascii=False)
 
 
 def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
     """Build a ticket from one decoded JSON line; `where` names it in the error."""
     try:
+        labels = dict(record.get("labels") or {})
         return Ticket(
             id=str(record["id"]),
             subject=str(record["subject"]),
             body=str(record["body"]),
             language=str(record.get("language", "")),
-            labels={str(column): str(label) for column, label in dict(record.get("labels") or {}).items()},
+            labels={str(column): str(label) for column, label in labels.items() if label not in (None, "")},
             tags=tuple(str(tag) for tag in record.get("tags") or ()),
             reply=str(record.get("reply") or ""),
+            created=str(record.get("created") or ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

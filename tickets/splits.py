@@ -1,30 +1,50 @@
 """Splits of tickets into train, validation and test."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from tickets.duplicates import near_duplicates
+from tickets.assign import FREE, SHARES, TRAIN, Units, assign
+from tickets.duplicates import THRESHOLD, near_duplicates
 from tickets.errors import InputError
-from tickets.schema import Ticket
+from tickets.schema import PARTS, Ticket
+from tickets.templates import check_templates, template_text
 
-SPLITS = ("published", "grouped")
-_SEED = 42
-_FEWEST_GROUPS = 8
-_FEWEST_PER_STRATUM = 4
+SPLITS = ("grouped", "random", "time", "published")
+SEED = 42
+FEWEST = 8  # tickets, or groups of them, to make three parts of
+FAR_OFF = 0.05  # of all tickets, between a part and its share
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of each part, ascending, and how it was made."""
+    """Row numbers of each part, ascending, how it was made, and what to know about it."""
 
     method: str
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_parts(cls, method: str, parts: NDArray[np.int64], notes: Sequence[str] = ()) -> "Split":
+        """Build a split from the part of every ticket, shape (tickets,).
+
+        Raises:
+            InputError: a part without tickets.
+        """
+        rows = [np.flatnonzero(parts == part) for part in range(len(PARTS))]
+        empty = [name for name, part in zip(PARTS, rows, strict=True) if not len(part)]
+        if empty:
+            raise InputError(
+                f"the {method} split of {len(parts):,} tickets leaves none for {' and '.join(empty)}; expected some in "
+                "every part; give more tickets or another --split"
+            )
+        train, validation, test = rows
+        return cls(method, train, validation, test, (*notes, *_share_notes(rows, len(parts))))
 
     def parts(self, tickets: Sequence[Ticket]) -> dict[str, list[Ticket]]:
         """Tickets by part name, in row order."""
@@ -33,55 +53,85 @@ class Split:
 
 
 def published_split(tickets: Sequence[Ticket], column: str = "queue") -> Split:
-    """The published split: 70 / 15 / 15, random, stratified by queue; `tickets` are the English rows in file order."""
-    rows = np.arange(len(tickets))
-    labels = np.array([ticket.labels[column] for ticket in tickets])
+    """The published split: 70 / 15 / 15, random, stratified by queue; `tickets` are the English rows in file order.
+
+    Tickets without a queue, of which the published data has none, go to training.
+    """
+    labels = np.array([ticket.labels.get(column, "") for ticket in tickets])
+    rows = np.flatnonzero(labels != "")
     try:
-        train, rest = train_test_split(rows, test_size=0.3, random_state=_SEED, stratify=labels)
-        validation, test = train_test_split(rest, test_size=0.5, random_state=_SEED, stratify=labels[rest])
+        train, rest = train_test_split(rows, test_size=0.3, random_state=SEED, stratify=labels[rows])
+        validation, test = train_test_split(rest, test_size=0.5, random_state=SEED, stratify=labels[rest])
     except ValueError as error:
         raise InputError(
             f"the published split cannot stratify by {column!r}: {error}; every label needs at least four tickets, "
             "or use --split grouped"
         ) from None
+    train = np.concatenate([train, np.flatnonzero(labels == "")])
     return Split("published", np.sort(train), np.sort(validation), np.sort(test))
 
 
-def grouped_split(
-    tickets: Sequence[Ticket], column: str | None = None, groups: NDArray[np.int64] | None = None
+def random_split(
+    tickets: Sequence[Ticket], column: str | None = None, seed: int = SEED, pinned: NDArray[np.int64] | None = None
 ) -> Split:
-    """About 70 / 15 / 15 with every near-duplicate group on one side, stratified by `column`.
+    """70 / 15 / 15 at random, stratified by `column`; near-duplicates may be on both sides.
 
     Args:
-        groups: near-duplicate group of every ticket, shape (tickets,); found here when not given.
+        pinned: part of every ticket that is already decided, `assign.FREE` for the others, shape (tickets,).
     """
+    check_enough(tickets)
+    units = Units.build(tickets, np.arange(len(tickets)), column)
+    parts = assign(units, np.full(len(tickets), FREE) if pinned is None else pinned, seed)
+    return Split.from_parts("random", parts)
+
+
+def grouped_split(
+    tickets: Sequence[Ticket],
+    column: str | None = None,
+    groups: NDArray[np.int64] | None = None,
+    seed: int = SEED,
+    pinned: NDArray[np.int64] | None = None,
+    threshold: float = THRESHOLD,
+) -> Split:
+    """About 70 / 15 / 15 of the tickets with every near-duplicate group on one side, stratified by `column`.
+
+    Args:
+        groups: near-duplicate group of every ticket, shape (tickets,); computed here when not given.
+        pinned: part of every ticket that is already decided, `assign.FREE` for the others, shape (tickets,). The free
+            tickets of a group stay together.
+        threshold: the similarity that made the groups, for the error that offers another one.
+    """
+    check_enough(tickets)
     if groups is None:
-        groups = near_duplicates([ticket.text for ticket in tickets]).groups
-    names, first_rows = np.unique(groups, return_index=True)
-    if len(names) < _FEWEST_GROUPS:
+        groups = near_duplicates([ticket.text for ticket in tickets], threshold).groups
+    if pinned is None:
+        pinned = np.full(len(tickets), FREE)
+    check_templates(tickets, groups, threshold, FEWEST)
+    # A group that an earlier split tore apart stays apart: its pinned tickets are units of their own, by part.
+    units = Units.build(tickets, groups * (len(PARTS) + 1) + pinned + 1, column)
+    pinned_units = np.full(len(units.sizes), FREE)
+    pinned_units[units.of_ticket] = pinned
+    parts = assign(units, pinned_units, seed)
+    split = Split.from_parts("grouped", parts)
+    text = template_text(tickets, groups)
+    if text and any(note.startswith("training") for note in split.notes):
+        return replace(split, notes=(*split.notes, text))
+    return split
+
+
+def check_enough(tickets: Sequence[Ticket]) -> None:
+    """Refuse fewer tickets than three parts need."""
+    if len(tickets) < FEWEST:
         raise InputError(
-            f"found {len(names)} groups of distinct tickets, expected at least {_FEWEST_GROUPS} to make train, "
-            "validation and test; give more tickets"
+            f"found {len(tickets)} usable ticket{'s' if len(tickets) > 1 else ''}, expected at least {FEWEST} to make "
+            "train, validation and test; give more tickets"
         )
-    # A group's stratum is the label of its first ticket: 9 in 10 groups agree on their labels anyway.
-    strata = [tickets[row].labels.get(column, "") if column else "" for row in first_rows]
-    _train, rest = _stratified(np.arange(len(names)), np.array(strata), 0.3)
-    validation, test = _stratified(rest, np.array(strata), 0.5)
-    part_of_group = np.zeros(len(names), dtype=np.int64)
-    part_of_group[validation], part_of_group[test] = 1, 2
-    parts = part_of_group[np.searchsorted(names, groups)]
-    return Split("grouped", *(np.flatnonzero(parts == part) for part in range(3)))
 
 
-def _stratified(
-    rows: NDArray[np.int64], labels: NDArray[np.str_], share: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split rows in two, stratified by label; labels too rare to be on both sides are stratified together."""
-    names, counts = np.unique(labels[rows], return_counts=True)
-    rare = names[counts < _FEWEST_PER_STRATUM]
-    strata = np.where(np.isin(labels[rows], rare), "", labels[rows])
-    counts = np.unique(strata, return_counts=True)[1]
-    # scikit-learn wants two rows of every stratum, and on each side as many rows as there are strata
-    fits = counts.min() >= 2 and len(counts) <= min(share, 1 - share) * len(rows)
-    first, second = train_test_split(rows, test_size=share, random_state=_SEED, stratify=strata if fits else None)
-    return first, second
+def _share_notes(rows: Sequence[NDArray[np.int64]], total: int) -> list[str]:
+    """One line for every part that is far from its share."""
+    notes = []
+    for name, part, share in zip(("training", *PARTS[TRAIN + 1 :]), rows, SHARES, strict=True):
+        if abs(len(part) - share * total) > max(FAR_OFF * total, 1):
+            notes.append(f"{name} holds {len(part) / total:.0%} of the tickets, not about {share:.0%}")
+    return notes

@@ -1,0 +1,97 @@
+"""Keep an earlier split: its tickets, and what is near to them, stay in their parts, so that models can be compared."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickets.assign import FREE, TEST, TRAIN, VALIDATION
+from tickets.duplicates import NearDuplicates, near_duplicates
+from tickets.errors import InputError
+from tickets.schema import PARTS, Ticket, read_tickets
+
+_STRONGEST = (TRAIN, VALIDATION, TEST)  # the last of them wins where a group holds several
+
+
+@dataclass(frozen=True)
+class EarlierSplit:
+    """The tickets of an earlier `duet prepare` with their parts, shape (tickets,).
+
+    `has_ids` tells whether the ids come from the source; row numbers say nothing about another export.
+    """
+
+    tickets: Sequence[Ticket]
+    parts: NDArray[np.int64]
+    has_ids: bool
+
+    @classmethod
+    def load(cls, folder: Path) -> "EarlierSplit":
+        """Read the folder that an earlier `duet prepare` wrote.
+
+        Raises:
+            InputError: not such a folder.
+        """
+        try:
+            by_part = [read_tickets(folder / f"{part}.jsonl") for part in PARTS]
+            columns = json.loads((folder / "report.json").read_text(encoding="utf-8"))["columns"]
+        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"--keep-split {folder}: not the folder of an earlier `duet prepare` ({error}); expected "
+                "train.jsonl, validation.jsonl, test.jsonl and report.json; give that folder"
+            ) from None
+        parts = np.repeat(np.arange(len(PARTS)), [len(tickets) for tickets in by_part])
+        return cls([ticket for tickets in by_part for ticket in tickets], parts, "id" in columns)
+
+    def pin(
+        self, tickets: Sequence[Ticket], threshold: float, has_ids: bool
+    ) -> tuple[NDArray[np.int64], NearDuplicates, str]:
+        """Part of every ticket that this split decides, FREE for the others; their near-duplicates; and a note.
+
+        A ticket that was there before keeps its part. A new one goes where its near-duplicates were: to test if any
+        of them was in test, else to validation, else to training.
+
+        Args:
+            has_ids: whether the ids of `tickets` come from their source.
+        """
+        parts = self._same(tickets, has_ids)
+        known = {ticket.text for ticket in tickets}
+        gone = [row for row, ticket in enumerate(self.tickets) if ticket.text not in known]
+        texts = [ticket.text for ticket in tickets] + [self.tickets[row].text for row in gone]
+        near = near_duplicates(texts, threshold)
+        decided = np.concatenate([parts, self.parts[gone]])
+        of_group = np.full(int(near.groups.max(initial=0)) + 1, FREE)
+        for part in _STRONGEST:
+            of_group[near.groups[decided == part]] = part
+        spread = np.where(parts == FREE, of_group[near.groups[: len(tickets)]], parts)
+        return spread, _first(near, len(tickets)), self._note(parts, spread)
+
+    def _same(self, tickets: Sequence[Ticket], has_ids: bool) -> NDArray[np.int64]:
+        """Part of every ticket that this split holds, by its id or its text; FREE for new ones."""
+        by_text: dict[str, int] = {}
+        by_id: dict[str, int] = {}
+        for ticket, part in zip(self.tickets, self.parts.tolist(), strict=True):
+            by_text[ticket.text] = max(part, by_text.get(ticket.text, FREE))
+            by_id[ticket.id] = part
+        use_ids = has_ids and self.has_ids
+        found = [
+            by_id[ticket.id] if use_ids and ticket.id in by_id else by_text.get(ticket.text, FREE) for ticket in tickets
+        ]
+        return np.array(found, dtype=np.int64)
+
+    def _note(self, parts: NDArray[np.int64], spread: NDArray[np.int64]) -> str:
+        earlier, same = Counter(self.parts.tolist()), Counter(parts.tolist())
+        near = Counter(spread[parts == FREE].tolist())
+        counts = ", ".join(
+            f"{name} {same[part]:,} of {earlier[part]:,} and {near[part]:,} near to them"
+            for part, name in enumerate(PARTS)
+        )
+        return f"kept from the earlier split: {counts}"
+
+
+def _first(near: NearDuplicates, count: int) -> NearDuplicates:
+    """The near-duplicates among the first `count` texts."""
+    return NearDuplicates(near.pairs[(near.pairs < count).all(axis=1)], near.groups[:count], near.recall)
