@@ -51,16 +51,16 @@ def test_prepare_writes_every_file_and_accounts_for_every_row(tmp_path: Path) ->
     out = tmp_path / "out"
     report = prepare(PrepareOptions(write_csv(tmp_path / "t.csv", rows), out), progress=False)
     assert {file.name for file in out.iterdir()} == FILES
-    assert (report.rows_in, report.kept, report.quarantined) == (60, 56, 4)
+    assert (report.rows_in, report.kept, report.quarantined) == (60, 57, 3)
     assert [(row["line"], row["reason"]) for row in quarantine(out)] == [
         (5, "no body text"),
-        (9, "no label in column queue"),
         (11, "duplicate id: T8"),
         (13, "ragged row: 3 fields, expected 6"),
     ]
     parts = {part: read_tickets(out / f"{part}.jsonl") for part in ("train", "validation", "test")}
     assert {part: len(tickets) for part, tickets in parts.items()} == report.parts
-    assert len({ticket.id for tickets in parts.values() for ticket in tickets}) == 56
+    assert len({ticket.id for tickets in parts.values() for ticket in tickets}) == 57
+    assert [t.labels for tickets in parts.values() for t in tickets if t.id == "T7"] == [{"priority": "p0"}]
     assert json.loads((out / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report.to_dict()))
 
 
@@ -192,7 +192,7 @@ def test_a_failed_run_leaves_the_old_folder_and_no_rubbish(tmp_path: Path, monke
     [
         ("body,queue\n", "no rows below the header"),
         ("body,queue\n,a\n,b\n", "none of 2 rows can be used.*no body text"),
-        ("body,queue\na b,x\n", "found 1 groups"),
+        ("body,queue\na b,x\n", "found 1 usable ticket, expected at least 8"),
         ("x,y\n1,2\n", "found the columns x, y"),
     ],
 )

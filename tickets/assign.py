@@ -1,7 +1,7 @@
 """Which part every unit of tickets goes to; a unit is one ticket, or a group of near-duplicates that stays together."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,8 +60,9 @@ def assign(units: Units, pinned: NDArray[np.int64], seed: int) -> NDArray[np.int
     parts = pinned.copy()
     _place_large(units, parts)
     _place_rest(units, parts, seed)
-    _cover_classes(units, parts, pinned)
-    _even_out(units, parts, pinned, seed)
+    settled = pinned != FREE
+    settled[_cover_classes(units, parts, pinned)] = True
+    _even_out(units, parts, settled, seed)
     return parts[units.of_ticket]
 
 
@@ -120,28 +121,34 @@ def _place_rest(units: Units, parts: NDArray[np.int64], seed: int) -> None:
     parts[train], parts[validation], parts[test] = TRAIN, VALIDATION, TEST
 
 
-def _cover_classes(units: Units, parts: NDArray[np.int64], pinned: NDArray[np.int64]) -> None:
-    """Bring a unit of every class that training lacks into training, within a limit."""
-    covered = {pair for unit in np.flatnonzero(parts == TRAIN).tolist() for pair in units.classes[unit]}
-    holders: dict[tuple[str, str], list[int]] = {}
-    for unit in np.flatnonzero((parts != TRAIN) & (pinned == FREE)).tolist():
-        for pair in units.classes[unit] - covered:
-            holders.setdefault(pair, []).append(unit)
-    budget = _most_moved(units)
-    for pair in sorted(holders):
-        unit = min(holders[pair], key=lambda unit: (units.sizes[unit], unit))
-        if pair not in covered and units.sizes[unit] <= budget:
-            budget -= units.sizes[unit]
-            parts[unit] = TRAIN
-            covered |= units.classes[unit]
+def _cover_classes(units: Units, parts: NDArray[np.int64], pinned: NDArray[np.int64]) -> list[int]:
+    """Bring a unit of every class that training lacks into training; return one training unit of every class.
+
+    A column that would take too many tickets, such as one with a value of its own for every ticket, is left alone.
+    """
+    budget = max(_LARGE_TICKETS, _MOST_MOVED * float(units.sizes.sum()))
+    representatives = _first_holders(units, np.flatnonzero(parts == TRAIN))
+    lacking = _first_holders(units, np.flatnonzero((parts != TRAIN) & (pinned == FREE)))
+    covered: set[int] = set()
+    for column in sorted({column for column, _ in representatives | lacking}):
+        moved = {unit for pair, unit in lacking.items() if pair[0] == column and pair not in representatives}
+        moved = {unit for unit in moved if parts[unit] != TRAIN}
+        cost = int(units.sizes[sorted(moved)].sum())
+        if cost <= budget:
+            budget -= cost
+            parts[sorted(moved)] = TRAIN
+            covered |= moved | {unit for pair, unit in representatives.items() if pair[0] == column}
+    return sorted(covered)
 
 
-def _most_moved(units: Units) -> float:
-    return max(_LARGE_TICKETS, _MOST_MOVED * float(units.sizes.sum()))
+def _first_holders(units: Units, rows: NDArray[np.int64]) -> dict[tuple[str, str], int]:
+    """The smallest unit among `rows` that holds each class, and of several the first."""
+    ordered = rows[np.argsort(units.sizes[rows], kind="stable")][::-1].tolist()
+    return {pair: unit for unit in ordered for pair in units.classes[unit]}
 
 
-def _even_out(units: Units, parts: NDArray[np.int64], pinned: NDArray[np.int64], seed: int) -> None:
-    """Move free units from parts with too many tickets to parts with too few, until all are near their share."""
+def _even_out(units: Units, parts: NDArray[np.int64], settled: NDArray[np.bool_], seed: int) -> None:
+    """Move units that are not settled from parts with too many tickets to parts with too few, until shares are met."""
     random = np.random.default_rng(seed)
     tolerance = max(1.0, _TOLERANCE * float(units.sizes.sum()))
     while True:
@@ -150,19 +157,9 @@ def _even_out(units: Units, parts: NDArray[np.int64], pinned: NDArray[np.int64],
         if np.abs(room).max() <= tolerance and units.held(parts).min() > 0:
             return
         most = max(1.0, min(-room[fullest], room[emptiest]))
-        movable = (parts == fullest) & (pinned == FREE) & (units.sizes <= most)
-        if fullest == TRAIN:
-            movable[_representatives(units, parts)] = False
+        movable = (parts == fullest) & ~settled & (units.sizes <= most)
         chosen = random.permutation(np.flatnonzero(movable))
         chosen = chosen[np.cumsum(units.sizes[chosen]) <= most]
         if not len(chosen) or most >= room[emptiest] - room[fullest]:  # no move makes the shares better
             return
         parts[chosen] = emptiest
-
-
-def _representatives(units: Units, parts: NDArray[np.int64]) -> list[int]:
-    """One training unit of every class, which has to stay there."""
-    first: Mapping[tuple[str, str], int] = {
-        pair: unit for unit in np.flatnonzero(parts == TRAIN)[::-1].tolist() for pair in units.classes[unit]
-    }
-    return sorted(set(first.values()))

@@ -18,7 +18,7 @@ _FAMILY_ROUNDS = 8  # a text with the Jaccard index 0.25 to the others of its te
 SMALLEST_BUCKET = 50  # fewer copies than this are left to the exact join
 _ROUNDS, _HASHES = 6, 3
 _NEIGHBOURS = 5
-_BLOCK = 100_000
+_BLOCK = 20_000  # rows or pairs at a time, which bounds the memory
 
 
 def near_copies(bigrams: sparse.csr_matrix, threshold: float) -> NDArray[np.int64]:
@@ -93,14 +93,19 @@ def large_families(bigrams: sparse.csr_matrix, threshold: float) -> tuple[NDArra
 
 def _minhash(bigrams: sparse.csr_matrix, rows: NDArray[np.int64], turn: int, hashes: int) -> NDArray[np.uint64]:
     """One key per row of `rows` (none empty): the more hashes, the likelier that equal keys mean nearly equal sets."""
-    part = bigrams[rows]
-    columns = part.indices.astype(np.uint64)
-    keys = np.zeros(len(rows), dtype=np.uint64)
+    blocks = [_block_keys(bigrams[rows[at : at + _BLOCK]], turn, hashes) for at in range(0, len(rows), _BLOCK)]
+    return np.concatenate([np.empty(0, dtype=np.uint64), *blocks])
+
+
+def _block_keys(bigrams: sparse.csr_matrix, turn: int, hashes: int) -> NDArray[np.uint64]:
+    columns = bigrams.indices.astype(np.uint64)
+    keys = np.zeros(bigrams.shape[0], dtype=np.uint64)
     for number in range(hashes):
         seed = np.uint64((turn * hashes + number + 1) * 0x9E3779B97F4A7C15 % 2**64)
         mixed = (columns + seed) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
-        keys = keys * np.uint64(0x100000001B3) + np.minimum.reduceat(mixed ^ (mixed >> np.uint64(29)), part.indptr[:-1])
+        least = np.minimum.reduceat(mixed ^ (mixed >> np.uint64(29)), bigrams.indptr[:-1])
+        keys = keys * np.uint64(0x100000001B3) + least
     return keys
 
 

@@ -58,6 +58,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD, exact_ro
     leaders = near_copies(everything, threshold)
     distinct = np.flatnonzero(leaders == np.arange(len(texts)))
     bigrams = _by_rarity(everything[distinct])
+    del everything
     sizes = np.diff(bigrams.indptr).astype(np.int64)
     exact = len(texts) <= exact_rows
     prefix, dropped = _rarest(bigrams, sizes, threshold, max_frequency=None if exact else MAX_FREQUENCY)
