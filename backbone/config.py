@@ -22,7 +22,7 @@ class DataConfig(_Section):
     """Where the prepared tickets are."""
 
     path: str = Field(SAMPLE, description="folder that `duet prepare` wrote, or `sample` for the built-in tickets")
-    max_train: Count | None = Field(None, description="use only the first N training tickets")
+    max_train: Count | None = Field(None, description="use only N training tickets: the first, but every class")
     max_validation: Count | None = Field(None, description="use only the first N validation tickets")
 
 

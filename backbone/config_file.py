@@ -32,7 +32,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
         InputError: one line that names the key, what was found, what was expected and the nearest valid key.
     """
     where = str(path) if path else "built-in configuration"
-    record = _extended(path) if path else _unshared(yaml.safe_load(builtin_config_text(MINI)))
+    record = _extended(path) if path else _unshared(_load_yaml(builtin_config_text(MINI)))
     for override in overrides:
         apply_override(record, override)
     try:
@@ -54,7 +54,7 @@ def builtin_config_text(name: str) -> str:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; InputError for anything else."""
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        record = _load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a YAML file such as configs/qwen2-7b.yaml") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -64,6 +64,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: found {type(record).__name__}, expected keys such as those of configs/mini.yaml")
     found: dict[str, Any] = _unshared(record or {})
     return found
+
+
+class _TextKeyLoader(yaml.SafeLoader):
+    """Reads every key as the text that stands there: a label may be called `1`, `No` or `2024-01-01`."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)  # what `<<` merges
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                key.tag = self.DEFAULT_SCALAR_TAG
+        return super().construct_mapping(node, deep)
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_TextKeyLoader)
 
 
 def _unshared(value: Any) -> Any:
@@ -108,7 +123,7 @@ def apply_override(record: dict[str, Any], override: str) -> None:
         if not isinstance(record, dict):
             raise InputError(f"--set {override}: {parent!r} is a value, not a section; see configs/mini.yaml")
     try:
-        record[last] = _number_or(yaml.safe_load(text))
+        record[last] = _number_or(_load_yaml(text))
     except yaml.YAMLError:
         raise InputError(f"--set {override}: the value is not YAML; quote it") from None
 

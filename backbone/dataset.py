@@ -1,7 +1,9 @@
 """Prepared tickets as a run uses them: where they are, their parts, and their fingerprint."""
 
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +30,34 @@ def resolve_data(path: str) -> Path:
 
 
 def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]:
-    """The first `limit` tickets of a part.
+    """The first `limit` tickets of a part; of the training part some that bring every class, and the first others.
 
     Raises:
         InputError: there are none, or the part is none of PARTS.
     """
     if part not in PARTS:
         raise InputError(f"found --part {part!r}, expected one of {', '.join(PARTS)}")
-    tickets = read_tickets(folder / f"{part}.jsonl")[:limit]
+    tickets = read_tickets(folder / f"{part}.jsonl")
     if not tickets:
         raise InputError(f"{folder}/{part}.jsonl: found no tickets, expected at least one; run `duet prepare` again")
-    return tickets
+    if limit is None or part != "train":
+        return tickets[:limit]
+    return [tickets[row] for row in _rows_with_every_class(tickets, limit)]
+
+
+def _rows_with_every_class(tickets: Sequence[Ticket], limit: int) -> list[int]:
+    """The first `limit` rows; where they lack a class, the first ticket that has it takes the place of the last ones.
+
+    A column with so many classes that they would take more than half of the places is left alone.
+    """
+    first_rows: dict[str, dict[str, int]] = {}
+    for row, ticket in enumerate(tickets):
+        for column, label in ticket.labels.items():
+            first_rows.setdefault(column, {}).setdefault(label, row)
+    needed = {row for rows in first_rows.values() if len(rows) <= limit / 2 for row in rows.values()}
+    needed = set(sorted(needed)[:limit])
+    others = (row for row in range(len(tickets)) if row not in needed)
+    return sorted([*needed, *islice(others, limit - len(needed))])
 
 
 def data_fingerprint(folder: Path) -> str:

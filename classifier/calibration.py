@@ -11,6 +11,7 @@ from backbone.config import ClassifierConfig
 from backbone.runs.files import read_json, write_json
 from classifier.metrics import Floats, Ints, cross_entropy, macro_f1, micro_f1, softmax
 from tickets.errors import InputError
+from tickets.labels import NO_LABEL
 
 _STRENGTHS = np.linspace(-1.0, 2.0, 31)  # of the logit adjustment; 0 leaves the logits alone
 _ALWAYS_REVIEW = 1.01  # a threshold no confidence reaches
@@ -60,11 +61,18 @@ class Calibration:
 def fit_head(logits: Floats, targets: Ints, priors: Floats, config: ClassifierConfig) -> HeadCalibration:
     """Fit one head on validation logits (rows, classes) and class ids (rows,).
 
+    Rows with the class id NO_LABEL are left out, UNSEEN counts as wrong; without any known class nothing is fitted and
+    a person looks at everything.
+
     `priors` are class shares in training (classes,). The adjustment subtracts strength * log(prior), the strength
     chosen by grid for the configured metric; the temperature minimises cross-entropy (Guo et al. 2017).
     """
     from scipy.optimize import minimize_scalar  # not needed for prediction
 
+    labelled = targets != NO_LABEL
+    logits, targets = logits[labelled], targets[labelled]
+    if not (targets >= 0).any():
+        return HeadCalibration((0.0,) * len(priors), temperature=1.0, threshold=_ALWAYS_REVIEW)
     strength = 0.0 if config.adjustment == "none" else _best_strength(logits, targets, priors, config.adjustment)
     offset = -strength * np.log(np.maximum(priors, 1e-9))
     adjusted = logits + offset

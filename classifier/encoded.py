@@ -16,7 +16,10 @@ from tickets.schema import Ticket
 
 @dataclass(frozen=True)
 class EncodedTickets:
-    """Prompt ids and targets of tickets: class ids (tickets, columns) and tag indicators (tickets, tags)."""
+    """Prompt ids and targets of tickets: class ids (tickets, columns) and tag indicators (tickets, tags).
+
+    A class id is NO_LABEL or UNSEEN, both negative, where the ticket has no label or one that training never saw.
+    """
 
     prompts: list[Sequence[int]]
     targets: np.ndarray[Any, np.dtype[np.int64]]
@@ -41,11 +44,7 @@ class EncodedTickets:
 
 
 def encode_tickets(stage: Stage, tickets: Sequence[Ticket], space: LabelSpace) -> EncodedTickets:
-    """Encode tickets and look up their targets.
-
-    Raises:
-        InputError: a ticket has a label that training never saw.
-    """
+    """Encode tickets and look up their targets."""
     limit = stage.config.classifier.training.max_length
     ids = [space.label_ids(ticket) for ticket in tickets]
     return EncodedTickets(

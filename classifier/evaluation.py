@@ -16,7 +16,7 @@ from classifier.encoded import EncodedTickets
 from classifier.heads import TAGS
 from classifier.metrics import Floats, head_report, micro_f1
 from classifier.objective import ClassifierLoss
-from tickets.labels import LabelSpace
+from tickets.labels import NO_LABEL, LabelSpace
 from tickets.schema import Ticket
 
 
@@ -40,7 +40,8 @@ def evaluate(
         metrics[f"{column}_accuracy"] = report.pop("accuracy")
         recall = {f"{column}_recall_{label}": value for label, value in report.pop("recall").items()}
         metrics |= {f"{column}_{name}": value for name, value in report.items()} | recall
-    metrics["macro_f1"] = float(np.mean([metrics[f"{column}_macro_f1"] for column in space.columns]))
+    labelled = [c for i, c in enumerate(space.columns) if (validation.targets[:, i] != NO_LABEL).any()]
+    metrics["macro_f1"] = float(np.mean([metrics[f"{column}_macro_f1"] for column in labelled]))
     if TAGS in logits:
         metrics["tags_micro_f1"] = micro_f1(logits[TAGS] > 0, validation.tags > 0.5)
     return metrics
@@ -75,9 +76,10 @@ def compute_logits(
 
 def selectable_metrics(space: LabelSpace, validation: Sequence[Ticket]) -> list[str]:
     """Return what the best weights may be selected by; a class without validation tickets has no recall."""
-    names = [LOSS, "macro_f1", *(f"{column}_{name}" for column in space.columns for name in ("accuracy", "macro_f1"))]
+    names = [LOSS, "macro_f1"]
     for column, classes in space.columns.items():
-        present = {ticket.labels[column] for ticket in validation}
+        present = {ticket.labels[column] for ticket in validation if column in ticket.labels}
+        names += [f"{column}_{name}" for name in ("accuracy", "macro_f1") if present]
         names += [f"{column}_recall_{label}" for label in classes if label in present]
     return names
 

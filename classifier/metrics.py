@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tickets.labels import NO_LABEL
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -17,7 +19,11 @@ def softmax(logits: Floats) -> Floats:
 
 
 def cross_entropy(logits: Floats, targets: Ints) -> float:
-    """Mean negative log-likelihood in nats, unweighted."""
+    """Mean negative log-likelihood in nats, unweighted, of the rows whose class id is not negative; NaN without any."""
+    known = targets >= 0
+    logits, targets = logits[known], targets[known]
+    if not len(targets):
+        return float("nan")
     peak = logits.max(axis=1, keepdims=True)
     log_total = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
     return float(np.mean(log_total - logits[np.arange(len(targets)), targets]))
@@ -56,20 +62,25 @@ def micro_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> float:
 
 
 def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[str, Any]:
-    """Accuracy, cross-entropy, macro-F1, recall by class, confusions (true, predicted), calibration error of a head."""
-    from sklearn.metrics import confusion_matrix
+    """Accuracy, cross-entropy, macro-F1, recall by class, confusions (true, predicted), calibration error of a head.
 
+    Rows with the class id NO_LABEL are left out; UNSEEN counts as wrong. Figures are NaN where no row is left.
+    """
+    labelled = targets != NO_LABEL
+    logits, targets = logits[labelled], targets[labelled]
     predicted = logits.argmax(axis=1)
-    matrix = confusion_matrix(targets, predicted, labels=range(len(classes)))
+    known = targets >= 0
+    matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(matrix, (targets[known], predicted[known]), 1)
     support = matrix.sum(axis=1)
     recall = {
         label: float(matrix[i, i] / support[i]) for i, label in enumerate(classes) if support[i]
     }  # a class without examples has no recall
     return {
-        "accuracy": float(np.mean(predicted == targets)),
+        "accuracy": float(np.mean(predicted == targets)) if len(targets) else float("nan"),
         "cross_entropy": cross_entropy(logits, targets),
-        "macro_f1": macro_f1(predicted, targets),
+        "macro_f1": macro_f1(predicted, targets) if len(targets) else float("nan"),
         "recall": recall,
         "confusion": matrix.tolist(),
-        "calibration_error": expected_calibration_error(softmax(logits), targets),
+        "calibration_error": expected_calibration_error(softmax(logits), targets) if len(targets) else float("nan"),
     }

@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from classifier.heads import TAGS
+from tickets.labels import NO_LABEL
 
 
 class ClassifierLoss(nn.Module):
     """Sum over heads of class-weighted cross-entropy, plus weighted BCE for tags.
 
+    A head's loss is the mean over the tickets of the batch that have a label for it; the others give it no gradient.
     Weighted cross-entropy divides by the batch size, not by the summed weights: with the latter (torch's `mean`) a
     batch of one class would ignore its weight. Weights average 1 over training tickets, so the scale stays.
     """
@@ -30,17 +32,23 @@ class ClassifierLoss(nn.Module):
         return cls(dict.fromkeys(columns), label_smoothing=0.0, tag_weight=tag_weight)
 
     def forward(self, logits: Mapping[str, Tensor], targets: Tensor, tag_targets: Tensor | None) -> Tensor:
-        """Return the loss of logits by column, with class ids (batch, columns) and tag indicators (batch, tags)."""
+        """Return the loss of logits by column, with class ids (batch, columns) and tag indicators (batch, tags).
+
+        Negative class ids are NO_LABEL or UNSEEN, of which there is no cross-entropy.
+        """
         loss = logits[self._columns[0]].new_zeros(())
         for i, column in enumerate(self._columns):
+            has_loss = targets[:, i] >= 0  # (batch,)
             losses = functional.cross_entropy(
                 logits[column],
-                targets[:, i],
+                targets[:, i].where(has_loss, NO_LABEL),
                 weight=getattr(self, f"weight_{i}"),
                 label_smoothing=self._smoothing,
+                ignore_index=NO_LABEL,
                 reduction="none",
             )
-            loss = loss + losses.mean()
+            # With every label there the factor is exactly 1: the loss of complete data stays the same to the last bit.
+            loss = loss + losses.mean() * (len(losses) / has_loss.sum().clamp(min=1))
         if TAGS in logits and tag_targets is not None:
             loss = loss + self._tag_weight * functional.binary_cross_entropy_with_logits(logits[TAGS], tag_targets)
         return loss

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +34,12 @@ from classifier.calibration import Calibration, fit_head, fit_tag_threshold
 from classifier.encoded import EncodedTickets, encode_tickets
 from classifier.evaluation import compute_logits, evaluate, selectable_metrics
 from classifier.heads import TAGS
+from classifier.label_checks import labelled_tickets, training_warnings, validation_warnings
 from classifier.metrics import Floats, head_report
 from classifier.model import label_model_class
 from classifier.objective import ClassifierLoss
 from classifier.warm_start import HEADS_KEY, run_identity, start_from
 from tickets.labels import LabelSpace
-from tickets.schema import Ticket
 
 
 def train_classifier(config: RunConfig, init_from: Path | None = None, restart: bool = False) -> Path:
@@ -52,8 +52,11 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     stage = open_stage(CLASSIFIER, config, restart, init_from=start)
     settings = config.classifier
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)
+    stage = replace(stage, train=labelled_tickets(stage.train, space, "training"))
+    stage = replace(stage, validation=labelled_tickets(stage.validation, space, "validation"))
     training, validation = (encode_tickets(stage, part, space) for part in (stage.train, stage.validation))
-    _warn_of_single_examples(stage.train, space)
+    for warning in [*training_warnings(stage.train, space), *validation_warnings(stage.validation, space)]:
+        print(f"warning: {warning}", file=sys.stderr)
     check_select_by(CLASSIFIER, settings.training, selectable_metrics(space, stage.validation))
     set_seed(config.seed)  # before the model is built: heads and adapter start from it
     model = build_model(stage, space)
@@ -113,8 +116,8 @@ def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
 def _calibrate(logits: dict[str, Floats], validation: EncodedTickets, stage: Stage, space: LabelSpace) -> Calibration:
     heads = {}
     for i, (column, classes) in enumerate(space.columns.items()):
-        counts = Counter(ticket.labels[column] for ticket in stage.train)
-        priors = np.array([counts[label] for label in classes]) / len(stage.train)
+        counts = Counter(ticket.labels.get(column) for ticket in stage.train)
+        priors = np.array([counts[label] for label in classes]) / (len(stage.train) - counts[None])
         heads[column] = fit_head(logits[column], validation.targets[:, i], priors, stage.config.classifier)
     threshold = 0.5
     if TAGS in logits:
@@ -124,15 +127,3 @@ def _calibrate(logits: dict[str, Floats], validation: EncodedTickets, stage: Sta
 
 def _calibrated_logits(calibration: Calibration, column: str, logits: Floats) -> Floats:
     return np.asarray(np.log(np.maximum(calibration.heads[column].probabilities(logits), 1e-12)))
-
-
-def _warn_of_single_examples(tickets: Sequence[Ticket], space: LabelSpace) -> None:
-    for column in space.columns:
-        counts = Counter(ticket.labels[column] for ticket in tickets)
-        single = [label for label, count in counts.items() if count == 1]
-        if single:
-            print(
-                f"warning: {column}: {', '.join(map(repr, sorted(single)))} with one training ticket, expected "
-                "several; it will hardly be learnt; add tickets, or merge the label before `duet prepare`",
-                file=sys.stderr,
-            )

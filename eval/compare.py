@@ -19,6 +19,7 @@ from eval.answers import ANSWERS, Answered, run_system
 from eval.bertscore import BERTSCORE, BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
 from eval.human import is_key_of
+from eval.labels import labelled_tickets
 from eval.replies import TrainingReplies, spread
 from eval.report.page import REPORT, read_report, write_report
 from eval.scoring import (
@@ -37,7 +38,6 @@ from eval.system_choice import open_runs, references, stages_of, zero_shot
 from eval.systems import SINGLE, System
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
-from tickets.schema import Ticket
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,11 @@ def measure(options: CompareOptions) -> Comparison:
     config = stages_of(trained[0])[0].config.data
     data = options.data if options.data is not None else config.path
     folder = resolve_data(data)
-    train = _usable(load_part(folder, "train", config.max_train), columns, "training")  # what the systems saw
-    test = TestSet(
-        tickets := _usable(load_part(folder, options.part), columns, options.part)[: options.limit],
-        train,
-        columns,
-        Resamples(len(tickets)),
-    )
+    train = load_part(folder, "train", config.max_train)  # what the systems saw
+    _, columns = labelled_tickets(train, columns, "train")
+    tickets, _ = labelled_tickets(load_part(folder, options.part), columns, options.part)
+    tickets, columns = labelled_tickets(tickets[: options.limit], columns, options.part)
+    test = TestSet(tickets, train, columns, Resamples(len(tickets)))
     systems += references(train, columns)
     answered = [run_system(system, tickets, options.out / ANSWERS, options.timed) for system in systems]
     training = TrainingReplies([ticket.reply for ticket in train])
@@ -183,15 +181,6 @@ def _columns(systems: Sequence[System]) -> list[str]:
 
 def _space_columns(system: System) -> Sequence[str]:
     return tuple(LabelSpace.load(stages_of(system)[0].path / LABELS).columns)
-
-
-def _usable(tickets: Sequence[Ticket], columns: Sequence[str], part: str) -> list[Ticket]:
-    found = [ticket for ticket in tickets if all(column in ticket.labels for column in columns)]
-    if not found:
-        raise InputError(
-            f"no {part} ticket has the labels {', '.join(columns)} of these runs; expected tickets with them"
-        )
-    return found
 
 
 def _bertscore_note(bert: Mapping[str, BertScore]) -> str:

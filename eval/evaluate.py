@@ -13,14 +13,13 @@ from backbone.progress import track
 from classifier.metrics import micro_f1
 from eval.bootstrap import Resamples
 from eval.faithfulness import own_facts_kept
-from eval.labels import ColumnScores, macro_f1_replicates, score_column, true_labels
+from eval.labels import ColumnScores, labelled_tickets, macro_f1_replicates, score_column, true_labels
 from eval.references import majority, tfidf_regression
 from eval.systems import MAJORITY, TFIDF, TWO_STAGE
 from generator.rouge import rouge_l
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import open_model
 from pipeline.two_stage import TwoStage, load_two_stage
-from tickets.errors import InputError
 from tickets.schema import Answer, Ticket
 
 
@@ -52,8 +51,9 @@ def evaluate(
     opened = open_model(model)
     folder = resolve_data(data if data is not None else opened.any_stage.config.data.path)
     system = load_two_stage(opened, labels_only=replies == 0, choice=choice)
-    columns = list(system.classifier.space.columns)
-    train, test = load_part(folder, "train"), _labelled(load_part(folder, part), columns)
+    train = load_part(folder, "train")
+    _, columns = labelled_tickets(train, list(system.classifier.space.columns), "train")
+    test, columns = labelled_tickets(load_part(folder, part), columns, part)
     answers = system.answer(test, labels_only=True)
     systems: dict[str, Sequence[Mapping[str, str]]] = {
         MAJORITY: majority(train, test, columns),
@@ -91,15 +91,6 @@ def render(evaluation: Evaluation) -> str:
     lines.append(f"sent to a person               {evaluation.review_share:.0%}")
     lines += [f"{name:<30} {value:.3f}" for name, value in evaluation.replies.items()]
     return "\n".join(lines)
-
-
-def _labelled(tickets: Sequence[Ticket], columns: Sequence[str]) -> list[Ticket]:
-    found = [ticket for ticket in tickets if all(column in ticket.labels for column in columns)]
-    if not found:
-        raise InputError(
-            f"no test ticket has the labels {', '.join(columns)} of this model; expected tickets with them"
-        )
-    return found
 
 
 def _announced(

@@ -1,5 +1,6 @@
 """Label scores of one system on one column, with bootstrap intervals."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.bootstrap import Floats, Resamples, Score
+from tickets.errors import InputError
 from tickets.schema import Ticket
 
 Ints = NDArray[np.int64]
@@ -46,19 +48,22 @@ class ColumnScores:
 
 
 def score_column(
-    truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples, f1: Floats
+    truth: Sequence[str | None], predicted: Sequence[str | None], resamples: Resamples, f1: Floats
 ) -> ColumnScores:
     """Score one column; labels by ticket, None where the system gave none that the column has.
+
+    Tickets without a true label are left out.
 
     Args:
         f1: of `macro_f1_replicates`.
     """
     names, y, p = _places(truth, predicted)
     width = len(names) + 1
-    whole = _confusion(y, p, width, np.ones(len(y)))
+    labelled = y != width - 1
+    whole = _confusion(y, p, width, labelled.astype(np.float64))
     classes = {}
     for i, label in enumerate(names):
-        true, given = (y == i).astype(np.float64), (p == i).astype(np.float64)
+        true, given = (y == i).astype(np.float64), ((p == i) & labelled).astype(np.float64)
         if true.any():
             hits = true * given
             classes[label] = ClassScores(
@@ -68,24 +73,40 @@ def score_column(
                 support=int(true.sum()),
             )
     return ColumnScores(
-        accuracy=resamples.mean((y == p).astype(np.float64)),
+        accuracy=resamples.mean(np.where(labelled, y == p, np.nan)),
         macro_f1=resamples.score(f1),
         classes=classes,
         predicted=tuple(names),
         confusion=tuple(tuple(int(n) for n in whole[names.index(label)]) for label in classes),
-        missing=float(np.mean(p == width - 1)),
+        missing=float(np.mean(p[labelled] == width - 1)) if labelled.any() else float("nan"),
     )
 
 
-def macro_f1_replicates(truth: Sequence[str], predicted: Sequence[str | None], resamples: Resamples) -> Floats:
+def macro_f1_replicates(truth: Sequence[str | None], predicted: Sequence[str | None], resamples: Resamples) -> Floats:
     """Macro-F1 of every draw of tickets, and last of all, for paired differences."""
     names, y, p = _places(truth, predicted)
-    return resamples.replicates(lambda times: _macro_f1(_confusion(y, p, len(names) + 1, times)))
+    labelled = y != len(names)
+    return resamples.replicates(lambda times: _macro_f1(_confusion(y, p, len(names) + 1, times * labelled)))
 
 
-def true_labels(tickets: Sequence[Ticket], column: str) -> list[str]:
-    """The labels of one column."""
-    return [ticket.labels[column] for ticket in tickets]
+def true_labels(tickets: Sequence[Ticket], column: str) -> list[str | None]:
+    """The labels of one column; None where a ticket has none."""
+    return [ticket.labels.get(column) for ticket in tickets]
+
+
+def labelled_tickets(tickets: Sequence[Ticket], columns: Sequence[str], part: str) -> tuple[list[Ticket], list[str]]:
+    """The tickets with a label in any column, and the columns in which any ticket has one.
+
+    Raises:
+        InputError: no ticket has any.
+    """
+    used = [column for column in columns if any(column in ticket.labels for ticket in tickets)]
+    if not used:
+        raise InputError(f"no {part} ticket has a label in {', '.join(columns)}; expected tickets with such labels")
+    for column in columns:
+        if column not in used:
+            print(f"warning: {column}: no {part} ticket has a label, so it is left out", file=sys.stderr)
+    return [ticket for ticket in tickets if any(column in ticket.labels for column in used)], used
 
 
 def tag_scores(tickets: Sequence[Ticket], given: Sequence[Sequence[str]], resamples: Resamples) -> Score:
@@ -96,9 +117,9 @@ def tag_scores(tickets: Sequence[Ticket], given: Sequence[Sequence[str]], resamp
     return resamples.ratio(2 * hits, total)
 
 
-def _places(truth: Sequence[str], predicted: Sequence[str | None]) -> tuple[list[str], Ints, Ints]:
+def _places(truth: Sequence[str | None], predicted: Sequence[str | None]) -> tuple[list[str], Ints, Ints]:
     """All labels, sorted, and the place of every true and predicted one; no label comes last."""
-    names = sorted(set(truth) | {label for label in predicted if label is not None})
+    names = sorted({label for label in (*truth, *predicted) if label is not None})
     place: dict[str | None, int] = {label: i for i, label in enumerate(names)}
     place[None] = len(names)
     return names, np.array([place[label] for label in truth]), np.array([place[label] for label in predicted])

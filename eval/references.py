@@ -14,7 +14,10 @@ from tickets.schema import Ticket
 
 def majority(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[str]) -> list[dict[str, str]]:
     """The most frequent training label of every column, for every ticket."""
-    common = {column: Counter(t.labels[column] for t in train).most_common(1)[0][0] for column in columns}
+    common = {
+        column: Counter(t.labels[column] for t in train if column in t.labels).most_common(1)[0][0]
+        for column in columns
+    }
     return [common] * len(test)
 
 
@@ -24,7 +27,8 @@ def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: S
     rows: list[dict[str, str]] = [{} for _ in test]
     for column in columns:
         model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000)
-        model.fit(features, [ticket.labels[column] for ticket in train])
+        labelled = [row for row, ticket in enumerate(train) if column in ticket.labels]
+        model.fit(features[labelled], [train[row].labels[column] for row in labelled])
         for row, label in zip(rows, model.predict(test_features), strict=True):
             row[column] = str(label)
     return rows

@@ -118,7 +118,7 @@ def system_report(
             c: score_column(true_labels(test.tickets, c), _given(answered, c), test.resamples, f1[c])
             for c in test.columns
         },
-        exact_match=test.resamples.mean(_exact(answered, test).astype(np.float64)),
+        exact_match=test.resamples.mean(_exact(answered, test)),
         tags=tag_scores(test.tickets, [output.tags for output in outputs], test.resamples) if with_tags else None,
         unparsable=share([any(c not in output.labels for c in test.columns) for output in outputs]),
         foreign=share([bool(output.foreign) for output in outputs]),
@@ -149,12 +149,19 @@ def _given(answered: Answered, column: str) -> list[str | None]:
 
 
 def _right(answered: Answered, test: TestSet, column: str) -> Any:
+    """1 for tickets that are labelled right, 0 for others, NaN where the true label is not known, (tickets,)."""
     pairs = zip(_given(answered, column), true_labels(test.tickets, column), strict=True)
-    return np.array([given == true for given, true in pairs])
+    return np.array([np.nan if true is None else float(given == true) for given, true in pairs])
 
 
 def _exact(answered: Answered, test: TestSet) -> Any:
-    return np.all([_right(answered, test, column) for column in test.columns], axis=0)
+    """1 where all labels are right; NaN for tickets of which a true label is not known."""
+    return np.prod([_right(answered, test, column) for column in test.columns], axis=0)
+
+
+def _mcnemar(first: Floats, second: Floats) -> float:
+    known = ~np.isnan(first)
+    return mcnemar(first[known] == 1, second[known] == 1)
 
 
 def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport]:
@@ -194,11 +201,8 @@ def compare_pair(
     return Pair(
         a.system.name,
         b.system.name,
-        {
-            name: test.resamples.difference(first.astype(np.float64), second.astype(np.float64))
-            for name, (first, second) in right.items()
-        },
-        {name: mcnemar(*both) for name, both in right.items()},
+        {name: test.resamples.difference(first, second) for name, (first, second) in right.items()},
+        {name: _mcnemar(*both) for name, both in right.items()},
         {c: test.resamples.gap(f1[a.system.name][c], f1[b.system.name][c]) for c in test.columns},
         {m: test.resamples.difference(ours.values[m], theirs.values[m]) for m in metrics if ours and theirs},
     )
@@ -211,7 +215,7 @@ def score_slices(answered: Sequence[Answered], test: TestSet, scores: Mapping[st
         resamples = Resamples(len(rows))
         systems = {}
         for one in answered:
-            figures = {c: resamples.mean(_right(one, test, c)[rows].astype(np.float64)) for c in test.columns}
+            figures = {c: resamples.mean(_right(one, test, c)[rows]) for c in test.columns}
             replies = scores[one.system.name]
             figures |= {ROUGE_L: resamples.mean(replies.values[ROUGE_L][rows])} if replies else {}
             systems[one.system.name] = figures

@@ -10,6 +10,7 @@ from tickets.duplicates import near_duplicates
 from tickets.schema import Ticket
 
 FEWEST = 10  # tickets of a slice; fewer prove nothing
+NO_LABEL = "no label"
 _THIRDS = ("short third", "middle third", "long third")
 
 
@@ -19,7 +20,7 @@ def slices_of(
     """(group, name, rows) by language, by label of every column, by length, and by whether training had a near-copy."""
     groups = {
         "language": [ticket.language or "unknown" for ticket in test],
-        **{column: [ticket.labels[column] for ticket in test] for column in columns},
+        **{column: [ticket.labels.get(column, NO_LABEL) for ticket in test] for column in columns},
         "length": _length_thirds(test),
         "near-duplicate in training": _duplicates(test, train),
     }

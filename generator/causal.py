@@ -25,6 +25,7 @@ from backbone.training.job import TrainingJob
 from backbone.training.stage import Stage
 from engines.torch import generate_ids
 from generator.model import reply_model_class
+from generator.single_prompt.format import UNLABELLED
 from tickets.schema import Ticket
 
 _REPLY_BATCH = 16
@@ -154,6 +155,8 @@ def _segment_losses(
     totals: dict[str, list[float]] = {}
     for row, losses in zip(rows, results, strict=True):
         for segment, loss in zip(samples.segments[row], losses, strict=True):
+            if segment == UNLABELLED:
+                continue
             total = totals.setdefault(segment, [0, 0.0])
             total[0] += 1
             total[1] += loss

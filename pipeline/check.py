@@ -25,6 +25,7 @@ from backbone.training.cost import (
 )
 from backbone.training.selection import LOSS, check_select_by
 from classifier.evaluation import selectable_metrics
+from classifier.label_checks import labelled_tickets, validation_warnings
 from engines.cores import usable_cores
 from generator.samples import reply_sample
 from generator.single_prompt.format import baseline_encoder, multitask_sample
@@ -49,10 +50,11 @@ def check(config: RunConfig) -> str:
     train = load_part(data, "train", config.data.max_train)
     validation = load_part(data, "validation", config.data.max_validation)
     space = LabelSpace.learn(train, config.classifier.columns, config.classifier.max_tags)
-    for ticket in validation:
-        space.label_ids(ticket)
-    examples = effective_examples(train, space, config.classifier)
-    check_select_by(CLASSIFIER, config.classifier.training, selectable_metrics(space, validation))
+    learnt, judged = (
+        labelled_tickets(part, space, name) for part, name in ((train, "training"), (validation, "validation"))
+    )
+    examples = effective_examples(learnt, space, config.classifier)
+    check_select_by(CLASSIFIER, config.classifier.training, selectable_metrics(space, judged))
     for stage in GENERATES:
         check_select_by(stage, stage_settings(config, stage), [LOSS])
     base = find_base(config.base.path, config.base.revision)  # last: a hub id is downloaded here
@@ -102,6 +104,10 @@ def _describe_labels(
             for label, found in classes.items()
             if found["tickets"] < 5
         ]
+    lines += [f"         warning: {text}" for text in validation_warnings(validation, space)]
+    unlabelled = sum(not space.is_labelled(ticket) for ticket in train)
+    if unlabelled:
+        lines.append(f"         {unlabelled:,} training tickets have no label; they train the generator alone")
     if any(round(f["effective"]) != f["tickets"] for classes in examples.values() for f in classes.values()):
         lines.append("         N>M: N tickets count as M in an epoch, by class weights and sampling")
     lines.append(f"tags     {len(space.tags)} learnt")
@@ -135,7 +141,7 @@ def _describe_lengths(config: RunConfig, train: Sequence[Ticket], encoder: Promp
 def _describe_sample(config: RunConfig, train: Sequence[Ticket], encoder: PromptEncoder) -> str:
     """One generator sample, with the part that carries loss marked: what the two adapters see."""
     ticket = next((t for t in train if t.reply), train[0])
-    labels = {column: ticket.labels[column] for column in config.classifier.columns}
+    labels = {column: ticket.labels[column] for column in config.classifier.columns if column in ticket.labels}
     limit = config.generator.training.max_length
     prompt, reply = reply_sample(encoder, ticket, labels, limit)
     text = encoder.decode_all(prompt)
@@ -223,7 +229,10 @@ def _token_counts(
     found = {CLASSIFIER: (scale * prompts, float(len(train)))}
     answered = [ticket for ticket in sample if ticket.reply]
     samples = {
-        GENERATOR: [reply_sample(encoder, t, {c: t.labels[c] for c in columns}, limits[GENERATOR]) for t in answered],
+        GENERATOR: [
+            reply_sample(encoder, t, {c: t.labels[c] for c in columns if c in t.labels}, limits[GENERATOR])
+            for t in answered
+        ],
         BASELINE: [multitask_sample(single, t, columns, limits[BASELINE])[:2] for t in answered],
     }
     for stage, pairs in samples.items():

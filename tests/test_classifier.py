@@ -188,5 +188,3 @@ def test_label_space_names_what_is_wrong() -> None:
         LabelSpace.learn(tickets, ["queue"])
     with pytest.raises(InputError, match="single class"):
         LabelSpace.learn(tickets[:1], ["type"])
-    with pytest.raises(InputError, match="never saw"):
-        LabelSpace.learn(tickets, ["type"]).label_ids(Ticket("3", "", "b", labels={"type": "c"}))

@@ -15,7 +15,8 @@ def class_weights(tickets: Sequence[Ticket], space: LabelSpace, config: BalanceC
 
     `balanced` is inverse frequency (King and Zeng 2001, as in scikit-learn); `effective` is the inverse effective
     number (1 - beta^n) / (1 - beta) of Cui et al. 2019; a mapping gives weights outright, 1 for classes it leaves out.
-    All but explicit weights are scaled to average 1 over the training tickets: the learning rate keeps its meaning.
+    All but explicit weights are scaled to average 1 over the training tickets that have a label in the column: the
+    learning rate keeps its meaning.
     """
     return {
         column: _column_weights(tickets, space.columns[column], column, _scheme(config, column, space), config)
@@ -39,7 +40,9 @@ def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: Balan
             f"{', '.join(space.columns)}"
         )
     counts = _counts(tickets, column)
-    return [1.0 / counts[ticket.labels[column]] for ticket in tickets]
+    # A ticket without this label is drawn as often as one with it on average.
+    average = len(counts) / sum(counts.values())
+    return [1.0 / counts[ticket.labels[column]] if column in ticket.labels else average for ticket in tickets]
 
 
 def effective_examples(
@@ -57,7 +60,8 @@ def effective_examples(
     for column, classes in space.columns.items():
         counts, drawn = _counts(tickets, column), dict.fromkeys(classes, 0.0)
         for ticket, odd in zip(tickets, odds, strict=True):
-            drawn[ticket.labels[column]] += odd * scale
+            if column in ticket.labels:
+                drawn[ticket.labels[column]] += odd * scale
         own = weights[column] or [1.0] * len(classes)
         report[column] = {
             label: {
@@ -107,9 +111,9 @@ def _column_weights(
     beta = config.effective_beta
     sizes = counts if scheme == "balanced" else {label: (1 - beta**n) / (1 - beta) for label, n in counts.items()}
     raw = [1.0 / sizes[label] for label in classes]
-    mean = sum(weight * counts[label] for weight, label in zip(raw, classes, strict=True)) / len(tickets)
+    mean = sum(weight * counts[label] for weight, label in zip(raw, classes, strict=True)) / sum(counts.values())
     return [weight / mean for weight in raw]
 
 
 def _counts(tickets: Sequence[Ticket], column: str) -> Counter[str]:
-    return Counter(ticket.labels[column] for ticket in tickets)
+    return Counter(ticket.labels[column] for ticket in tickets if column in ticket.labels)

@@ -10,6 +10,7 @@ from tickets.schema import Ticket
 
 HEADING, REPLY_HEADING = "Classification:", "Response:"
 TEMPLATE, TAGS, REPLY = "template", "tags", "reply"  # segments of what is written, beside the label columns
+UNLABELLED = "no label"  # the segment of a column for which a ticket has no label: written, but not learnt
 NO_TAGS = "None"
 
 # What the published system offered: one queue that its data does not have ("Sales"), three of the data's ten missing.
@@ -60,7 +61,8 @@ def target_parts(ticket: Ticket, columns: Sequence[str]) -> list[tuple[str, str]
     """
     parts = [(TEMPLATE, HEADING)]
     for column in columns:
-        parts += [(TEMPLATE, f"\n- {column.capitalize()}:"), (column, f" {ticket.labels.get(column, 'Unknown')}")]
+        parts.append((TEMPLATE, f"\n- {column.capitalize()}:"))
+        parts.append((column, f" {ticket.labels[column]}") if column in ticket.labels else (UNLABELLED, " Unknown"))
     parts += [(TEMPLATE, "\n- Tags:"), (TAGS, f" {', '.join(ticket.tags) or NO_TAGS}")]
     return [*parts, (TEMPLATE, f"\n\n{REPLY_HEADING}\n"), (REPLY, ticket.reply.strip())]
 

@@ -19,7 +19,13 @@ from backbone.training.stage import Stage, finish, open_stage
 from generator.causal import CausalSamples, build_model, causal_job, save_samples, write_completions
 from generator.rouge import rouge_l
 from generator.samples import with_replies
-from generator.single_prompt.format import baseline_decoding, baseline_encoder, multitask_sample, target_parts
+from generator.single_prompt.format import (
+    UNLABELLED,
+    baseline_decoding,
+    baseline_encoder,
+    multitask_sample,
+    target_parts,
+)
 from generator.single_prompt.parse import parse_output
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -71,9 +77,11 @@ def encode_outputs(
     prompts, completions, segments = zip(*rows, strict=True)
     by_column = {column: found for column, found in (weights or {}).items() if found}
     token_weights = None
-    if by_column:
+    if by_column or any(UNLABELLED in names for names in segments):
         token_weights = []
         for ticket, names in zip(tickets, segments, strict=True):
-            own = {column: by_column[column][space.label_ids(ticket)[column]] for column in by_column}
-            token_weights.append([own.get(name, 1.0) for name in names])
+            ids = space.label_ids(ticket)
+            of_segment = {column: by_column[column][ids[column]] for column in by_column if ids[column] >= 0}
+            of_segment[UNLABELLED] = 0.0
+            token_weights.append([of_segment.get(name, 1.0) for name in names])
     return CausalSamples(list(prompts), list(completions), list(segments), token_weights)

@@ -166,9 +166,9 @@ def _validation(model: ModelFolder, options: ExportOptions) -> list[Ticket]:
     except InputError as error:
         raise InputError(f"the check needs validation tickets: {error}; name a prepared folder with --data") from None
     columns = model.stages[CLASSIFIER].config.classifier.columns
-    tickets = [t for t in load_part(folder, "validation") if all(c in t.labels for c in columns)]
+    tickets = [t for t in load_part(folder, "validation") if any(c in t.labels for c in columns)]
     if not tickets:
-        raise InputError(f"{folder}: no validation ticket has the labels {', '.join(columns)}; name others with --data")
+        raise InputError(f"{folder}: no validation ticket has a label in {', '.join(columns)}; name others with --data")
     return tickets[: options.check]
 
 

@@ -185,8 +185,9 @@ def compare(
 
 
 def _column(column: str, before: Reference, after: Sequence[Prediction], tie: float) -> ColumnParity:
-    flips = ties = right_before = right_after = 0
+    flips = ties = labelled = right_before = right_after = 0
     for ticket, old, new in zip(before.tickets, before.predictions, after, strict=True):
+        labelled += column in ticket.labels
         right_before += old.labels[column] == ticket.labels.get(column)
         right_after += new.labels[column] == ticket.labels.get(column)
         if old.labels[column] != new.labels[column]:
@@ -194,7 +195,7 @@ def _column(column: str, before: Reference, after: Sequence[Prediction], tie: fl
             gap = np.log(p[old.labels[column]]) - np.log(max(p[new.labels[column]], 1e-30))
             flips += 1
             ties += bool(gap < tie)
-    n = len(before.tickets)
+    n = max(labelled, 1)
     return ColumnParity(flips, ties, right_before / n, right_after / n)
 
 
