@@ -5,10 +5,15 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from tests.split_tickets import SUBJECTS, alert, body, sizes, tickets_of
-from tickets.duplicates import near_duplicates
+from tickets.duplicates import near_duplicates, word_bigrams
 from tickets.errors import InputError
 from tickets.splits import grouped_split, random_split
 from tickets.time_split import time_split
@@ -42,7 +47,7 @@ def test_a_part_that_is_far_off_is_told_with_the_template() -> None:
     texts = [*(alert(n) for n in range(80)), *(body(n) for n in range(20))]
     split = grouped_split(tickets_of(texts), "queue")
     assert sizes(split) == (80, 10, 10)
-    assert split.notes[0] == "training holds 80% of the tickets, not about 70%"
+    assert split.notes[0] == "warning: training holds 80% of the tickets, not about 70%"
     assert "written from one template" in split.notes[-1]
 
 
@@ -91,3 +96,38 @@ def test_the_threshold_says_what_is_near(threshold: float, groups: int) -> None:
 def test_many_exact_copies_are_one_group_at_the_strictest_threshold() -> None:
     near = near_duplicates([*[body(1)] * 2_000, *(body(2) + f" end{n}" for n in range(2_000))], 1.0)
     assert sorted(Counter(near.groups.tolist()).values())[-2:] == [1, 2_000]
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.15, 0.25, 0.4]))
+@settings(max_examples=15, deadline=None)
+def test_groups_are_those_of_all_pairs(seed: int, threshold: float) -> None:
+    random_numbers = random.Random(seed)
+    words = [f"w{n}" for n in range(60)]
+    templates = [random_numbers.choices(words, k=12) for _ in range(2)]
+    texts = [
+        " ".join(
+            [*templates[n % 3], *random_numbers.choices(words, k=10)]
+            if n % 3 < 2
+            else random_numbers.choices(words, k=15)
+        )
+        for n in range(240)
+    ]
+    sets = [word_bigrams(text) for text in texts]
+    near_pairs = [
+        (a, b)
+        for b in range(len(sets))
+        for a in range(b)
+        if len(sets[a] & sets[b]) >= threshold * len(sets[a] | sets[b]) - 1e-9
+    ]
+    rows, columns = np.array([*near_pairs, (0, 0)]).T
+    links = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(sets),) * 2)
+    expected = connected_components(links, directed=False)[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tickets.copies.SMALLEST_FAMILY", 20)
+        near = near_duplicates(texts, threshold)
+    assert set(map(tuple, near.pairs.tolist())) <= set(near_pairs)
+    assert (
+        len(set(zip(expected.tolist(), near.groups.tolist(), strict=True)))
+        == len(set(expected))
+        == len(set(near.groups))
+    )

@@ -74,5 +74,5 @@ def test_the_folder_of_the_earlier_split_may_be_the_new_one(tmp_path: Path) -> N
 
 def test_a_folder_that_is_no_earlier_split_is_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "t.csv", tickets_of([body(n) for n in range(40)]))
-    with pytest.raises(InputError, match=r"--keep-split .*: not the folder of an earlier `duet prepare`"):
+    with pytest.raises(InputError, match=r"--keep-split .*: found no train.jsonl"):
         prepare(PrepareOptions(source, tmp_path / "out", keep_split=tmp_path), progress=False)

@@ -113,6 +113,7 @@ def test_a_column_of_unique_values_does_not_empty_the_other_parts() -> None:
     ("options", "message"),
     [
         ({"split": "newest"}, "expected one of grouped, random, time, published"),
+        ({"seed": -1}, "found --seed -1, expected 0 or more"),
         ({"rare": "remove"}, "expected one of keep, merge, drop"),
         ({"duplicate_threshold": 25.0}, "expected a share of common word pairs from 0.1 to 1"),
         ({"split": "published", "seed": 1}, "found --seed with --split published"),

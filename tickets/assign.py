@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from tickets.schema import Ticket
 
-SHARES = np.array([0.7, 0.15, 0.15])  # of the tickets, for train, validation and test
+SHARES: NDArray[np.float64] = np.array([0.7, 0.15, 0.15])  # of the tickets, for train, validation and test
 TRAIN, VALIDATION, TEST = range(3)
 FREE = -1  # the part of a unit that has none yet
 _LARGE_TICKETS, _LARGE_SHARE = 4, 0.01  # a unit above both is placed by its size, before the others
@@ -47,8 +47,7 @@ class Units:
     def held(self, parts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Tickets in each part, shape (3,)."""
         placed = parts != FREE
-        tickets: NDArray[np.float64] = np.bincount(parts[placed], weights=self.sizes[placed], minlength=3)
-        return tickets
+        return np.bincount(parts[placed], weights=self.sizes[placed], minlength=3).astype(np.float64)
 
 
 def assign(units: Units, pinned: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -93,7 +92,7 @@ def stratified(
 
 def _room(units: Units, parts: NDArray[np.int64]) -> NDArray[np.float64]:
     """How many tickets each part still lacks; negative where it holds too many."""
-    return SHARES * units.sizes.sum() - units.held(parts)
+    return SHARES * float(units.sizes.sum()) - units.held(parts)
 
 
 def _place_large(units: Units, parts: NDArray[np.int64]) -> None:

@@ -3,8 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,14 +37,16 @@ class EarlierSplit:
         Raises:
             InputError: not such a folder.
         """
-        try:
-            by_part = [read_tickets(folder / f"{part}.jsonl") for part in PARTS]
-            columns = json.loads((folder / "report.json").read_text(encoding="utf-8"))["columns"]
-        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
+        missing = [name for part in PARTS if not (folder / (name := f"{part}.jsonl")).is_file()]
+        if missing:
             raise InputError(
-                f"--keep-split {folder}: not the folder of an earlier `duet prepare` ({error}); expected "
-                "train.jsonl, validation.jsonl, test.jsonl and report.json; give that folder"
-            ) from None
+                f"--keep-split {folder}: found no {missing[0]}, expected what an earlier `duet prepare` wrote; give "
+                "that folder"
+            )
+        by_part = [read_tickets(folder / f"{part}.jsonl") for part in PARTS]
+        columns: Any = ()  # a folder without a report is taken by its texts alone
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            columns = json.loads((folder / "report.json").read_text(encoding="utf-8"))["columns"]
         parts = np.repeat(np.arange(len(PARTS)), [len(tickets) for tickets in by_part])
         return cls([ticket for tickets in by_part for ticket in tickets], parts, "id" in columns)
 

@@ -71,6 +71,8 @@ class PrepareOptions:
                 f"found --duplicate-threshold {self.duplicate_threshold:g}, expected a share of common word pairs from "
                 f"{LOOSEST} to 1, such as {THRESHOLD}"
             )
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"found --seed {self.seed}, expected 0 or more, below 2^32")
         if self.split == "published" and (self.keep_split is not None or self.seed != SEED):
             wrong = "--keep-split" if self.keep_split is not None else "--seed"
             raise InputError(f"found {wrong} with --split published, which is always the same; leave out one of them")
@@ -93,7 +95,7 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         split, near = _split(options, tickets, has_ids=source.columns.id is not None)
         split = replace(split, notes=(*rare_notes, *split.notes))
         for note in split.notes:
-            _note(f"note: {note}", progress)
+            _note(note, progress)
         _note("describing and writing", progress)
         report = describe(tickets, split, near, reading.intake(), options.tokenizer)
         if report.rows_in != report.kept + report.quarantined:

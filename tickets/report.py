@@ -3,7 +3,8 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from tickets.describe import RARE, LabelColumn, Lengths, Report
+from tickets.copies import SMALLEST_BUCKET
+from tickets.describe import RARE, DuplicateSummary, LabelColumn, Lengths, Report
 
 WIDTH = 80
 _NAME = 34
@@ -106,7 +107,7 @@ def _duplicate_lines(report: Report) -> list[str]:
     found, parts = report.duplicates, report.parts
     lines = [
         f"{found.groups:,} groups of {found.tickets:,} tickets ({_percent(found.tickets, report.kept)} of all), the "
-        f"largest of {found.largest:,}; {found.pairs:,} pairs.",
+        f"largest of {found.largest:,}; {_at_least(found)}{found.pairs:,} pairs.",
         f"Test tickets with a near-duplicate in training: {found.test_leaks:,} of {parts['test']:,} "
         f"({_percent(found.test_leaks, parts['test'])}); validation: {found.validation_leaks:,} of "
         f"{parts['validation']:,}.",
@@ -119,6 +120,11 @@ def _duplicate_lines(report: Report) -> list[str]:
     if found.test_leaks:
         lines.append("These test tickets measure memory as well as skill; --split grouped keeps them apart.")
     return [line for text in lines for line in _wrap(text)]
+
+
+def _at_least(found: DuplicateSummary) -> str:
+    """Of many copies of one text not every pair is listed."""
+    return "at least " if found.largest >= SMALLEST_BUCKET else ""
 
 
 def _percent(count: int, whole: int) -> str:

@@ -114,8 +114,8 @@ def grouped_split(
     parts = assign(units, pinned_units, seed)
     split = Split.from_parts("grouped", parts)
     text = template_text(tickets, groups)
-    if text and any(note.startswith("training") for note in split.notes):
-        return replace(split, notes=(*split.notes, text))
+    if text and split.notes:
+        return replace(split, notes=(*split.notes, f"warning: {text}"))
     return split
 
 
@@ -133,5 +133,5 @@ def _share_notes(rows: Sequence[NDArray[np.int64]], total: int) -> list[str]:
     notes = []
     for name, part, share in zip(("training", *PARTS[TRAIN + 1 :]), rows, SHARES, strict=True):
         if abs(len(part) - share * total) > max(FAR_OFF * total, 1):
-            notes.append(f"{name} holds {len(part) / total:.0%} of the tickets, not about {share:.0%}")
+            notes.append(f"warning: {name} holds {len(part) / total:.0%} of the tickets, not about {share:.0%}")
     return notes

@@ -38,7 +38,9 @@ def time_split(tickets: Sequence[Ticket], pinned: NDArray[np.int64] | None = Non
     parts[free[: ends[0]]] = TRAIN
     parts[free[ends[0] : ends[1]]] = VALIDATION
     parts[free[ends[1] :]] = TEST
-    notes = [f"{undated.sum():,} tickets without a date that can be read are in training"] if undated.any() else []
+    notes = []
+    if undated.any():
+        notes.append(f"warning: {undated.sum():,} tickets without a date that can be read are in training")
     return Split.from_parts("time", parts, notes)
 
 
