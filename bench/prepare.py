@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tickets.prepare import PrepareOptions, prepare
 
-LIMIT_SECONDS, LIMIT_GB = 120, 2.0
+LIMIT_SECONDS, LIMIT_GB = 90, 1.5
 
 
 def write_rows(source: Path, target: Path, rows: int) -> None:

@@ -206,7 +206,7 @@ def _measured_recall(
 ) -> float:
     """Share of the true pairs of a random sample of rows that `pairs` holds, or that are within a family."""
     sample = np.sort(np.random.default_rng(0).choice(len(sizes), size=min(_RECALL_SAMPLE, len(sizes)), replace=False))
-    known = {(int(a), int(b)) for a, b in pairs}
+    known = np.unique(pairs[:, 0] * len(sizes) + pairs[:, 1])  # one number per pair
     transposed = bigrams.T.tocsr()
     true = hit = 0
     for at in range(0, len(sample), _RECALL_BLOCK):
@@ -214,7 +214,9 @@ def _measured_recall(
         block = (bigrams[rows] @ transposed).tocoo()
         left, right, shared = rows[block.row], block.col.astype(np.int64), block.data
         similar = (shared >= threshold * (sizes[left] + sizes[right] - shared) - 1e-9) & (left != right)
-        for a, b in zip(left[similar].tolist(), right[similar].tolist(), strict=True):
-            true += 1
-            hit += (min(a, b), max(a, b)) in known or family[a] == family[b] != NO_FAMILY
+        left, right = left[similar], right[similar]
+        codes = np.minimum(left, right) * len(sizes) + np.maximum(left, right)
+        listed = np.isin(codes, known)
+        true += len(codes)
+        hit += int((listed | ((family[left] == family[right]) & (family[left] != NO_FAMILY))).sum())
     return hit / true if true else 1.0
