@@ -1,4 +1,4 @@
-"""Doubt: percentile bootstrap intervals, paired differences, and McNemar's test."""
+"""Uncertainty: percentile bootstrap intervals, paired differences, and McNemar's test."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

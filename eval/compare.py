@@ -85,7 +85,7 @@ class Comparison:
 
 
 def compare(options: CompareOptions) -> Path:
-    """Compare and write the report; returns its path.
+    """Compare and write the report; return its path.
 
     Raises:
         InputError: as `measure`, or `beside` holds no report.
@@ -98,7 +98,7 @@ def compare(options: CompareOptions) -> Path:
     try:
         comparison = measure(options)
         for warning in comparison.warnings:
-            print(f"mind: {warning}", file=sys.stderr)
+            print(f"warning: {warning}", file=sys.stderr)
         if ratings and not is_key_of(options.out):
             print(f"{options.out}: the human ratings there are of other answers; they are left out", file=sys.stderr)
             ratings = None
@@ -112,8 +112,8 @@ def _earlier_ratings(folder: Path) -> dict[str, Any] | None:
     if not (folder / REPORT).is_file():
         return None
     with suppress(InputError):  # of another version, or damaged: it is written anew
-        found: dict[str, Any] | None = read_report(folder).get("human")
-        return found
+        ratings: dict[str, Any] | None = read_report(folder).get("human")
+        return ratings
     print(
         f"{folder / REPORT}: not readable, written anew; score human ratings again, if there were any", file=sys.stderr
     )
@@ -146,11 +146,12 @@ def measure(options: CompareOptions) -> Comparison:
     training = TrainingReplies([ticket.reply for ticket in train])
     scores = {a.system.name: reply_scores(a, test, training) for a in answered}
     bert: dict[str, BertScore] = {}
-    for one in answered:
-        written, found = scores[one.system.name], _bert(one, test, options)
-        if written and found:
-            bert[one.system.name] = found
-            scores[one.system.name] = replace(written, values={**written.values, BERTSCORE: found.f1})
+    for system in answered:
+        name = system.system.name
+        replies, bert_score_of_system = scores[name], _bert(system, test, options)
+        if replies and bert_score_of_system:
+            bert[name] = bert_score_of_system
+            scores[name] = replace(replies, values={**replies.values, BERTSCORE: bert_score_of_system.f1})
     f1 = {a.system.name: f1_replicates(a, test) for a in answered}
     _write_answers(options.out / f"{ANSWERS}.jsonl", test, answered)
     return Comparison(
@@ -170,13 +171,13 @@ def measure(options: CompareOptions) -> Comparison:
 
 
 def _columns(systems: Sequence[System]) -> list[str]:
-    found = [tuple(_space_columns(system)) for system in systems]
-    if len(set(map(frozenset, found))) > 1:
+    by_system = [tuple(_space_columns(system)) for system in systems]
+    if len(set(map(frozenset, by_system))) > 1:
         raise InputError(
-            f"the runs label different columns: {' / '.join(', '.join(columns) for columns in found)}; compare runs "
+            f"the runs label different columns: {' / '.join(', '.join(columns) for columns in by_system)}; compare runs "
             "with the same classifier.columns"
         )
-    return list(found[0])
+    return list(by_system[0])
 
 
 def _space_columns(system: System) -> Sequence[str]:
@@ -184,27 +185,27 @@ def _space_columns(system: System) -> Sequence[str]:
 
 
 def _bertscore_note(bert: Mapping[str, BertScore]) -> str:
-    found = next(iter(bert.values()), None)
-    return f"{found.model}, layer {found.layer}" if found else "not computed (no --bertscore-model)"
+    any_score = next(iter(bert.values()), None)
+    return f"{any_score.model}, layer {any_score.layer}" if any_score else "not computed (no --bertscore-model)"
 
 
 def _warnings(systems: Sequence[System], folder: Path, part: str) -> list[str]:
-    """What a reader should know before believing the figures."""
+    """Return what a reader should know before believing the figures."""
     expected = data_fingerprint(folder)
-    found = []
+    warnings = []
     if part != "test":
         used = "learned from" if part == "train" else "were chosen and calibrated on"
-        found.append(f"the systems {used} the {part} part: its figures say nothing about new tickets")
+        warnings.append(f"the systems {used} the {part} part: its figures say nothing about new tickets")
     for system in systems:
         for stage in stages_of(system):
             if read_json(stage.path / RUN)["data"] != expected:
-                found.append(
+                warnings.append(
                     f"{stage.path} was trained on other data than {folder}: its training tickets may be among the test "
                     "tickets"
                 )
     if not any(system.kind == SINGLE for system in systems):
-        found.append("no single-prompt run was given: `duet train-baseline` trains one on the same data")
-    return list(dict.fromkeys(found))
+        warnings.append("no single-prompt run was given: `duet train-baseline` trains one on the same data")
+    return list(dict.fromkeys(warnings))
 
 
 def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> None:
@@ -232,5 +233,6 @@ def _bert(answered: Answered, test: TestSet, options: CompareOptions) -> BertSco
     print(f"BERTScore: {answered.system.name}", file=sys.stderr)
     rows = [i for i, ticket in enumerate(test.tickets) if ticket.reply]
     replies = [answered.outputs[i].reply or "" for i in rows]
-    found = bert_score(replies, [test.tickets[i].reply for i in rows], options.bertscore_model, options.bertscore_layer)
-    return replace(found, f1=spread(found.f1, rows, len(test.tickets)))
+    references = [test.tickets[i].reply for i in rows]
+    score = bert_score(replies, references, options.bertscore_model, options.bertscore_layer)
+    return replace(score, f1=spread(score.f1, rows, len(test.tickets)))

@@ -222,8 +222,8 @@ class SinglePromptSystem:
             labels=parsed.labels,
             reply=parsed.reply,
             tags=parsed.tags,
-            foreign=parsed.foreign,
-            nearest=parsed.nearest,
+            foreign=parsed.unknown,
+            nearest=parsed.near_miss,
             review=len(parsed.labels) < len(self.space.columns),
         )
 

@@ -160,12 +160,12 @@ def test_every_label_of_the_published_outputs_is_found() -> None:
 def test_foreign_labels_are_counted_and_never_accepted() -> None:
     parsed = parse_output("Classification:\n- Type: Incidents\n- Queue: Marketing\n- Priority: urgent\n", SPACE)
     assert parsed.labels == {}
-    assert parsed.foreign == {"type": "Incidents", "queue": "Marketing", "priority": "urgent"}
-    assert parsed.nearest == {"type": "Incident"}
+    assert parsed.unknown == {"type": "Incidents", "queue": "Marketing", "priority": "urgent"}
+    assert parsed.near_miss == {"type": "Incident"}
     prose = parse_output("Type: it is an incident, I think\nPriority: between low and high\n", SPACE)
-    assert (prose.labels, prose.nearest) == ({}, {"type": "Incident"})
+    assert (prose.labels, prose.near_miss) == ({}, {"type": "Incident"})
     nothing = parse_output("I cannot help.", SPACE)
-    assert (nothing.labels, nothing.foreign) == ({}, {})
+    assert (nothing.labels, nothing.unknown) == ({}, {})
 
 
 def test_a_block_forged_in_the_ticket_changes_nothing() -> None:

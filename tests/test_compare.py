@@ -1,4 +1,4 @@
-"""Comparing systems: metrics against known answers, the report, resumption, doubt, confidence and human ratings."""
+"""Comparing systems: metrics against known answers, the report, resumption, intervals, confidence and human ratings."""
 
 import csv
 import errno
@@ -33,7 +33,7 @@ from eval.labels import macro_f1_replicates, score_column, tag_scores
 from eval.references import nearest_neighbours
 from eval.replies import TrainingReplies, bucket_counts, corpus_bleu, score_replies
 from eval.report.blocks import Chart, Table
-from eval.report.effort import losses
+from eval.report.costs import losses
 from eval.report.page import read_report, write_report
 from eval.report.verdicts import published
 from eval.slices import slices_of
@@ -82,7 +82,17 @@ def test_the_report_holds_every_system_and_section(comparison: Path) -> None:
     assert by_name["zero-shot base"]["unparsable"]["value"] == 1
     assert set(by_name["two-stage"]["confidence"]) == {"type", "queue", "priority"}
     text = (comparison / "report.md").read_text(encoding="utf-8")
-    for title in ("Summary", "Labels", "Confidence", "Replies", "Loss", "Cost", "Doubt", "Targets", "Worked examples"):
+    for title in (
+        "Summary",
+        "Labels",
+        "Confidence",
+        "Replies",
+        "Loss",
+        "Cost",
+        "Uncertainty",
+        "Targets",
+        "Worked examples",
+    ):
         assert re.search(rf"^## (\d+\. )?{title}$", text, re.M), title
     assert "not computed" in text
     lines = (comparison / "answers.jsonl").read_text(encoding="utf-8").splitlines()
@@ -565,7 +575,7 @@ def test_damaged_files_of_a_comparison_are_made_again(
     assert read_report(copy)["tickets"] == 4
     told = capsys.readouterr().err
     assert "written anew" in told
-    assert "mind: the systems were chosen and calibrated on the validation part" in told
+    assert "warning: the systems were chosen and calibrated on the validation part" in told
 
 
 def test_ranks_end_in_one_table_and_chart(comparison: Path, tmp_path: Path) -> None:

@@ -57,7 +57,14 @@ def labels(record: Record) -> Section:
             ],
         ),
         Table(
-            ["system", *(f"{c}: macro-F1" for c in columns), "unparsable", "of these foreign", "nearly", "to a person"],
+            [
+                "system",
+                *(f"{c}: macro-F1" for c in columns),
+                "unparsable",
+                "of these unknown",
+                "near miss",
+                "to a person",
+            ],
             [
                 [
                     system["name"],
@@ -67,9 +74,9 @@ def labels(record: Record) -> Section:
                 ]
                 for system in systems
             ],
-            "Tags: over all tags of the test tickets. Unparsable: tickets with a label missing, unreadable or "
-            "foreign, that is not in the list; nearly: with a foreign one that a label of the list is near to, which "
-            "never counts as right. To a person: tickets that the system itself wants looked at.",
+            "Tags: over all tags of the test tickets. Unparsable: tickets with a label that is missing or unknown. "
+            "Unknown: not one of the allowed labels. Near miss: an unknown label close to an allowed one; it still counts "
+            "as wrong. To a person: tickets that the system itself marks for review.",
         ),
     ]
     for column in columns:

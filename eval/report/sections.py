@@ -5,10 +5,10 @@ from typing import Any
 
 from eval.replies import ROUGE_L
 from eval.report.blocks import Section, Table
-from eval.report.effort import cost, doubt, losses
+from eval.report.costs import cost, losses, uncertainty
 from eval.report.quality import confidence, examples, human, labels, replies
 from eval.report.text import NOTHING, full, seconds, short
-from eval.report.verdicts import duels, low_recall, published, targets
+from eval.report.verdicts import head_to_head, low_recall, published, targets
 
 Record = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ def sections(record: Record) -> tuple[str, list[Section]]:
         replies(record),
         losses(record),
         cost(record),
-        doubt(record),
+        uncertainty(record),
         _targets(record),
         examples(record),
     ]
@@ -80,8 +80,8 @@ def _summary(record: Record) -> Section:
         "every label of the ticket; 'unparsable': at least one label missing or not of the list; 'cut': tickets cut to "
         "fit the prompt. Times: median of one ticket by itself on this machine. Intervals are in the sections below."
     )
-    warnings = [f"Mind: {warning}." for warning in record["warnings"]]
-    return Section("Summary", [*duels(record), *warnings, Table(head, rows, note)])
+    warnings = [f"Warning: {warning}." for warning in record["warnings"]]
+    return Section("Summary", [*head_to_head(record), *warnings, Table(head, rows, note)])
 
 
 def _targets(record: Record) -> Section:

@@ -20,8 +20,8 @@ _UNKNOWN = "not shown to differ"
 def published() -> dict[str, Any]:
     """The published system's figures and the targets of its plan."""
     text = (resources.files("eval") / "published.yaml").read_text(encoding="utf-8")
-    found: dict[str, Any] = yaml.safe_load(text)
-    return found
+    record: dict[str, Any] = yaml.safe_load(text)
+    return record
 
 
 def _of_kind(record: Record, kind: str) -> list[Record]:
@@ -31,39 +31,35 @@ def _of_kind(record: Record, kind: str) -> list[Record]:
 def low_recall(system: Record) -> Record | None:
     """Recall of low-priority tickets, where there are such."""
     classes = system["columns"].get("priority", {}).get("classes", {})
-    found: Record | None = next((scores["recall"] for label, scores in classes.items() if label.lower() == "low"), None)
-    return found
+    recalls = (scores["recall"] for label, scores in classes.items() if label.lower() == "low")
+    recall: Record | None = next(recalls, None)
+    return recall
 
 
-def reply_loss(system: Record) -> Record | None:
-    """Losses of the reply segment, in the run that writes replies."""
-    return next((facts["reply"] for facts in system["training"] if facts["reply"]), None)
-
-
-def duels(record: Record) -> list[str]:
-    """A paragraph per two-stage system and single prompt, every figure said to be ahead, behind or level."""
+def head_to_head(record: Record) -> list[str]:
+    """Return a paragraph per two-stage system and single prompt: which figures are ahead, behind or level."""
     two_stage, single = (_of_kind(record, kind) for kind in (TWO_STAGE, SINGLE))
     if not two_stage or not single:
         return ["A verdict needs a two-stage system and a single-prompt one; this report holds one of them."]
-    return [_duel(record, ours, theirs) for ours in two_stage for theirs in single]
+    return [_compared(record, ours, theirs) for ours in two_stage for theirs in single]
 
 
-def _duel(record: Record, ours: Record, theirs: Record) -> str:
+def _compared(record: Record, ours: Record, theirs: Record) -> str:
     pair = next(p for p in record["pairs"] if {p["first"], p["second"]} == {ours["name"], theirs["name"]})
     sign = 1 if pair["first"] == ours["name"] else -1
     named: dict[str, list[str]] = {"ahead": [], "behind": [], _UNKNOWN: []}
     for name, difference in pair["labels"].items():
         p = pair["mcnemar"][name]
         what = f"{name} accuracy" if name in record["columns"] else name
-        named[_side(sign * difference["value"], p)].append(_said(what, sign * difference["value"], p))
+        named[_side(sign * difference["value"], p)].append(_difference(what, sign * difference["value"], p))
     for name, difference in pair["macro_f1"].items():
         value = sign * difference["value"]
-        named[_side(value, difference["p"])].append(_said(f"{name} macro-F1", value, difference["p"]))
+        named[_side(value, difference["p"])].append(_difference(f"{name} macro-F1", value, difference["p"]))
     for name, difference in pair["replies"].items():
         if name == ROUGE_L:
             value = sign * difference["value"]
-            named[_side(value, difference["p"])].append(_said("ROUGE-L", value, difference["p"]))
-    parts = [f"{side} on {', '.join(found)}" for side, found in named.items() if found]
+            named[_side(value, difference["p"])].append(_difference("ROUGE-L", value, difference["p"]))
+    parts = [f"{side} on {', '.join(figures)}" for side, figures in named.items() if figures]
     unparsable = " against ".join(f"{system['unparsable']['value']:.1%}" for system in (ours, theirs))
     names = f"{ours['name']} against {theirs['name']}"
     return f"{names}, on {record['tickets']:,} tickets: {'; '.join(parts)}. Format failures: {unparsable}."
@@ -101,8 +97,8 @@ def _figure(system: Record, key: str) -> float | None:
     writer = next((facts for facts in system["training"] if facts["reply"]), None)
     if writer is None:
         return None
-    found: float = writer["validation_loss"] if key == "validation_loss" else writer["ratio"]
-    return found
+    figure: float = writer["validation_loss"] if key == "validation_loss" else writer["ratio"]
+    return figure
 
 
 def _judged(value: float | None, goal: float, at_least: bool) -> str:
@@ -120,33 +116,33 @@ def _side(value: float, p: float) -> str:
     return _UNKNOWN if p >= SIGNIFICANT or value == 0 else "ahead" if value > 0 else "behind"
 
 
-def _said(name: str, value: float, p: float) -> str:
+def _difference(name: str, value: float, p: float) -> str:
     return f"{name} ({value:+.3f}, p {p:.3f})" if p >= 0.001 else f"{name} ({value:+.3f}, p < 0.001)"
 
 
 def rank_figures(system: Record, columns: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """(rank, value) of a trained system by figure: labels by the rank of what labels, the rest by what replies."""
+    """Return (rank, value) by figure: labels with the rank of the adapter that labels, the rest with the other's."""
     labelling, replying = system["training"][0]["rank"], system["training"][-1]["rank"]
     facts = system["training"][-1]
-    found = {f"{c} accuracy": (labelling, system["columns"][c]["accuracy"]["value"]) for c in columns}
-    found |= {f"{c} macro-F1": (labelling, system["columns"][c]["macro_f1"]["value"]) for c in columns}
+    figures = {f"{c} accuracy": (labelling, system["columns"][c]["accuracy"]["value"]) for c in columns}
+    figures |= {f"{c} macro-F1": (labelling, system["columns"][c]["macro_f1"]["value"]) for c in columns}
     low = _value(low_recall(system))
-    found |= {} if low is None else {"recall of low": (labelling, low)}
-    found |= {"ROUGE-L": (replying, system["replies"][ROUGE_L]["value"])} if system["replies"] else {}
-    return found | {
+    figures |= {} if low is None else {"recall of low": (labelling, low)}
+    figures |= {"ROUGE-L": (replying, system["replies"][ROUGE_L]["value"])} if system["replies"] else {}
+    return figures | {
         "training loss": (replying, facts["training_loss"]),
         "validation loss": (replying, facts["validation_loss"]),
     }
 
 
 def in_several_ranks(systems: Sequence[Record]) -> list[Record]:
-    """The trained systems whose kind comes in more than one rank, those of a rank together; often none."""
+    """Return the trained systems whose kind was trained with more than one rank, ordered by rank; often none."""
     ranks: dict[str, set[tuple[float, ...]]] = {}
     for system in systems:
         if system["training"]:
             ranks.setdefault(system["kind"], set()).add(_ranks(system))
-    found = [s for s in systems if s["training"] and s["kind"] != CONSTRAINED and len(ranks[s["kind"]]) > 1]
-    return sorted(found, key=lambda system: (system["kind"], _ranks(system)))
+    several = [s for s in systems if s["training"] and s["kind"] != CONSTRAINED and len(ranks[s["kind"]]) > 1]
+    return sorted(several, key=lambda system: (system["kind"], _ranks(system)))
 
 
 def _ranks(system: Record) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Reading what a single-prompt model wrote: labels, tags and reply, however it was decorated."""
+"""Reading what a single-prompt model wrote: labels, tags and reply, whatever formatting it added."""
 
 import difflib
 import re
@@ -34,15 +34,15 @@ class Parsed:
 
     Attributes:
         labels: labels of the label space, by column.
-        foreign: what stood in a column's place and is no label of it.
-        nearest: for a foreign value, the label most like it; never counted as right.
+        unknown: by column, what is not one of the allowed labels.
+        near_miss: for an unknown label, the allowed one most like it; it still counts as wrong.
         tags: as written.
         reply: the text after the reply's heading; without one, what follows the label block.
     """
 
     labels: Mapping[str, str]
-    foreign: Mapping[str, str]
-    nearest: Mapping[str, str]
+    unknown: Mapping[str, str]
+    near_miss: Mapping[str, str]
     tags: tuple[str, ...]
     reply: str
 
@@ -58,32 +58,32 @@ def parse_output(text: str, space: LabelSpace) -> Parsed:
     start = max((match.start() for match in _BLOCK_START.finditer(text, 0, end)), default=0)
     block = _one_field_per_line(text[start:end], space.columns)
     labels: dict[str, str] = {}
-    foreign: dict[str, str] = {}
-    nearest: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    near_miss: dict[str, str] = {}
     last = 0
     for column, classes in space.columns.items():
-        found = _field(block, column)
-        if found is None:
+        field = _field(block, column)
+        if field is None:
             continue
-        value = found[1] if _clean(found[1]) else _next_line(block[found.end() :])
-        last = max(last, found.end())
+        value = field[1] if _clean(field[1]) else _next_line(block[field.end() :])
+        last = max(last, field.end())
         label = _known_label(value, classes)
         if label is not None:
             labels[column] = label
         elif _clean(value).lower() not in _NONE:
-            foreign[column] = _clean(value)
-            close = _only_mentioned(foreign[column], classes) or difflib.get_close_matches(
-                foreign[column], classes, n=1, cutoff=_NEAREST
+            unknown[column] = _clean(value)
+            close = _only_mentioned(unknown[column], classes) or difflib.get_close_matches(
+                unknown[column], classes, n=1, cutoff=_NEAREST
             )
-            nearest |= {column: close[0]} if close else {}
+            near_miss |= {column: close[0]} if close else {}
     tags = _field(block, "tags")
     last = max(last, tags.end() if tags else 0)
     reply = text[heading.end() :] if heading else block[last:]
-    return Parsed(labels, foreign, nearest, _tags(block, tags) if tags else (), _reply(reply))
+    return Parsed(labels, unknown, near_miss, _tags(block, tags) if tags else (), _reply(reply))
 
 
 def _reply_heading(text: str, columns: Iterable[str]) -> re.Match[str] | None:
-    """The first heading of a reply that is not the name of a label column."""
+    """Return the first heading of a reply that is not the name of a label column."""
     names = {column.lower() for column in columns}
     return next((match for match in _REPLY_START.finditer(text) if match[1].lower() not in names), None)
 
@@ -102,25 +102,25 @@ def _next_line(rest: str) -> str:
 
 
 def _known_label(value: str, classes: tuple[str, ...]) -> str | None:
-    """The class that `value` is: as it stands, before a remark, or the only one in bold in a sentence."""
+    """Return the class that `value` is: as it stands, before a remark, or the only one in bold in a sentence."""
     value = value[:_LONGEST_LINE]
     in_bold = {_clean(match) for match in _EMPHASIS.findall(value)}
     candidates = [_clean(value), _clean(_REMARK.split(value, maxsplit=1)[0])]
     candidates += in_bold if len(in_bold) == 1 else ()
     exact = {_clean(label): label for label in classes}
     any_case = {_clean(label).lower(): label for label in classes}
-    return next((found for name in candidates if (found := exact.get(name) or any_case.get(name.lower()))), None)
+    return next((label for name in candidates if (label := exact.get(name) or any_case.get(name.lower()))), None)
 
 
 def _only_mentioned(value: str, classes: tuple[str, ...]) -> list[str]:
-    """The one class that prose such as `probably low` names; none where it names several."""
-    found = [name for name in classes if re.search(rf"\b{re.escape(name)}\b", value[:_LONGEST_LINE], re.I)]
-    return found if len(found) == 1 else []
+    """Return the one class that prose such as `probably low` names; none where it names several."""
+    mentioned = [name for name in classes if re.search(rf"\b{re.escape(name)}\b", value[:_LONGEST_LINE], re.I)]
+    return mentioned if len(mentioned) == 1 else []
 
 
-def _tags(block: str, found: re.Match[str]) -> tuple[str, ...]:
-    listed = re.split(r"[,;]", found[1])
-    if not _clean(found[1]) and (bullets := _BULLETS.match(block, found.end())):
+def _tags(block: str, field: re.Match[str]) -> tuple[str, ...]:
+    listed = re.split(r"[,;]", field[1])
+    if not _clean(field[1]) and (bullets := _BULLETS.match(block, field.end())):
         listed = bullets[1].splitlines()
     tags = (re.sub(r"^[ \t]*[-*+•][ \t]+", "", tag) for tag in listed)
     return tuple(tag for tag in map(_trimmed, tags) if tag.lower() not in _NONE)

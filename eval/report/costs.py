@@ -1,4 +1,4 @@
-"""Sections on what the systems cost and how sure the differences are: loss, cost, doubt."""
+"""Sections on what the systems cost and how sure the differences are: loss, cost, uncertainty."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -120,7 +120,7 @@ def cost(record: Record) -> Section:
     return Section("Cost", [Table(head, rows, note)])
 
 
-def doubt(record: Record) -> Section:
+def uncertainty(record: Record) -> Section:
     """Differences between systems, and figures of subsets."""
     blocks: list[Block] = [_label_differences(record), *_reply_differences(record)]
     shown = [system["name"] for system in record["systems"] if system["kind"] not in (ZERO_SHOT, CONSTRAINED)]
@@ -141,7 +141,7 @@ def doubt(record: Record) -> Section:
                 f"than {FEWEST} tickets are left out: they prove nothing.",
             )
         )
-    return Section("Doubt", blocks)
+    return Section("Uncertainty", blocks)
 
 
 def _label_differences(record: Record) -> Table:
