@@ -174,8 +174,8 @@ def _columns(systems: Sequence[System]) -> list[str]:
     by_system = [tuple(_space_columns(system)) for system in systems]
     if len(set(map(frozenset, by_system))) > 1:
         raise InputError(
-            f"the runs label different columns: {' / '.join(', '.join(columns) for columns in by_system)}; compare runs "
-            "with the same classifier.columns"
+            f"the runs label different columns: {' / '.join(', '.join(columns) for columns in by_system)}; compare "
+            "runs with the same classifier.columns"
         )
     return list(by_system[0])
 

@@ -75,8 +75,8 @@ def labels(record: Record) -> Section:
                 for system in systems
             ],
             "Tags: over all tags of the test tickets. Unparsable: tickets with a label that is missing or unknown. "
-            "Unknown: not one of the allowed labels. Near miss: an unknown label close to an allowed one; it still counts "
-            "as wrong. To a person: tickets that the system itself marks for review.",
+            "Unknown: not one of the allowed labels. Near miss: an unknown label close to an allowed one; it still "
+            "counts as wrong. To a person: tickets that the system itself marks for review.",
         ),
     ]
     for column in columns:
