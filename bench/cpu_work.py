@@ -37,7 +37,7 @@ class Work:
 
 def load_work(scratch: Path, count: int) -> tuple[PromptEncoder, list[Work]]:
     """The English tickets of median length, encoded."""
-    source, cleaner = Source.open(str(TICKETS)), Cleaner()
+    source, cleaner = Source.open(str(TICKETS)), Cleaner(escapes=True)
     tickets = [source.ticket(source.cells(row), i, cleaner) for i, row in enumerate(source.rows, start=1)]
     tickets = [ticket for ticket in tickets if ticket.language == "en" and ticket.reply]
     config = load_config(None)

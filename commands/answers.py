@@ -59,7 +59,7 @@ def predict_batch(
     ] = 16,
     preset: Preset = None,
     maps: Maps = None,
-    clean_escapes: CleanEscapes = True,
+    clean_escapes: CleanEscapes = None,
     clean_html: CleanHtml = True,
     clean_quotes: CleanQuotes = True,
     restart: Annotated[bool, typer.Option("--restart", help="Drop earlier answers in --out and start over.")] = False,

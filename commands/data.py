@@ -40,7 +40,7 @@ def prepare(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--language", metavar="CODE", help="Keep only this language. Repeatable."),
     ] = None,
-    clean_escapes: CleanEscapes = True,
+    clean_escapes: CleanEscapes = None,
     clean_html: CleanHtml = True,
     clean_quotes: CleanQuotes = True,
     tokenizer: Annotated[

@@ -43,7 +43,12 @@ Maps = Annotated[
         help="Name the column of body, subject, reply, language, id, created, tags or a label. Repeatable.",
     ),
 ]
-CleanEscapes = Annotated[bool, typer.Option("--escapes/--no-escapes", help=r"Turn literal \n into line breaks.")]
+CleanEscapes = Annotated[
+    Optional[bool],  # noqa: UP045
+    typer.Option(
+        "--escapes/--no-escapes", help=r"Turn literal \n into line breaks; without either, where the source means that."
+    ),
+]
 CleanHtml = Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")]
 CleanQuotes = Annotated[bool, typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails.")]
 Restart = Annotated[

@@ -44,7 +44,11 @@ class BatchOptions:
     out: Path
     preset: str | None = None
     maps: tuple[str, ...] = ()
-    cleaning: tuple[bool, bool, bool] = (True, True, True)  # escapes, HTML, quotes
+    cleaning: tuple[bool | None, bool, bool] = (
+        None,
+        True,
+        True,
+    )  # escapes (None: as the source means it), HTML, quotes
     labels_only: bool = False
     restart: bool = False
 
@@ -76,7 +80,9 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
         raise InputError(f"{options.out}: is what is to be answered; choose another --out")
     if options.out.exists() and not options.restart and not partial.exists():
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
-    rows = _rows(Source.open(options.source, options.preset, options.maps), Cleaner(*options.cleaning))
+    source, cleaner = Source.open(options.source, options.preset, options.maps), Cleaner(*options.cleaning)
+    cleaner.decide_escapes(source.sample)
+    rows = _rows(source, cleaner)
     opened = open_model(model)
     plan = _plan(options, opened, choice)
     with disk_guard(partial), _locked(options.out, partial) as file:

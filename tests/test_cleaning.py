@@ -8,6 +8,60 @@ from hypothesis import strategies as st
 
 from tickets.cleaning import Cleaner, strip_quotes
 
+ANSWER = "Thank you.\n\nWe have restarted the server.\nIt works again."
+MAIL = "The VPN client refuses my token since this morning."
+FORWARDS = {  # as Gmail, Apple Mail, Outlook and Thunderbird write them, in their languages
+    "gmail": "---------- Forwarded message ---------\nFrom: Ida <ida@example.com>\nDate: Mon, 4 Mar 2024 at 09:12\n"
+    "Subject: token\nTo: <help@example.com>\n\n\n",
+    "apple": "Begin forwarded message:\n\nFrom: Ida <ida@example.com>\nSubject: token\nDate: 4 March\nTo: Help\n\n",
+    "outlook": "From: Ida\nSent: Monday, March 4, 2024 9:12 AM\nTo: Help\nSubject: token\n\n",
+    "outlook-de": "Von: Ida\nGesendet: Montag, 4. März 2024 09:12\nAn: Hilfe\nBetreff: token\n\n",
+    "outlook-fr": "De : Ida\nEnvoyé : lundi 4 mars 2024 09:12\nÀ : Aide\nObjet : token\n\n",
+    "outlook-es": "De: Ida\nEnviado el: lunes, 4 de marzo de 2024 9:12\nPara: Ayuda\nAsunto: token\n\n",
+    "outlook-it": "Da: Ida\nInviato: lunedì 4 marzo 2024 09:12\nA: Aiuto\nOggetto: token\n\n",
+    "outlook-nl": "Van: Ida\nVerzonden: maandag 4 maart 2024 09:12\nAan: Hulp\nOnderwerp: token\n\n",
+    "outlook-pt": "De: Ida\nEnviada em: segunda-feira, 4 de março de 2024 09:12\nPara: Ajuda\nAssunto: token\n\n",
+    "outlook-pl": "Od: Ida\nWysłano: poniedziałek, 4 marca 2024 09:12\nDo: Pomoc\nTemat: token\n\n",
+    "thunderbird-de": "-------- Weitergeleitete Nachricht --------\nBetreff: \ttoken\nDatum: \tMon, 4 Mar 2024\n"
+    "Von: \tIda <ida@example.com>\nAn: \thelp@example.com\n\n",
+    "old-outlook": "-----Original Message-----\nFrom: Ida\nSent: Monday\nTo: Help\nSubject: token\n\n",
+}
+ATTRIBUTIONS = [
+    "On Mon, 3 Mar 2025 at 10:00, Max <m@x.de> wrote:",
+    "Am 03.03.2025 um 10:00 schrieb Max Muster <m@x.de>:",
+    "Le lun. 3 mars 2025 à 10:00, Max <m@x.de> a écrit :",
+    "El lun, 3 mar 2025 a las 10:00, Max (<m@x.de>) escribió:",
+    "Il giorno lun 3 mar 2025 alle ore 10:00 Max <m@x.de> ha scritto:",
+    "Op ma 3 mrt 2025 om 10:00 schreef Max <m@x.de>:",
+    "Em seg., 3 de mar. de 2025 às 10:00, Max <m@x.de> escreveu:",
+    "W dniu 3.03.2025 o 10:00, Max pisze:",
+]
+
+
+@pytest.mark.parametrize("note", ["", "FYI\n\n", "Please take this one.\nThanks\n\n"])
+@pytest.mark.parametrize("kind", FORWARDS)
+def test_a_mail_that_is_passed_on_is_the_ticket(kind: str, note: str) -> None:
+    clean = strip_quotes(note + FORWARDS[kind] + MAIL)
+    assert clean.endswith(MAIL)
+    assert clean.startswith(note.strip())
+    assert "token" in clean.removesuffix(MAIL), "its subject is kept"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORWARDS if kind.startswith(("outlook", "old"))])
+def test_an_earlier_mail_below_an_answer_is_cut(kind: str) -> None:
+    assert strip_quotes(f"{ANSWER}\n\n{FORWARDS[kind]}{MAIL}").strip() == ANSWER
+
+
+def test_an_answer_inside_a_mail_that_is_passed_on_is_cut() -> None:
+    text = f"FYI\n\n{FORWARDS['outlook']}{MAIL}\n\n{ATTRIBUTIONS[0]}\n> old\n> text"
+    assert strip_quotes(text).strip().endswith(MAIL)
+
+
+@pytest.mark.parametrize("line", ATTRIBUTIONS)
+def test_attributions_of_eight_languages(line: str) -> None:
+    assert strip_quotes(f"{ANSWER}\n\n{line}\n> old\n> text").strip() == ANSWER
+    assert strip_quotes(f"{ANSWER}\n\n{line}\n\nold text").strip() == ANSWER
+
 
 @pytest.mark.parametrize(
     "text",
@@ -20,6 +74,11 @@ from tickets.cleaning import Cleaner, strip_quotes
         r"C:\new\test and \\nas01\temp and CORP\nina",
         "Am Montag schrieb ich alles auf: es fehlt viel",
         "> only a quotation",
+        "> does it work?\nYes.",
+        "$ diff a b\n> new line\n< old line\nWhat is that?",
+        "From: Hamburg\nTo: Berlin\nThe parcel is late",
+        "From: Monday\nno printing is possible",
+        "4f2a9c1e8b7d6f5a4c3b2e1d0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a",
     ],
 )
 def test_what_is_not_markup_survives(text: str) -> None:
@@ -40,18 +99,69 @@ def test_what_is_not_markup_survives(text: str) -> None:
         ("Thanks.\n\nOn Mon, 3 Mar 2025 at 10:00, Max <m@x.de> wrote:\n> old\n> text", "Thanks.", "quotes"),
         ("Danke.\nAm 03.03.2025 um 10:00 schrieb Max Muster <m@x.de>:\nalt", "Danke.", "quotes"),
         ("Hi\n-----Original Message-----\nFrom: a", "Hi", "quotes"),
-        ("Hi\n\nVon: A\nGesendet: Montag\nAn: B\nBetreff: C\n\nalt", "Hi", "quotes"),
+        (f"{ANSWER}\n\nVon: A\nGesendet: Montag\nAn: B\nBetreff: C\n\nalt", ANSWER, "quotes"),
         ("On 3 Mar 2025, Max wrote:\n> old\n\nMy answer below", "My answer below", "quotes"),
-        ("> does it work?\nYes.", "Yes.", "quotes"),
+        (f'<img src="data:image/png;base64,{"iVBORw0KGgo" * 500}">Hello', "Hello", "html"),
     ],
 )
 def test_each_step_cleans_counts_and_can_be_switched_off(raw: str, clean: str, step: str) -> None:
     cleaner = Cleaner()
     assert cleaner.clean(raw) == clean
-    assert cleaner.counts == {"escapes": 0, "html": 0, "quotes": 0, step: 1}
+    assert cleaner.counts[step] == 1
     off = Cleaner(**{step: False})
     assert off.clean(raw) != clean or raw.count("\n") == 0
     assert off.counts[step] == 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        (f"Look: data:image/png;base64,{'iVBORw0KGgo' * 500} here", "Look: data:image here"),
+        ("Look: ![shot](data:image/png;base64,iVBORw0KGgo=) and [cid:image001.png@01D9]", "Look: [image] and [image]"),
+        (f"Log:\n{'QUJDREVG' * 40}\nend", "Log:\n[image]\nend"),
+        ("\n".join(["Photo:", *["QUJDREVGR0hJSktM" * 4] * 5, "QUJDRA==", "Regards"]), "Photo:\n[image]\nRegards"),
+    ],
+)
+def test_pictures_written_into_a_text_become_a_few_characters(raw: str, clean: str) -> None:
+    assert Cleaner().clean(raw) == clean
+
+
+PATHS = [
+    r"npm is not found: C:\Program Files\nodejs\npm.cmd",
+    r"I cannot save to D:\reports any more",
+    r'The share "\\nas01\reports\new" is gone',
+    r"Key HKLM\SYSTEM\CurrentControlSet\Services\tcpip\Parameters is missing",
+    r"I start .\run.bat in ..\node_modules and nothing happens",
+    r"Profile %USERPROFILE%\ntuser.dat is locked",
+    r"The pattern ^\s*[\r\n]+$ and (\n|\t) match too much",
+    r"LaTeX: \nabla f = \tau \times \rho and \newline",
+    "a real break\nand the pattern \\n\\n in one text",
+]
+PROSE = [
+    r"Dear team,\n\nI am late.\nBye",
+    r"Hallo,\nich kann mich nicht anmelden.\nViele Grüße\nAnna",
+    r"One line without any",
+]
+
+
+def test_a_source_with_paths_keeps_its_backslashes() -> None:
+    cleaner = Cleaner(escapes=None)
+    cleaner.decide_escapes(PATHS)
+    assert [cleaner.clean(text) for text in PATHS] == PATHS
+
+
+def test_a_source_that_writes_line_breaks_so_gets_them() -> None:
+    cleaner = Cleaner(escapes=None)
+    cleaner.decide_escapes([*PROSE, *PATHS[:2]])
+    assert cleaner.clean(PROSE[0]) == "Dear team,\n\nI am late.\nBye"
+    assert cleaner.clean(PROSE[1]) == "Hallo,\nich kann mich nicht anmelden.\nViele Grüße\nAnna"
+
+
+def test_what_the_user_says_goes_before_what_the_source_looks_like() -> None:
+    for asked in (True, False):
+        cleaner = Cleaner(escapes=asked)
+        cleaner.decide_escapes(PATHS if asked else PROSE)
+        assert cleaner.escapes is asked
 
 
 def test_a_thread_without_own_words_is_kept_whole() -> None:
@@ -71,7 +181,25 @@ def test_cleaning_never_fails_and_always_gives_plain_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<script>", "<a ", '<p "', "<!--", "\\", "On 1 ", ">", "&#", "C:\\a", "From: a\n", "\n>"]
+    "piece",
+    [
+        "<script>",
+        "<a ",
+        '<p "',
+        "<!--",
+        "\\",
+        "On 1 ",
+        ">",
+        "&#",
+        "C:\\a",
+        "From: a\n",
+        "\n>",
+        "\n",
+        "A" * 70 + "\n",
+        "data:a,",
+        "![a](",
+    ]
+    + [text for kind, text in FORWARDS.items() if kind in ("gmail", "outlook")],
 )
 def test_hostile_texts_take_linear_time(piece: str) -> None:
     start = time.perf_counter()

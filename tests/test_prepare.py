@@ -10,12 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tickets.cleaning import Cleaner
 from tickets.columns import choose_columns
 from tickets.duplicates import near_duplicates
 from tickets.errors import InputError, WorkError
 from tickets.prepare import FILES, PrepareOptions, prepare
 from tickets.report import render_report as render
+from tickets.rows import Source
 from tickets.schema import read_tickets
+from tickets.text_file import parse_ticket
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "data" / "tickets.csv"
 HEADER = ["id", "subject", "body", "queue", "priority", "language"]
@@ -44,7 +47,8 @@ def quarantine(out: Path) -> list[dict[str, Any]]:
 
 def test_prepare_writes_every_file_and_accounts_for_every_row(tmp_path: Path) -> None:
     rows = table()
-    rows[3][2] = " "
+    rows[3][1] = rows[3][2] = " "
+    rows[4][2] = ""  # a heading alone is a ticket
     rows[7][3] = ""
     rows[9][0] = "T8"
     rows[11] = rows[11][:3]
@@ -53,7 +57,7 @@ def test_prepare_writes_every_file_and_accounts_for_every_row(tmp_path: Path) ->
     assert {file.name for file in out.iterdir()} == FILES
     assert (report.rows_in, report.kept, report.quarantined) == (60, 57, 3)
     assert [(row["line"], row["reason"]) for row in quarantine(out)] == [
-        (5, "no body text"),
+        (5, "no text"),
         (11, "duplicate id: T8"),
         (13, "ragged row: 3 fields, expected 6"),
     ]
@@ -62,6 +66,26 @@ def test_prepare_writes_every_file_and_accounts_for_every_row(tmp_path: Path) ->
     assert len({ticket.id for tickets in parts.values() for ticket in tickets}) == 57
     assert [t.labels for tickets in parts.values() for t in tickets if t.id == "T7"] == [{"priority": "p0"}]
     assert json.loads((out / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report.to_dict()))
+
+
+def test_every_command_reads_the_same_ticket_alike(tmp_path: Path) -> None:
+    """What `predict` reads from a text file is what `prepare` and `predict-batch` read from a row."""
+    bodies = [
+        "<p>Hello,</p><p>it <b>hangs</b> &amp; stops.</p>",
+        "FYI\n\nFrom: Ida\nSent: Monday\nTo: Help\nSubject: rota\n\nThe planner shows last year's rota.",
+        r"Dear team,\n\nI am late.\nBye",
+        r"npm is not found: C:\Program Files\nodejs\npm.cmd",
+        "  spaces   and\r\n\r\n\r\nlines\x00  ",
+        "",
+    ]
+    for body in bodies:
+        path = write_csv(tmp_path / "t.csv", [["1", "Re:  <i>it</i> hangs</i>", body, "a", "p", "en"]])
+        source, cleaner = Source.open(path), Cleaner(escapes=None)
+        cleaner.decide_escapes(source.sample)
+        (row,) = source.rows
+        ticket = source.ticket(source.cells(row), 1, cleaner)
+        read = parse_ticket(f"Subject: Re:  <i>it</i> hangs</i>\n\n{body}", "x")
+        assert (read.subject, read.body) == (ticket.subject, ticket.body)
 
 
 def test_report_counts_and_fits_80_columns(tmp_path: Path) -> None:
@@ -191,7 +215,7 @@ def test_a_failed_run_leaves_the_old_folder_and_no_rubbish(tmp_path: Path, monke
     ("content", "message"),
     [
         ("body,queue\n", "no rows below the header"),
-        ("body,queue\n,a\n,b\n", "none of 2 rows can be used.*no body text"),
+        ("body,queue\n,a\n,b\n", "none of 2 rows can be used.*no text"),
         ("body,queue\na b,x\n", "found 1 usable ticket, expected at least 8"),
         ("x,y\n1,2\n", "found the columns x, y"),
     ],

@@ -8,16 +8,13 @@ here runs in linear time, so a hostile ticket cannot stall a run.
 import html
 import re
 from collections import Counter
+from collections.abc import Iterable
 
-STEPS = ("escapes", "html", "quotes")
+from tickets.escapes import unescape, writes_escapes
+from tickets.quotes import strip_quotes
 
-# A Windows path (C:\new\test), a share (\\nas\new) and a login (CORP\nina) keep their backslashes; `C:\n\n` is prose.
-_ESCAPE = re.compile(
-    r"((?<!\w)[C-Zc-z]:\\(?:(?!n\\n)\w[^\s\\]*(?:\\[^\s\\]+)+|t\w+)"
-    r"|(?<!\S)\\\\\w[\w.-]*\\\S+"
-    r"|(?<!\w)[A-Z][A-Z0-9-]{1,14}\\[a-z][a-z0-9._-]+(?![\w\\]))"
-    r"|(?<!\\)\\++(?:r\\+n|[nrt])"
-)
+STEPS = ("escapes", "images", "html", "quotes")
+
 _TAG = re.compile(
     r"<(/?)([a-z][a-z0-9]*(?::[a-z]+)?)((?:\s(?:[^<>\"']|\"[^\"<]{0,4000}\"|'[^'<]{0,4000}')*+)?/?)>", re.I
 )
@@ -38,22 +35,6 @@ _UNSURE = frozenset(
 )
 _HIDDEN = ("script", "style", "head")
 
-_WROTE = re.compile(
-    r"^[ \t]*(?:On|Am|Le|El|Il)\b(?=[^\n]*\d)[^\n]{5,250}(?:\n[^\n]{0,120})?"
-    r"\b(?:wrote|schrieb[^\n]{0,120}|a écrit|escribió|ha scritto)[ \xa0]?:[ \t]*$",
-    re.M,
-)
-_ORIGINAL = re.compile(
-    r"^[ \t>]*-{2,}[ \t]*(?:Original[ -]?Message|Ursprüngliche Nachricht|Original-?Nachricht|Message d'origine)"
-    r"[ \t]*-{2,}[ \t]*$",
-    re.M | re.I,
-)
-_HEADERS = re.compile(
-    r"^[ \t]*\*?(?:From|Von|De):[^\n]*\n(?:[^\n]*\n){0,2}?[ \t]*\*?(?:Sent|Gesendet|Date|Datum|Envoyé|Enviado):[^\n]*$",
-    re.M | re.I,
-)
-_QUOTED_LINE = re.compile(r"^[ \t]*>[^\n]*$\n?", re.M)
-
 _SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")  # single plain spaces, nearly all of them, need no change
 _EDGES = re.compile(r" ?\n ?")
 _GAPS = re.compile(r"\n{3,}")
@@ -61,19 +42,41 @@ _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\ud800-\udfff]")
 
 
+_DATA_URI = re.compile(
+    r"data:[\w.+-]{0,40}/?[\w.+-]{0,40}(?:;[\w=.-]{1,60}){0,4},[A-Za-z0-9+/=%_-]++(?:\s[A-Za-z0-9+/=]{40,}+)*+"
+)
+_MARKDOWN_IMAGE = re.compile(r"!\[[^\]\n]{0,200}\]\((?:data|cid|https?)[^)\n]{0,2000}\)")
+_CID = re.compile(r"[\[<]cid:[^\]>\s]{1,200}[\]>]")
+_SHORTEST_LUMP = 200  # characters of base64 in a row, line breaks aside; no word or identifier is that long
+_LUMP_LINE = 60  # characters of a line of it, at least
+_BASE64 = re.compile(
+    r"(?<![\w+/])(?:(?:[A-Za-z0-9+/]{60,100}\n){3,}+[A-Za-z0-9+/]{0,100}|[A-Za-z0-9+/]{200,}+)={0,2}(?![\w+/])"
+)
+
+
 class Cleaner:
     """Cleans texts and counts, in `counts`, how many texts each of `STEPS` changed."""
 
-    def __init__(self, escapes: bool = True, html: bool = True, quotes: bool = True) -> None:
-        """Switch single steps off; whitespace and control characters are always put right."""
+    def __init__(self, escapes: bool | None = True, html: bool = True, quotes: bool = True) -> None:
+        """Switch single steps off; pictures, whitespace and control characters are always put right.
+
+        Args:
+            escapes: None leaves it to `decide_escapes`; until that is called, they stay.
+        """
         self.escapes, self.html, self.quotes = escapes, html, quotes
         self.counts: Counter[str] = Counter(dict.fromkeys(STEPS, 0))
+
+    def decide_escapes(self, texts: Iterable[str]) -> None:
+        r"""Find out from some texts of a source whether its literal `\n` are line breaks, unless that was given."""
+        if self.escapes is None:
+            self.escapes = writes_escapes(texts)
 
     def clean(self, text: str, thread: bool = True) -> str:
         """`text` cleaned; `thread` says whether it may hold a quoted thread, as bodies and replies do."""
         text = _as_lines(text)
         if self.escapes and "\\" in text:
             text = self._counted("escapes", text, unescape(text))
+        text = self._counted("images", text, strip_images(text))
         if self.html and ("<" in text or "&" in text):
             text = self._counted("html", text, strip_html(text))
         if self.quotes and thread and "\n" in text:
@@ -100,9 +103,17 @@ def _as_lines(text: str) -> str:
     return _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
 
 
-def unescape(text: str) -> str:
-    """Literal `\\n`, `\\r` and `\\t` as the whitespace they stand for; Windows paths stay as they are."""
-    return _ESCAPE.sub(lambda match: match[1] or (" " if match[0][-1] == "t" else "\n"), text)
+def strip_images(text: str) -> str:
+    """Return `text` without the bytes of pictures that are written into it; `[image]` stands where no tag does."""
+    if "data:" in text:
+        text = _DATA_URI.sub("data:image", text)
+    if "![" in text:
+        text = _MARKDOWN_IMAGE.sub("[image]", text)
+    if "cid:" in text:
+        text = _CID.sub("[image]", text)
+    if len(text) > _SHORTEST_LUMP and max(map(len, text.split()), default=0) >= _LUMP_LINE:
+        text = _BASE64.sub("[image]", text)
+    return text
 
 
 def strip_html(text: str) -> str:
@@ -118,23 +129,6 @@ def strip_html(text: str) -> str:
             text = _DECLARATION.sub("", text)
         text = _without_tags(text)
     return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
-
-
-def strip_quotes(text: str) -> str:
-    """`text` without the quoted thread below or between it; unchanged when nothing else would be left."""
-    cut = len(text)
-    for pattern in (_ORIGINAL, _HEADERS):
-        if match := pattern.search(text):
-            cut = min(cut, match.start())
-    kept = text[:cut]
-    match = _WROTE.search(kept)
-    if match:
-        below = kept[match.end() :]
-        # An answer written below the quoted lines is kept; without quote marks everything below is the thread.
-        kept = kept[: match.start()] + (below if below.lstrip().startswith(">") else "")
-    if ">" in kept:
-        kept = _QUOTED_LINE.sub("", kept)
-    return kept if kept.strip() else text
 
 
 def _without_tags(text: str) -> str:

@@ -50,7 +50,7 @@ class PrepareOptions:
     maps: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     languages: tuple[str, ...] = ()
-    clean_escapes: bool = True
+    clean_escapes: bool | None = None
     clean_html: bool = True
     clean_quotes: bool = True
     seed: int = SEED
@@ -118,6 +118,7 @@ class _Reading:
         _check_columns(options, source.columns)
         self.options, self.source, self.quarantine, self.progress = options, source, quarantine, progress
         self.cleaner = Cleaner(options.clean_escapes, options.clean_html, options.clean_quotes)
+        self.cleaner.decide_escapes(source.sample)
         self.languages = {language_code(name) for name in options.languages}
         if options.split == "published":
             self.languages = {_PUBLISHED_LANGUAGE}
@@ -167,8 +168,8 @@ class _Reading:
 
     def _fault(self, ticket: Ticket) -> str:
         """Why a ticket cannot be used; empty when it can."""
-        if not ticket.body:
-            return "no body text"
+        if not ticket.body and not ticket.subject:
+            return "no text"
         if self.languages and ticket.language not in self.languages:
             return f"language {ticket.language or 'unknown'} not wanted"
         if not ticket.id:

@@ -34,6 +34,7 @@ class Source:
     name: str
     rows: Iterator[RawRow]
     columns: ColumnMap
+    sample: tuple[str, ...] = ()  # texts of the first rows, by which a source is judged
 
     @classmethod
     def open(
@@ -46,7 +47,9 @@ class Source:
         """
         rows = read_rows(name)
         peek = list(islice(rows, _PEEK))
-        return cls(name, chain(peek, rows), _find_columns(name, peek, preset, maps, keep))
+        columns = _find_columns(name, peek, preset, maps, keep)
+        texts = [row.fields.get(column) for row in peek for column in (columns.body, columns.subject, columns.reply)]
+        return cls(name, chain(peek, rows), columns, tuple(text for text in texts if isinstance(text, str)))
 
     @cached_property
     def part_columns(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+from tickets.cleaning import Cleaner
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
@@ -26,9 +27,12 @@ def read_ticket(path: Path) -> Ticket:
 
 
 def parse_ticket(text: str, name: str) -> Ticket:
-    """The ticket in `text`; `name` is its id and names it in errors."""
+    """Return the ticket in `text`, cleaned as `prepare` does; `name` is its id and names it in errors."""
     match = _SUBJECT.match(text)
-    subject, body = (match[1].strip(), text[match.end() :].strip()) if match else ("", text.strip())
+    subject, body = (match[1], text[match.end() :]) if match else ("", text)
+    cleaner = Cleaner(escapes=None)
+    cleaner.decide_escapes((body,))
+    subject, body = " ".join(cleaner.clean(subject, thread=False).split()), cleaner.clean(body)
     if not subject and not body:
         raise InputError(f"{name}: found only white space, expected the text of a ticket; write one into it")
     return Ticket(id=name, subject=subject, body=body)
