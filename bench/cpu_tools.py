@@ -77,7 +77,8 @@ def labels_per_second(one: Any, prompts: Sequence[Sequence[int]]) -> float:
 
 def mini_bundle(scratch: Path) -> Path:
     """Export the shipped mini model as a bundle, unless that was done before."""
-    from pipeline.export.export import ExportOptions, export
+    from pipeline.export.export import export
+    from pipeline.export.options import ExportOptions
 
     out = scratch / "mini"
     if not out.is_dir():

@@ -20,8 +20,12 @@ def export(
         typer.Option("--generator", help="Run folder of the generator where it is not beside the classifier."),
     ] = None,
     quant: Annotated[
-        str, typer.Option("--quant", help="Format of the base: f16, q8_0, q5_k_m, q4_k_m, q4_0, or none.")
-    ] = "q4_k_m",
+        str,
+        typer.Option(
+            "--quant",
+            help="Format of the base: f16, q8_0, q5_k_m, q4_k_m, q4_0, none, or auto: q4_k_m, q8_0 for narrow bases.",
+        ),
+    ] = "auto",
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write the classifier as ONNX; bases up to 1.5B.")] = False,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="With --onnx: its int8 form too.")] = True,
     merged: Annotated[
@@ -37,8 +41,8 @@ def export(
 
     Example: duet export --model runs/mini --out bundle --onnx
     """
-    from pipeline.export.export import ExportOptions
     from pipeline.export.export import export as run
+    from pipeline.export.options import ExportOptions
 
     print(run(ExportOptions(model, out, generator, quant.lower(), onnx, int8, merged, data, check)))
 

@@ -18,7 +18,8 @@ from backbone.training.pretrain import load_pretrain_config, pretrain
 from classifier.train import train_classifier
 from generator.train import train_generator
 from pipeline.export.bundle import BUNDLE, CARD, CHECK, NO_GGUF, ONNX_FP32, ONNX_INT8
-from pipeline.export.export import ExportOptions, export
+from pipeline.export.export import export
+from pipeline.export.options import ExportOptions
 
 RUN, GRAPHS = Path("runs/shipped"), Path("runs/shipped-bundle")
 _BASE_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "recipe.yaml")

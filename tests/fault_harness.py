@@ -30,7 +30,8 @@ from backbone.runs.layout import PLAN
 from classifier.train import train_classifier
 from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
-from pipeline.export.export import ExportOptions, export
+from pipeline.export.export import export
+from pipeline.export.options import ExportOptions
 from tickets.errors import DuetError
 
 

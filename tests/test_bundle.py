@@ -16,7 +16,8 @@ from classifier.onnx_export import check_size
 from pipeline.engine_choice import EngineChoice
 from pipeline.export import check as export_check
 from pipeline.export.bundle import Bundle
-from pipeline.export.export import ExportOptions, export
+from pipeline.export.export import export
+from pipeline.export.options import ExportOptions
 from pipeline.export.parity import Parity
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError

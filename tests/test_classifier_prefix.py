@@ -22,7 +22,8 @@ from engines.torch import TorchEngine
 from generator.train import train_generator
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
-from pipeline.export.export import ExportOptions, export
+from pipeline.export.export import export
+from pipeline.export.options import ExportOptions
 from pipeline.model_folder import open_model
 from pipeline.two_stage import load_two_stage
 from tests.conftest import MakeConfig, merged, random_adapter

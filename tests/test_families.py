@@ -19,7 +19,8 @@ from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
 from pipeline.check import check
 from pipeline.engine_choice import EngineChoice
-from pipeline.export.export import ExportOptions, export
+from pipeline.export.export import export
+from pipeline.export.options import ExportOptions
 from pipeline.two_stage import load_two_stage
 from tests.conftest import MakeConfig
 from tickets.errors import InputError

@@ -24,7 +24,8 @@ from engines.endpoint import EndpointEngine
 from engines.protocols import TicketsRefused
 from pipeline.batch import BatchOptions, _unique, predict_batch
 from pipeline.engine_choice import EngineChoice
-from pipeline.export.export import ExportOptions, export
+from pipeline.export.export import export
+from pipeline.export.options import ExportOptions
 from pipeline.predict import WrappedStream
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError, WorkError

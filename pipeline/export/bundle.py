@@ -10,7 +10,9 @@ from backbone.runs.layout import MANIFEST
 from tickets.errors import InputError
 
 NO_GGUF = "none"  # a bundle of ONNX labels alone, for where there is no llama.cpp
+AUTO = "auto"  # the smallest format that suits the base
 QUANTS = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0", NO_GGUF)
+K_QUANTS, K_WIDTH = ("q5_k_m", "q4_k_m"), 256  # K-quants need rows of a multiple of so many values
 BUNDLE = "bundle"  # key of the manifest
 CHECK, CARD = "check.json", "README.md"
 ONNX_FP32, ONNX_INT8 = "onnx-fp32/classifier.onnx", "onnx-int8/classifier.onnx"

@@ -1,80 +1,37 @@
-"""`duet export`: trained runs become a bundle that a CPU box answers from, checked against them before it is kept."""
+"""`duet export`: turn trained runs into a bundle for a CPU, and check it against them before it is kept."""
 
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial as partial_call
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from backbone.dataset import load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, writable, write_json
 from backbone.runs.folder import package_versions, partial_folder, publish
-from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
+from backbone.runs.layout import CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
 from backbone.runs.locks import hold
-from classifier.predict import Classifier
-from pipeline.engine_choice import HOW_TO_ADD_LLAMA
 from pipeline.export.bundle import (
     CARD,
     CHECK,
     NO_GGUF,
     ONNX_FP32,
     ONNX_INT8,
-    QUANTS,
     Bundle,
     adapter_file,
     base_file,
     bundle_facts,
 )
 from pipeline.export.check import check_export
-from pipeline.export.model_card import model_card, modelfile
+from pipeline.export.model_card import model_card
+from pipeline.export.options import MODELFILE, ExportOptions, merged_file, settle_quant
+from pipeline.export.writing import write_gguf, write_once, write_onnx
 from pipeline.model_folder import ModelFolder, StageFolder, check_prefix_classifier, check_same_base, open_model
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
 _RECIPE = 2  # of the files: what an earlier one left unfinished is made again
-_MERGED, _MODELFILE = "generator.{}.gguf", "Modelfile"
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to export.
-
-    Attributes:
-        model: run or model folder with a classifier; None for the shipped mini model.
-        generator: run folder to take the generator from where it is not beside the classifier.
-        out: folder to write.
-        quant: one of QUANTS.
-        onnx: also write the classifier as ONNX, fp32 and int8.
-        int8: False leaves the int8 graph out.
-        merged: also write a self-contained generator and an Ollama Modelfile.
-        data: prepared folder to check on; what the classifier was trained on when None.
-        check: how many validation tickets to check on.
-    """
-
-    model: Path | None
-    out: Path
-    generator: Path | None = None
-    quant: str = "q4_k_m"
-    onnx: bool = False
-    int8: bool = True
-    merged: bool = False
-    data: str | None = None
-    check: int = 256
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work before anything is read."""
-        if self.quant not in QUANTS:
-            raise InputError(f"found --quant {self.quant!r}, expected one of {', '.join(QUANTS)}")
-        if self.quant == NO_GGUF and (self.merged or not self.onnx):
-            raise InputError("--quant none leaves ONNX labels alone: it goes with --onnx and without --merged")
-        if self.quant != NO_GGUF and not find_spec("llama_cpp"):
-            raise InputError(
-                f"a GGUF is made and checked with llama-cpp-python, which is not installed; {HOW_TO_ADD_LLAMA}; or "
-                "export labels alone with --quant none --onnx"
-            )
 
 
 def export(options: ExportOptions) -> str:
@@ -88,6 +45,7 @@ def export(options: ExportOptions) -> str:
     """
     model = _gather(options)
     base = model.base_folder()
+    options = replace(options, quant=settle_quant(options.quant, base))
     validation = _validation(model, options)
     if options.onnx:
         from classifier.onnx_export import check_size
@@ -97,16 +55,16 @@ def export(options: ExportOptions) -> str:
     partial = _open_partial(options, model)
     with disk_guard(partial):
         for name, stage in model.stages.items():
-            _once(partial / name, partial_call(shutil.copytree, stage.path))
+            write_once(partial / name, partial_call(shutil.copytree, stage.path))
         if (model.path / "base").is_dir():
-            _once(partial / "base", partial_call(shutil.copytree, model.path / "base"))
+            write_once(partial / "base", partial_call(shutil.copytree, model.path / "base"))
         if options.quant != NO_GGUF:
-            _write_gguf(options, model, base, partial)
+            write_gguf(options, model, base, partial)
         if options.onnx:
-            _write_onnx(model, base, partial, options.int8)
+            write_onnx(model, base, partial, options.int8)
         _drop_others(partial, options, model)
         graphs = [name for name in (ONNX_FP32, ONNX_INT8) if (partial / name).is_file()]
-        results = check_export(model, partial, options.quant, graphs, _merged_file(options, model), validation)
+        results = check_export(model, partial, options.quant, graphs, merged_file(options, model), validation)
         write_json(partial / CHECK, {"check": [result.to_dict() for result in results]})
         (partial / CARD).write_text(model_card(model, options.quant, results), encoding="utf-8")
     runs = {name: {"path": str(stage.path), **_run_facts(stage)} for name, stage in model.stages.items()}
@@ -215,70 +173,13 @@ def _drop_others(partial: Path, options: ExportOptions, model: ModelFolder) -> N
     wanted |= {"base"} if (model.path / "base").is_dir() else set()
     if options.quant != NO_GGUF:
         wanted |= {base_file(options.quant), *(adapter_file(stage) for stage in model.stages)}
-    merged = _merged_file(options, model)
-    wanted |= {merged, _MODELFILE} if merged else set()
+    merged = merged_file(options, model)
+    wanted |= {merged, MODELFILE} if merged else set()
     wanted |= {Path(ONNX_FP32).parts[0]} if options.onnx else set()
     wanted |= {Path(ONNX_INT8).parts[0]} if options.onnx and options.int8 else set()
     for path in partial.iterdir():
         if path.name not in wanted:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _merged_file(options: ExportOptions, model: ModelFolder) -> str | None:
-    """Name of the self-contained generator, where one is wanted."""
-    return _MERGED.format(options.quant) if options.merged and GENERATOR in model.stages else None
-
-
-def _once(target: Path, make: Callable[[Path], Any]) -> None:
-    """Make a file or folder under another name and rename it, unless it is there from an interrupted export."""
-    if target.exists():
-        return
-    unfinished = target.with_name(target.name + ".unfinished")
-    if unfinished.is_dir():
-        shutil.rmtree(unfinished)
-    make(unfinished)
-    unfinished.rename(target)
-
-
-def _write_gguf(options: ExportOptions, model: ModelFolder, base: Path, partial: Path) -> None:
-    from backbone.adapters import read_adapter
-    from backbone.gguf_files import write_adapter, write_base
-
-    name = model.any_stage.base.name
-    adapters = {stage: read_adapter(folder.path / ADAPTER) for stage, folder in model.stages.items()}
-    for stage, adapter in adapters.items():
-        _once(partial / adapter_file(stage), partial_call(write_adapter, adapter, base=base, name=stage))
-    _write_quantised(partial, base_file, options.quant, lambda out: write_base(base, out, name))
-    if _merged_file(options, model):
-        changes = adapters[GENERATOR]
-        merged = f"{name}, generator merged"
-        _write_quantised(partial, _MERGED.format, options.quant, lambda out: write_base(base, out, merged, changes))
-        writer = model.stages[GENERATOR]
-        text = modelfile(_MERGED.format(options.quant), writer.encoder, writer.config)
-        (partial / _MODELFILE).write_text(text, encoding="utf-8")
-
-
-def _write_quantised(partial: Path, name: Callable[[str], str], quant: str, write: Callable[[Path], None]) -> None:
-    """One GGUF, through an F16 file where the result is another."""
-    target, half = partial / name(quant), partial / name("f16")
-    if target.exists():
-        return
-    _once(half, write)
-    if target != half:
-        from engines.llama_api import quantize
-
-        _once(target, lambda out: quantize(half, out, quant))
-
-
-def _write_onnx(model: ModelFolder, base: Path, partial: Path, int8: bool) -> None:
-    from classifier.onnx_export import export_onnx, quantize_onnx
-
-    stage = model.stages[CLASSIFIER]
-    classifier = Classifier.load(stage.path, stage.encoder, stage.config)
-    exact, quantised = Path(ONNX_FP32), Path(ONNX_INT8)  # in folders of their own: a large graph is two files
-    _once(partial / exact.parent, lambda out: export_onnx(base, stage.path / ADAPTER, classifier, out / exact.name))
-    if int8:
-        _once(partial / quantised.parent, lambda out: quantize_onnx(partial / exact, out / quantised.name, base))
 
 
 def _run_facts(stage: StageFolder) -> dict[str, Any]:
