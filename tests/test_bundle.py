@@ -365,7 +365,7 @@ def test_quantised_bases_say_what_changed(trained_run: RunConfig, tmp_path: Path
 def test_without_llama_cpp_labels_still_export_and_run(
     trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_data: Path
 ) -> None:
-    monkeypatch.setattr("pipeline.export.export.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.export.options.find_spec", lambda name: None)
     with pytest.raises(InputError, match="make llama"):
         ExportOptions(trained_run.folder, tmp_path / "out")
     with pytest.raises(InputError, match="goes with --onnx"):
