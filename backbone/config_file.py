@@ -62,8 +62,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not YAML ({reason}); expected keys such as those of configs/mini.yaml") from None
     if record is not None and not isinstance(record, dict):
         raise InputError(f"{path}: found {type(record).__name__}, expected keys such as those of configs/mini.yaml")
-    found: dict[str, Any] = _unshared(record or {})
-    return found
+    settings: dict[str, Any] = _unshared(record or {})
+    return settings
 
 
 class _TextKeyLoader(yaml.SafeLoader):

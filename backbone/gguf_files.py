@@ -139,7 +139,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, base: Path, size: int, pre_tokenizer
 def _tensors(base: Path, config: Mapping[str, Any], family: Family) -> dict[str, tuple[Path, str, list[int]]]:
     """File, name there and shape of every tensor, by its name in the GGUF."""
     names = _name_map(family, config)
-    found: dict[str, tuple[Path, str, list[int]]] = {}
+    tensors: dict[str, tuple[Path, str, list[int]]] = {}
     for file in sorted(base.glob("*.safetensors")):
         with safe_open(file, framework="pt") as weights:
             for source in weights.keys():  # noqa: SIM118  # not a mapping
@@ -148,8 +148,8 @@ def _tensors(base: Path, config: Mapping[str, Any], family: Family) -> dict[str,
                 name = names.get_name(source, try_suffixes=(".weight", ".bias"))
                 if name is None:
                     raise InputError(f"{file}: tensor {source} has no name in a GGUF; expected a {family.name} model")
-                found[name] = (file, source, weights.get_slice(source).get_shape())
-    return found
+                tensors[name] = (file, source, weights.get_slice(source).get_shape())
+    return tensors
 
 
 def _name_map(family: Family, config: Mapping[str, Any]) -> gguf.TensorNameMap:

@@ -126,9 +126,9 @@ class PromptEncoder:
 
     def encode_parts(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
         """Ids of the texts joined, and of every id the index of the text that its last character is in."""
-        found = self._plain.encode("".join(texts), add_special_tokens=False)
+        encoding = self._plain.encode("".join(texts), add_special_tokens=False)
         ends = list(accumulate(len(text) for text in texts))
-        return list(found.ids), [bisect_right(ends, max(start, end - 1)) for start, end in found.offsets]
+        return list(encoding.ids), [bisect_right(ends, max(start, end - 1)) for start, end in encoding.offsets]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, without control tokens."""

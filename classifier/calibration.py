@@ -76,10 +76,10 @@ def fit_head(logits: Floats, targets: Ints, priors: Floats, config: ClassifierCo
     strength = 0.0 if config.adjustment == "none" else _best_strength(logits, targets, priors, config.adjustment)
     offset = -strength * np.log(np.maximum(priors, 1e-9))
     adjusted = logits + offset
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda log_t: cross_entropy(adjusted / np.exp(log_t), targets), bounds=(-3.0, 3.0), method="bounded"
     )
-    temperature = float(np.exp(found.x))
+    temperature = float(np.exp(optimum.x))
     threshold = _review_threshold(softmax(adjusted / temperature), targets, config.review_accuracy)
     return HeadCalibration(tuple(float(x) for x in offset), temperature, threshold, strength)
 

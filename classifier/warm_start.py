@@ -50,15 +50,15 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
             f"--init-from {run}: trained on another base ({base.name}) than this run's {stage.base.name}; set "
             "base.path to it"
         )
-    own = model.peft_config["default"]
-    for key, found, wanted in (
-        ("rank", adapter["r"], own.r),
-        ("alpha", adapter["lora_alpha"], own.lora_alpha),
-        ("targets", sorted(adapter["target_modules"]), sorted(own.target_modules)),
+    config = model.peft_config["default"]
+    for key, found, expected in (
+        ("rank", adapter["r"], config.r),
+        ("alpha", adapter["lora_alpha"], config.lora_alpha),
+        ("targets", sorted(adapter["target_modules"]), sorted(config.target_modules)),
     ):
-        if found != wanted:
+        if found != expected:
             raise InputError(
-                f"--init-from {run}: its {key} is {found}, this run's {wanted}; use --set lora.{key}={found}"
+                f"--init-from {run}: its {key} is {found}, this run's {expected}; use --set lora.{key}={found}"
             )
     earlier = LabelSpace.load(folder / LABELS)
     same = {column for column in space.columns if earlier.columns.get(column) == space.columns[column]}

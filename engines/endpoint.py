@@ -122,7 +122,7 @@ class EndpointEngine:
         a stream short."""
         written: list[int] = []
         reason = None
-        heard = on_token is None  # a whole reply has its choice, or fails
+        has_choice = on_token is None  # a whole reply has its choice, or fails
         try:
             if on_token is None:
                 choice = (await client.chat.completions.create(**request)).choices[0]
@@ -130,7 +130,7 @@ class EndpointEngine:
             else:
                 async for chunk in await client.chat.completions.create(**request, stream=True):
                     for choice in chunk.choices:
-                        heard = True
+                        has_choice = True
                         reason = choice.finish_reason or reason
                         for token in self._encoder.encode_text(choice.delta.content or ""):
                             written.append(token)
@@ -144,7 +144,7 @@ class EndpointEngine:
             ) from None
         except (AttributeError, IndexError, TypeError) as error:  # something else than the API answered
             raise self._no_completion(_short(error)) from None
-        if not heard:
+        if not has_choice:
             raise self._no_completion("nothing in it")
         if reason is None:
             raise WorkError(f"{self._url}: the reply broke off; does another client use the server?")
@@ -158,9 +158,9 @@ class EndpointEngine:
             return False
         return True
 
-    def _no_completion(self, found: str) -> WorkError:
+    def _no_completion(self, reason: str) -> WorkError:
         return WorkError(
-            f"{self._url}: answered something that is no chat completion ({found}); expected an OpenAI-compatible "
+            f"{self._url}: answered something that is no chat completion ({reason}); expected an OpenAI-compatible "
             f"server; {_MENDS[404]}"
         )
 

@@ -57,10 +57,10 @@ class LayeredEngine:
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
-        found = np.empty((len(prompts), self._config.hidden_size), dtype=np.float32)
+        states_at_end = np.empty((len(prompts), self._config.hidden_size), dtype=np.float32)
         for rows, states in self._run(prompts, adapter):
-            found[rows] = states[:, -1].float().cpu().numpy()
-        return found
+            states_at_end[rows] = states[:, -1].float().cpu().numpy()
+        return states_at_end
 
     def choices(
         self,
@@ -148,17 +148,19 @@ class LayeredEngine:
         model = self._decoder_class.from_pretrained(None, config=config, state_dict=weights, **self._options).eval()
         if number < self._config.num_hidden_layers - 1:
             model.norm = torch.nn.Identity()
-        own = {
-            adapter: {_BLOCK + name.removeprefix(prefix): low for name, low in all_.items() if name.startswith(prefix)}
-            for adapter, all_ in changes.items()
+        block_changes = {
+            adapter: {
+                _BLOCK + name.removeprefix(prefix): low for name, low in all_changes.items() if name.startswith(prefix)
+            }
+            for adapter, all_changes in changes.items()
         }
-        return model, Adapters(model, own, self._device)
+        return model, Adapters(model, block_changes, self._device)
 
     def _read(self, name: str) -> Tensor:
         """A tensor as it lies in the base."""
         with safe_open(self._files[name], framework="pt") as file:
-            found: Tensor = file.get_tensor(name)
-        return found
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
 
     def _placed(self, tensor: Tensor) -> Tensor:
         """In the format and on the device of the computation."""
@@ -167,8 +169,8 @@ class LayeredEngine:
 
 def _tensor_files(base: Path) -> dict[str, Path]:
     """The file of every tensor of a base."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(base.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            found |= dict.fromkeys(file.keys(), path)
-    return found
+            files |= dict.fromkeys(file.keys(), path)
+    return files

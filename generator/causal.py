@@ -165,5 +165,5 @@ def _segment_losses(
 
 def _mean(segments: dict[str, dict[str, float]]) -> float:
     """Mean loss per token over all segments."""
-    tokens = sum(found["tokens"] for found in segments.values())
-    return sum(found["tokens"] * found["loss"] for found in segments.values()) / max(tokens, 1)
+    tokens = sum(segment["tokens"] for segment in segments.values())
+    return sum(segment["tokens"] * segment["loss"] for segment in segments.values()) / max(tokens, 1)

@@ -73,9 +73,9 @@ def with_replies(tickets: Sequence[Ticket], part: str) -> list[Ticket]:
     Raises:
         InputError: none has.
     """
-    found = [ticket for ticket in tickets if ticket.reply.strip()]
-    if not found:
+    answered = [ticket for ticket in tickets if ticket.reply.strip()]
+    if not answered:
         raise InputError(
             f"no {part} ticket has a reply, expected a reply column; map one with `duet prepare --map reply=COLUMN`"
         )
-    return found
+    return answered

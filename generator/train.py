@@ -104,11 +104,11 @@ def _prefix_changes(stage: Stage, classifier: Path) -> dict[str, LowRank]:
     """Read the classifier's adapter, after checking that it has this run's base and instruction."""
     base = BaseIdentity.load(classifier / BASE)
     instruction = load_config(classifier / CONFIG).prompt.instruction
-    for what, found, wanted in (
+    for what, value, expected in (
         ("base", base.fingerprint, stage.base.fingerprint),
         ("prompt.instruction", instruction, stage.config.prompt.instruction),
     ):
-        if found != wanted:
+        if value != expected:
             raise InputError(
                 f"{classifier}: was trained with another {what} than this generator, which would go on from its "
                 "reading; train one of them again on the other's, or set generator.reading=own"
@@ -131,8 +131,8 @@ def _label_noise(stage: Stage, confusions: Mapping[str, Mapping[str, Any]]) -> L
     """From the classifier run beside this one, where there is one."""
     if confusions:
         return LabelNoise.from_confusions(
-            {column: tuple(found["classes"]) for column, found in confusions.items()},
-            {column: found["matrix"] for column, found in confusions.items()},
+            {column: tuple(report["classes"]) for column, report in confusions.items()},
+            {column: report["matrix"] for column, report in confusions.items()},
         )
     folder = stage.config.folder / CLASSIFIER
     print(

@@ -95,14 +95,14 @@ def _describe_labels(
     lines = [f"data     {len(train):,} training and {len(validation):,} validation tickets"]
     for column, classes in examples.items():
         shown = ", ".join(
-            f"{label} {_example_text(found)}"
-            for label, found in sorted(classes.items(), key=lambda p: -p[1]["tickets"])
+            f"{label} {_example_text(examples_of_label)}"
+            for label, examples_of_label in sorted(classes.items(), key=lambda p: -p[1]["tickets"])
         )
         lines.append(f"{column:<9}{len(classes)} classes: {shown}")
         lines += [
-            f"         warning: {label} has {found['tickets']} training tickets; it will hardly be learnt"
-            for label, found in classes.items()
-            if found["tickets"] < 5
+            f"         warning: {label} has {examples_of_label['tickets']} training tickets; it will hardly be learnt"
+            for label, examples_of_label in classes.items()
+            if examples_of_label["tickets"] < 5
         ]
     lines += [f"         warning: {text}" for text in validation_warnings(validation, space)]
     unlabelled = sum(not space.is_labelled(ticket) for ticket in train)
@@ -119,8 +119,8 @@ def _describe_labels(
     return "\n".join(lines)
 
 
-def _example_text(found: Mapping[str, float]) -> str:
-    tickets, effective = round(found["tickets"]), round(found["effective"])
+def _example_text(examples: Mapping[str, float]) -> str:
+    tickets, effective = round(examples["tickets"]), round(examples["effective"])
     return f"{tickets:,}" if tickets == effective else f"{tickets:,}>{effective:,}"
 
 
@@ -226,7 +226,7 @@ def _token_counts(
     limits = {stage: stage_settings(config, stage).max_length for stage in _STAGES}
     columns = config.classifier.columns
     prompts = sum(len(encoder.classifier_prompt(ticket, limits[CLASSIFIER]).ids) for ticket in sample)
-    found = {CLASSIFIER: (scale * prompts, float(len(train)))}
+    counts = {CLASSIFIER: (scale * prompts, float(len(train)))}
     answered = [ticket for ticket in sample if ticket.reply]
     samples = {
         GENERATOR: [
@@ -237,8 +237,8 @@ def _token_counts(
     }
     for stage, pairs in samples.items():
         predicted = scale * sum(len(completion) for _, completion in pairs)
-        found[stage] = (predicted + scale * sum(len(prompt) for prompt, _ in pairs), predicted)
-    return found
+        counts[stage] = (predicted + scale * sum(len(prompt) for prompt, _ in pairs), predicted)
+    return counts
 
 
 def _span(seconds: float) -> str:

@@ -142,15 +142,15 @@ def check_prefix_classifier(stages: Mapping[str, StageFolder]) -> None:
 
 
 def _stage_folders(root: Path) -> dict[str, Path]:
-    found = {name: root / name for name in _STAGES if (root / name).is_dir()}
-    if not found and (root / RUN).is_file():
-        found = {str(read_json(root / RUN).get("stage")): root}
-    unknown = set(found) - set(_STAGES)
+    folders = {name: root / name for name in _STAGES if (root / name).is_dir()}
+    if not folders and (root / RUN).is_file():
+        folders = {str(read_json(root / RUN).get("stage")): root}
+    unknown = set(folders) - set(_STAGES)
     if unknown:
         raise InputError(
             f"{root}: a {unknown.pop()} run, expected one of train-cls or train-gen; `duet compare` reads baselines"
         )
-    return found
+    return folders
 
 
 def open_stage_folder(folder: Path, verified: bool = False) -> StageFolder:

@@ -15,6 +15,7 @@ from backbone.runs.layout import MANIFEST
 from classifier.onnx_export import check_size
 from pipeline.engine_choice import EngineChoice
 from pipeline.export import check as export_check
+from pipeline.export import parity
 from pipeline.export.bundle import Bundle
 from pipeline.export.export import export
 from pipeline.export.options import ExportOptions
@@ -286,7 +287,7 @@ def test_an_export_that_changed_the_model_is_not_kept(
     flips: int,
     words: str,
 ) -> None:
-    compare = export_check.compare
+    compare = parity.compare
 
     def changed(*arguments: Any) -> Parity:
         result = compare(*arguments)

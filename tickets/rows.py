@@ -48,7 +48,8 @@ class Source:
         rows = read_rows(name)
         peek = list(islice(rows, _PEEK))
         columns = _find_columns(name, peek, preset, maps, keep)
-        texts = [row.fields.get(column) for row in peek for column in (columns.body, columns.subject, columns.reply)]
+        judged = [column for column in (columns.body, columns.subject, columns.reply) if column]
+        texts = [row.fields.get(column) for row in peek for column in judged]
         return cls(name, chain(peek, rows), columns, tuple(text for text in texts if isinstance(text, str)))
 
     @cached_property

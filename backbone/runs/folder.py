@@ -145,14 +145,14 @@ def package_versions() -> dict[str, str]:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Dotted keys whose values differ."""
-    found = []
+    differing = []
     for key in sorted(set(old) | set(new)):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{key}.")
+            differing += _differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key}".removeprefix("config."))
-    return found
+            differing.append(f"{prefix}{key}".removeprefix("config."))
+    return differing
 
 
 def _files(folder: Path) -> list[str]:

@@ -62,7 +62,7 @@ def effective_examples(
         for ticket, odd in zip(tickets, odds, strict=True):
             if column in ticket.labels:
                 drawn[ticket.labels[column]] += odd * scale
-        own = weights[column] or [1.0] * len(classes)
+        column_weights = weights[column] or [1.0] * len(classes)
         report[column] = {
             label: {
                 "tickets": counts[label],
@@ -70,7 +70,7 @@ def effective_examples(
                 "weight": weight,
                 "effective": drawn[label] * weight,
             }
-            for label, weight in zip(classes, own, strict=True)
+            for label, weight in zip(classes, column_weights, strict=True)
         }
     return report
 

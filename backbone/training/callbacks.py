@@ -131,10 +131,10 @@ class Progress(TrainerCallback):
     ) -> None:
         """Print a line that stays."""
         if self._bar is not None and metrics:
-            found = {name.removeprefix("eval_"): value for name, value in metrics.items()}
-            names = [name for name in found if name in _SHOWN or name.endswith("_accuracy")]
+            values = {name.removeprefix("eval_"): value for name, value in metrics.items()}
+            names = [name for name in values if name in _SHOWN or name.endswith("_accuracy")]
             parts = [f"step {state.global_step}/{state.max_steps}", f"epoch {state.epoch or 0:.1f}"]
-            parts += [f"{name} {found[name]:.3f}" for name in names]
+            parts += [f"{name} {values[name]:.3f}" for name in names]
             width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
             tqdm.write(_wrapped(parts, width), file=sys.stderr)
 

@@ -50,7 +50,8 @@ def make_optimizer(job: TrainingJob) -> torch.optim.Optimizer:
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate or config.learning_rate, decay), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()], fused=True
+        [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()],
+        fused=True,
     )
 
 

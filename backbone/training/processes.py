@@ -50,8 +50,8 @@ def from_first(make: Callable[[], Result]) -> Result:
     if is_first():
         try:
             box[0] = make()
-        except Exception as found:  # whatever it is, the others must not wait for what will not come
-            error, box[1] = found, getattr(found, "exit_code", 1)
+        except Exception as failure:  # whatever it is, the others must not wait for what will not come
+            error, box[1] = failure, getattr(failure, "exit_code", 1)
     broadcast_object_list(box)
     if error is not None:
         raise error
@@ -71,18 +71,18 @@ def fail_together(error: DuetError) -> NoReturn:
 def share(items: Sequence[Item]) -> list[Item]:
     """This process's items: every process gets as many, so some come twice where the number is uneven."""
     most = -(-len(items) // count())
-    own = list(items[rank() :: count()])
-    return own + [items[-1]] * (most - len(own))
+    mine = list(items[rank() :: count()])
+    return mine + [items[-1]] * (most - len(mine))
 
 
-def merge(found: dict[Key, Result]) -> dict[Key, Result]:
+def merge(results: dict[Key, Result]) -> dict[Key, Result]:
     """The entries of all processes, in all of them."""
     if count() == 1:
-        return found
+        return results
     from torch.distributed import all_gather_object
 
     parts: list[dict[Key, Result]] = [{} for _ in range(count())]
-    all_gather_object(parts, found)
+    all_gather_object(parts, results)
     return {key: value for part in parts for key, value in part.items()}
 
 

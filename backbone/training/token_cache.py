@@ -31,9 +31,9 @@ class TokenCache:
             return list(make())
         name = hashlib.sha256(json.dumps([_FORMAT, *key], ensure_ascii=False).encode()).hexdigest()
         path = self._folder / f"{name}.json"
-        found = _read(path)
-        if found is not None:
-            return found
+        cached = _read(path)
+        if cached is not None:
+            return cached
         rows = list(make())
         if processes.is_first():
             self._keep(path, rows)

@@ -57,10 +57,10 @@ class Bundle:
         if BUNDLE not in record and not exported:
             return None
         try:
-            found = record[BUNDLE]["format"]
-            if found != _FORMAT:
+            version = record[BUNDLE]["format"]
+            if version != _FORMAT:
                 raise InputError(
-                    f"{folder}: a bundle of format {found}, expected {_FORMAT}; update duet or export again"
+                    f"{folder}: a bundle of format {version}, expected {_FORMAT}; update duet or export again"
                 )
             bundle = cls(folder, str(record[BUNDLE]["quant"]), frozenset(dict(record["files"])))
             if CHECK not in bundle.files or (bundle.quant != NO_GGUF and not bundle.has_gguf):

@@ -12,7 +12,7 @@ from engines.protocols import Encoder, Writer
 from generator.reply import Generator
 from pipeline.engine_choice import llama_engine
 from pipeline.export.bundle import NO_GGUF, ONNX_INT8, adapter_file, base_file
-from pipeline.export.parity import Parity, ask, choices, compare, reference
+from pipeline.export.parity import Parity, choices, compare, reference, run_engine
 from pipeline.model_folder import ModelFolder
 from tickets.errors import WorkError
 from tickets.schema import Ticket
@@ -43,18 +43,18 @@ def check_export(
     before = reference(tickets, classifier, generator, engine)
     cells = _TOGETHER * before.longest  # not of what training allows: that is most of a gigabyte on a 7B
     exported = _exported(model, folder, quant, graphs, merged, generator is not None, cells)
-    said, exact = [], {}
+    outputs, exact = [], {}
     for name, is_exact, labeller, writer in exported:
-        said.append(ask(name, before, labeller, writer))
+        outputs.append(run_engine(name, before, labeller, writer))
         exact[name] = is_exact
         del labeller, writer  # before the next engine is loaded
-    chosen = choices(before, said, engine)
+    chosen = choices(before, outputs, engine)
     precision = settled(stage.config.base).precision
     ends = {encoder.end_id, encoder.pad_id}
-    results = [compare(before, one, chosen.get(one.name, ()), classifier, _TIE[precision], ends) for one in said]
+    results = [compare(before, one, chosen.get(one.name, ()), classifier, _TIE[precision], ends) for one in outputs]
     # NF4's files hold the weights that it was rounded from
     faults = [_fault(result, exact[result.name] and precision != "nf4") for result in results]
-    fault = next((found for found in faults if found), None)
+    fault = next((text for text in faults if text), None)
     if fault:
         print("\n".join(map(str, results)), file=sys.stderr)
         raise WorkError(f"{fault}; nothing was exported, what was made lies in {folder}")

@@ -40,7 +40,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Said:
+class EngineOutputs:
     """What one exported engine says: states (tickets, hidden) and the first ids of replies; None where not asked."""
 
     name: str
@@ -120,7 +120,7 @@ def reference(
     return Reference(tickets, prompts, states, predictions, replies, shared_prefix)
 
 
-def ask(name: str, before: Reference, encoder: Encoder | None, writer: Writer | None) -> Said:
+def run_engine(name: str, before: Reference, encoder: Encoder | None, writer: Writer | None) -> EngineOutputs:
     """Run an exported engine on the same prompts; None for `encoder` or `writer` leaves labels or replies out."""
     states = None
     if encoder is not None:
@@ -133,12 +133,12 @@ def ask(name: str, before: Reference, encoder: Encoder | None, writer: Writer | 
     replies = None
     if writer is not None:
         replies = writer.generate(before.reply_prompts, GENERATOR, greedy, shared_prefix=before.shared_prefix)
-    return Said(name, states, replies)
+    return EngineOutputs(name, states, replies)
 
 
-def choices(before: Reference, said: Sequence[Said], engine: LayeredEngine) -> dict[str, list[list[int]]]:
+def choices(before: Reference, outputs: Sequence[EngineOutputs], engine: LayeredEngine) -> dict[str, list[list[int]]]:
     """What the trained model would have written in place of every id of every reply, by the engine that wrote."""
-    writing = {one.name: one.replies for one in said if one.replies is not None}
+    writing = {one.name: one.replies for one in outputs if one.replies is not None}
     if not writing:
         return {}
     prompts = [prompt for _ in writing for prompt in before.reply_prompts]
@@ -146,13 +146,13 @@ def choices(before: Reference, said: Sequence[Said], engine: LayeredEngine) -> d
     if shared_prefix:
         shared_prefix = replace(shared_prefix, lengths=[length for _ in writing for length in shared_prefix.lengths])
     written = [ids for replies in writing.values() for ids in replies]
-    found = iter(engine.choices(prompts, written, GENERATOR, shared_prefix))
-    return {name: [next(found) for _ in replies] for name, replies in writing.items()}
+    chosen = iter(engine.choices(prompts, written, GENERATOR, shared_prefix))
+    return {name: [next(chosen) for _ in replies] for name, replies in writing.items()}
 
 
 def compare(
     before: Reference,
-    said: Said,
+    outputs: EngineOutputs,
     chosen: Sequence[Sequence[int]],
     classifier: Classifier,
     tie: float,
@@ -167,14 +167,14 @@ def compare(
         ends: ids that end a reply.
     """
     columns, difference = {}, None
-    if said.states is not None:
-        after = classifier.read(said.states)
+    if outputs.states is not None:
+        after = classifier.read(outputs.states)
         columns = {column: _column(column, before, after, tie) for column in classifier.space.columns}
-        distances = np.linalg.norm(said.states - before.states, axis=1) / np.linalg.norm(before.states, axis=1)
+        distances = np.linalg.norm(outputs.states - before.states, axis=1) / np.linalg.norm(before.states, axis=1)
         difference = float(distances.max())
-    shares = [_agreement(ids, own, ends) for ids, own in zip(said.replies or (), chosen, strict=True)]
+    shares = [_agreement(ids, own, ends) for ids, own in zip(outputs.replies or (), chosen, strict=True)]
     return Parity(
-        name=said.name,
+        name=outputs.name,
         tickets=len(before.tickets),
         columns=columns,
         state_difference=difference,
