@@ -17,7 +17,7 @@ from backbone.dataset import load_part
 from eval.answers import Answered, Cost
 from eval.bootstrap import Resamples, Score
 from eval.compare import Comparison
-from eval.replies import TrainingReplies
+from eval.reply_metrics import TrainingReplies
 from eval.report.page import write_report
 from eval.scoring import TestSet, compare_pair, f1_replicates, pick_examples, reply_scores, score_slices, system_report
 from eval.systems import NEAREST, TFIDF, Output, ReferenceSystem

@@ -27,7 +27,7 @@ from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR
 from backbone.training.pretrain import load_pretrain_config, pretrain
 from classifier.train import train_classifier
 from eval.compare import CompareOptions, compare
-from eval.replies import ROUGE_L
+from eval.reply_metrics import ROUGE_L
 from eval.report.page import read_report
 from eval.report.verdicts import low_recall
 from generator.single_prompt.train import train_baseline

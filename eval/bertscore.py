@@ -10,8 +10,6 @@ from backbone.load import quiet_libraries
 from eval.bootstrap import Floats
 from tickets.errors import InputError
 
-BERTSCORE = "bertscore"  # name of the metric
-
 
 @dataclass(frozen=True)
 class BertScore:

@@ -16,11 +16,12 @@ from backbone.runs.folder import package_versions
 from backbone.runs.layout import LABELS, RUN
 from backbone.runs.locks import hold, release
 from eval.answers import ANSWERS, Answered, run_system
-from eval.bertscore import BERTSCORE, BertScore, bert_score, check_encoder
+from eval.bertscore import BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
 from eval.human import is_key_of
 from eval.labels import labelled_tickets
-from eval.replies import TrainingReplies, spread
+from eval.replies import spread
+from eval.reply_metrics import BERTSCORE, TrainingReplies
 from eval.report.page import REPORT, read_report, write_report
 from eval.scoring import (
     Pair,

@@ -18,7 +18,8 @@ import numpy as np
 from backbone.runs.files import disk_guard, read_json, writable, write_json, write_text
 from eval.answers import ANSWERS
 from eval.bootstrap import Floats, Resamples, Score
-from eval.replies import bucket_of, stemmed_rouge_l
+from eval.replies import bucket_of
+from eval.reply_metrics import stemmed_rouge_l
 from eval.report.page import read_report, write_report
 from tickets.errors import InputError
 

@@ -9,11 +9,11 @@ import numpy as np
 from backbone.runs.layout import CALIBRATION
 from classifier.calibration import Calibration
 from eval.answers import Answered, Cost
-from eval.bertscore import BERTSCORE
 from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
 from eval.confidence import ConfidenceReport, confidence_report
 from eval.labels import ColumnScores, macro_f1_replicates, score_column, tag_scores, true_labels
-from eval.replies import ROUGE_L, ReplyScores, TrainingReplies, bucket_of, corpus_bleu, score_replies
+from eval.replies import ReplyScores, bucket_of, corpus_bleu, score_replies
+from eval.reply_metrics import METRICS, ROUGE_L, TrainingReplies
 from eval.slices import slices_of
 from eval.system_choice import stages_of
 from eval.systems import TwoStageSystem
@@ -21,7 +21,6 @@ from eval.training_facts import TrainingFacts, training_facts
 from tickets.schema import Ticket
 
 EXACT = "exact match"
-_PAIRED_REPLIES = (ROUGE_L, "rougeL_unicode", "bleu", BERTSCORE)
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,8 @@ def compare_pair(
     right = {column: (_right(a, test, column), _right(b, test, column)) for column in test.columns}
     right[EXACT] = (_exact(a, test), _exact(b, test))
     ours, theirs = scores[a.system.name], scores[b.system.name]
-    metrics = [m for m in _PAIRED_REPLIES if ours and theirs and m in ours.values]
+    paired = [metric.key for metric in METRICS if metric.paired]
+    metrics = [m for m in paired if ours and theirs and m in ours.values]
     return Pair(
         a.system.name,
         b.system.name,

@@ -31,7 +31,8 @@ from eval.confidence import confidence_report
 from eval.human import make_sheet, score_sheets
 from eval.labels import macro_f1_replicates, score_column, tag_scores
 from eval.references import nearest_neighbours
-from eval.replies import TrainingReplies, bucket_counts, corpus_bleu, score_replies
+from eval.replies import bucket_of, corpus_bleu, score_replies
+from eval.reply_metrics import TrainingReplies
 from eval.report.blocks import Chart, Table
 from eval.report.costs import losses
 from eval.report.page import read_report, write_report
@@ -262,7 +263,7 @@ def test_reply_metrics_of_known_replies() -> None:
     other = score_replies(tickets[:1], ["Dear [Name], please call {tel_num}; it is 2019."], training)
     assert other.values["placeholders_kept"].tolist() == [1.0]
     assert other.values["own_numbers"].tolist() == [0.0]  # the 9 in 2019 is not the ticket's 9
-    assert bucket_counts(np.array([0.6, 0.5, 0.3, 0.1])) == {"> 0.5": 1, "0.3-0.5": 2, "< 0.3": 1}
+    assert [bucket_of(value) for value in (0.6, 0.5, 0.3, 0.1)] == ["> 0.5", "0.3-0.5", "0.3-0.5", "< 0.3"]
 
 
 def test_corpus_bleu_is_sacrebleus(tickets: list[Ticket]) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.replies import ROUGE_L
+from eval.reply_metrics import NAMES, ROUGE_L
 from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
-from eval.report.quality import REPLY_METRICS
 from eval.report.text import NOTHING, SIGNIFICANT, p_value, per_hour, span
 from eval.report.verdicts import in_several_ranks, rank_figures, ratio_verdict
 from eval.slices import FEWEST
@@ -170,7 +169,7 @@ def _reply_differences(record: Record) -> list[Table]:
         [f"{pair['first']} - {pair['second']}", *(_difference(found, found["p"]) for found in pair["replies"].values())]
         for pair in writing
     ]
-    names = [REPLY_METRICS[name] for name in writing[0]["replies"]]
+    names = [NAMES[name] for name in writing[0]["replies"]]
     return [
         Table(
             ["replies: first - second", *names],

@@ -3,33 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from eval.bertscore import BERTSCORE
-from eval.replies import BUCKETS, ROUGE_L, bucket_of
+from eval.replies import BUCKETS, bucket_of
+from eval.reply_metrics import BERTSCORE, NAMES
 from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
 from eval.report.text import NOTHING, full, share
 from eval.report.verdicts import published
 
 Record = Mapping[str, Any]
-REPLY_METRICS = {
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    ROUGE_L: "ROUGE-L",
-    "rouge1_unicode": "ROUGE-1, Unicode words",
-    "rouge2_unicode": "ROUGE-2, Unicode words",
-    "rougeL_unicode": "ROUGE-L, Unicode words",
-    "bleu": "BLEU as published",
-    BERTSCORE: "BERTScore F1",
-    "copied": "8-word runs copied from training",
-    "placeholders_kept": "placeholders kept",
-    "placeholders_lost": "placeholders lost",
-    "placeholders_invented": "placeholders invented, per reply",
-    "names_own": "replies with a name, number or date of the ticket",
-    "own_names": "the ticket's own names kept",
-    "own_numbers": "its own numbers kept",
-    "own_dates": "its own dates kept",
-    "empty": "empty replies",
-}
 _CORPUS = {
     "sacrebleu": "sacreBLEU (corpus, 0-100)",
     "distinct_1": "distinct-1",
@@ -138,7 +119,7 @@ def replies(record: Record) -> Section:
         return Section("Replies")
     rows = [
         [name, *(full(system["replies"].get(key)) for system in writing)]
-        for key, name in REPLY_METRICS.items()
+        for key, name in NAMES.items()
         if key != BERTSCORE or any(key in system["replies"] for system in writing)
     ]
     if not any(BERTSCORE in system["replies"] for system in writing):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from eval.replies import ROUGE_L
+from eval.reply_metrics import ROUGE_L
 from eval.report.blocks import Section, Table
 from eval.report.costs import cost, losses, uncertainty
 from eval.report.quality import confidence, examples, human, labels, replies

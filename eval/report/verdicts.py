@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from eval.replies import ROUGE_L
+from eval.reply_metrics import ROUGE_L
 from eval.report.text import SIGNIFICANT
 from eval.systems import CONSTRAINED, SINGLE, TWO_STAGE
 
