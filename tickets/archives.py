@@ -1,0 +1,103 @@
+"""Ticket files inside `.gz` and `.zip`, unpacked to a temporary folder one after another."""
+
+import gzip
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from tickets.errors import InputError
+
+GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
+_DOCUMENTS = {
+    "word/document.xml": "a Word document",
+    "ppt/presentation.xml": "a PowerPoint presentation",
+    "content.xml": "an OpenDocument file",
+}
+_SYSTEM_FOLDER = "__MACOSX/"
+_SYSTEM_FILES = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
+
+
+@contextmanager
+def unpacked_gzip(path: Path) -> Iterator[Path]:
+    """The content of a gzip file as a temporary file, named without `.gz`.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    name = path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
+    with tempfile.TemporaryDirectory(prefix="duet-") as folder:
+        inner = Path(folder) / (name or "tickets")
+        try:
+            with gzip.open(path) as packed, inner.open("wb") as out:
+                shutil.copyfileobj(packed, out, 1 << 20)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                f"{path}: not a whole gzip file ({error}); expected tickets; fetch or pack it again"
+            ) from None
+        yield inner
+
+
+def is_workbook(path: Path) -> bool:
+    """Whether a zip archive is an Excel workbook."""
+    return "xl/workbook.xml" in _names(path)
+
+
+def ticket_members(path: Path, endings: tuple[str, ...]) -> list[str]:
+    """Names of the files inside a zip archive, all of which have one of `endings`.
+
+    Raises:
+        InputError: not a zip archive, another kind of document, or files that would be left out.
+    """
+    names = _names(path)
+    document = next((kind for mark, kind in _DOCUMENTS.items() if mark in names), None)
+    if document:
+        raise InputError(f"{path}: found {document}, expected tickets as CSV, TSV, JSONL, JSON or Parquet; export them")
+    members = [
+        name
+        for name in names
+        if not name.endswith("/")
+        and not name.startswith(_SYSTEM_FOLDER)
+        and PurePosixPath(name).name not in _SYSTEM_FILES
+    ]
+    strange = [name for name in members if not name.lower().removesuffix(".gz").endswith(endings)]
+    if strange or not members:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise InputError(
+            f"{path}: found {', '.join(strange[:3]) or 'no file'}{more} inside, expected ticket files alone "
+            f"({', '.join(endings)}); unpack it and give the file with the tickets"
+        )
+    return sorted(members)
+
+
+@contextmanager
+def unpacked_member(path: Path, member: str) -> Iterator[Path]:
+    """A file of a zip archive as a temporary file.
+
+    Raises:
+        InputError: a damaged or encrypted file.
+    """
+    with tempfile.TemporaryDirectory(prefix="duet-") as folder:
+        inner = Path(folder) / PurePosixPath(member).name
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open(member) as packed, inner.open("wb") as out:
+                shutil.copyfileobj(packed, out, 1 << 20)
+        except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
+            raise InputError(
+                f"{path}: {member} cannot be unpacked ({error}); expected a whole archive without a password; unpack "
+                "it and give the file"
+            ) from None
+        yield inner
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise InputError(
+            f"{path}: not a whole zip archive or Excel workbook ({error}); fetch or save it again"
+        ) from None

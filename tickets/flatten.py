@@ -1,0 +1,49 @@
+"""Nested records as one level of dotted names."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_BLOCKS = frozenset(("paragraph", "heading", "blockquote", "codeBlock", "listItem", "tableRow", "rule", "panel"))
+
+
+def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested objects as dotted names: `via.channel`, `articles.0.body`; Zendesk fields as `custom_fields.<id>`.
+
+    Lists of plain values stay lists. A document in Jira's own format becomes its text.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat.update(_flattened(str(name), value))
+    return flat
+
+
+def _flattened(name: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        if value.get("type") == "doc" and isinstance(value.get("content"), list):
+            yield name, _document_text(value).strip()
+            return
+        for key, inner in value.items():
+            yield from _flattened(f"{name}.{key}", inner)
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for place, item in enumerate(value):
+            if isinstance(item, Mapping) and set(item) == {"id", "value"}:
+                yield from _flattened(f"{name}.{item['id']}", item["value"])
+            else:
+                yield from _flattened(f"{name}.{place}", item)
+    else:
+        yield name, value
+
+
+def _document_text(node: Mapping[str, Any]) -> str:
+    """Text of a node of the Atlassian Document Format, with a line break behind every block."""
+    kind, attributes = node.get("type"), node.get("attrs")
+    if kind == "text":
+        return str(node.get("text", ""))
+    if kind == "hardBreak":
+        return "\n"
+    if isinstance(attributes, Mapping) and kind in ("mention", "emoji", "status", "inlineCard", "blockCard"):
+        return str(attributes.get("text") or attributes.get("shortName") or attributes.get("url") or "")
+    content = node.get("content")
+    children = content if isinstance(content, list) else []
+    text = "".join(_document_text(child) for child in children if isinstance(child, Mapping))
+    return f"{text}\n" if kind in _BLOCKS else text

@@ -1,0 +1,41 @@
+"""A row as a source has it, and what reading a source has to say beside the rows."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+RAW = "(raw)"  # key under which an unreadable row keeps its text
+RAW_LENGTH = 2_000
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One row as the source has it; nested objects are flattened to dotted names.
+
+    `line` is the physical line where a record starts, or the 1-based row of a sheet or table; `fault` says why the row
+    cannot be used, None when it can; `file` names the sheet, or the file inside an archive, where there are several.
+    """
+
+    line: int
+    fields: dict[str, Any]
+    fault: str | None = None
+    file: str = ""
+
+
+@dataclass
+class ReadLog:
+    """What was understood of a source: encodings by file, and notes for the report, each once."""
+
+    encodings: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    other_lists: Counter[str] = field(default_factory=Counter)  # objects beside the tickets, by the name of their list
+
+    def note(self, text: str) -> None:
+        """Add a note unless it is there."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def all_notes(self) -> tuple[str, ...]:
+        """Return the notes, with one on the lists that hold no tickets."""
+        lists = ", ".join(f"{name} ({count:,} objects)" for name, count in self.other_lists.items())
+        return (*self.notes, *([f"Not read, because they hold no tickets: {lists}."] if lists else []))
