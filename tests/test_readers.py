@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tickets.errors import InputError
-from tickets.readers import RawRow, estimate_steps, flatten, read_rows
+from tickets.flatten import flatten
+from tickets.raw import RawRow
+from tickets.readers import estimate_steps, read_rows
 
 TABLE = [["subject", "body", "queue"], ["Größe", "Die Tür\nklemmt; heute, wieder", "Büro"], ["two", 'said "no"', "x"]]
 

@@ -3,70 +3,25 @@
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
-from tickets.dates import CREATED
 from tickets.errors import InputError
+from tickets.presets import COMMON, HALLMARKS, PARTS, PRESETS
+from tickets.tag_text import split_tags
 
-PARTS = ("subject", "body", "reply", "language", "id", "created", "tags")
 _LISTED = 20  # columns named in an error
-
-# Candidates by part or label, best first; matched without regard to case, spaces, `_` and `-`.
-PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "public": {
-        "subject": ("subject",),
-        "body": ("body",),
-        "reply": ("answer",),
-        "language": ("language",),
-        "tags": tuple(f"tag_{n}" for n in range(1, 10)),
-        "type": ("type",),
-        "queue": ("queue",),
-        "priority": ("priority",),
-    },
-    "zendesk": {
-        "id": ("id", "ticket id"),
-        "subject": ("subject", "raw_subject", "ticket subject"),
-        "body": ("description", "ticket description", "comments.0.plain_body", "comments.0.body"),
-        "reply": ("comments.1.plain_body", "comments.1.body"),
-        "language": ("language", "locale", "requester.locale", "detected_language"),
-        "tags": ("tags", "ticket tags"),
-        "type": ("type", "ticket type"),
-        "queue": ("group.name", "group", "ticket group", "assignee group", "group_id"),
-        "priority": ("priority", "ticket priority"),
-    },
-    "zammad": {
-        "id": ("id", "ticket id", "number"),
-        "subject": ("title", "subject"),
-        "body": ("article.body", "articles.0.body", "article", "body"),
-        "reply": ("articles.1.body",),
-        "language": ("language", "article.detected_language", "articles.0.detected_language"),
-        "tags": ("tags", "tag_list"),
-        "type": ("type",),
-        "queue": ("group", "group.name", "group_id"),
-        "priority": ("priority", "priority.name", "priority_id"),
-    },
-}
-_COMMON: Mapping[str, tuple[str, ...]] = {
-    "id": ("id", "ticket id", "ticket number", "number", "ticketnummer", "nummer", "key"),
-    "subject": ("subject", "title", "summary", "betreff", "titel", "short description"),
-    "body": ("body", "description", "text", "message", "content", "nachricht", "beschreibung", "inhalt", "question"),
-    "reply": ("answer", "reply", "response", "antwort", "resolution", "solution", "loesung", "lösung"),
-    "language": ("language", "lang", "sprache", "locale"),
-    "created": CREATED,
-    "tags": ("tags", "labels", "keywords", "schlagworte"),
-    "type": ("type", "ticket type", "issue type", "typ", "art"),
-    "queue": ("queue", "group", "department", "team", "warteschlange", "abteilung", "gruppe"),
-    "priority": ("priority", "prio", "urgency", "priorität", "prioritaet", "dringlichkeit"),
-}
-_HALLMARKS = {"public": ("tag_1", "answer"), "zendesk": ("description",), "zammad": ("title", "number")}
+_FAMILY = re.compile(r"(.*?)[ _.]?\d+")  # tag_1, Labels.2
 
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Source columns by part of the ticket; None where the source has no such column."""
+    """Source columns by part of the ticket; None where the source has no such column.
+
+    `preset` is the one asked for or recognised; `tags_by_spaces` says that a space separates tags.
+    """
 
     body: str
     subject: str | None = None
@@ -76,14 +31,27 @@ class ColumnMap:
     created: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    preset: str | None = None
+    tags_by_spaces: bool = False
 
     def tag_values(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """Tags of a row, in order, without repeats: one per column, or the list in the only column."""
-        if len(self.tags) == 1:
-            values = _listed(fields.get(self.tags[0]))
-        else:
-            values = [as_text(fields.get(column)) for column in self.tags]
+        """Tags of a row, in order, without repeats: one per numbered or repeated column, those of a list otherwise."""
+        values = (value for column in self.tags for value in self._column_tags(column, fields))
         return tuple(dict.fromkeys(tag for value in values if (tag := " ".join(value.split()))))
+
+    def _column_tags(self, column: str, fields: Mapping[str, Any]) -> Iterator[str]:
+        value = fields.get(column)
+        if isinstance(value, (list, tuple)):
+            yield from (as_text(item) for item in value)
+        elif len(self.tags) > 1 and (_FAMILY.fullmatch(column) or f"{column}.2" in self.tags):
+            yield as_text(value)
+        elif value is not None:
+            yield from split_tags(as_text(value), self.tags_by_spaces)
+        for place in count():  # labels of GitHub are objects with a name
+            name = next((n for n in ("name", "title") if f"{column}.{place}.{n}" in fields), None)
+            if name is None:
+                return
+            yield as_text(fields[f"{column}.{place}.{name}"])
 
 
 def as_text(value: object) -> str:
@@ -119,12 +87,14 @@ def choose_columns(
     """
     asked = _parse_maps(maps, header)
     usable = [name for name in header if filled is None or name in filled]
-    guessed = _guess(usable, _preset(preset, header))
+    preset = find_preset(preset, header)
+    candidates = _candidates(preset)
+    guessed = _guess(usable, candidates)
     tags = asked.pop("tags", None) or guessed.pop("tags", ())
     chosen = {**guessed, **asked}
     single = {name: columns[0] for name, columns in chosen.items() if columns}
     labels = {name: column for name, column in single.items() if name not in PARTS}
-    body = single.get("body") or _guess(header, _preset(preset, header)).get("body", ("",))[0]
+    body = single.get("body") or _guess(header, candidates).get("body", ("",))[0]
     if not body:
         raise InputError(f"no column for the body text; found {_shown(header)}; name it with --map body=COLUMN")
     return ColumnMap(
@@ -136,29 +106,59 @@ def choose_columns(
         created=single.get("created"),
         labels=_kept(labels, keep, header),
         tags=tuple(tags),
+        preset=preset,
     )
 
 
-def _preset(name: str | None, header: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+def find_preset(name: str | None, header: Sequence[str]) -> str | None:
+    """The preset asked for, or the first whose columns the header has.
+
+    Raises:
+        InputError: no preset of that name.
+    """
     if name is not None and name not in PRESETS:
         raise InputError(f"found preset {name!r}, expected one of {', '.join(PRESETS)}; mend --preset")
-    if name is None:
-        plain = {_plain(column) for column in header}
-        fits = (n for n, marks in _HALLMARKS.items() if all(_plain(m) in plain for m in marks))
-        name = next(fits, None)
-    own = PRESETS[name] if name else {}
-    return {part: (*own.get(part, ()), *_COMMON.get(part, ())) for part in _COMMON}
+    plain = {_plain(column) for column in header}
+    return name or next((preset for preset, marks in HALLMARKS if all(_plain(mark) in plain for mark in marks)), None)
+
+
+def next_reply(column: str, header: Sequence[str], preset: str | None) -> str | None:
+    """The best column for the reply behind `column`, which holds none."""
+    plain = {_plain(name): name for name in header}
+    names = _candidates(preset)["reply"]
+    columns = list(dict.fromkeys(plain[_plain(name)] for name in names if _plain(name) in plain))
+    return next(iter(columns[columns.index(column) + 1 :]), None) if column in columns else None
+
+
+def _candidates(preset: str | None) -> dict[str, tuple[str, ...]]:
+    named = PRESETS[preset] if preset else {}
+    return {part: (*named.get(part, ()), *COMMON.get(part, ())) for part in COMMON}
 
 
 def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Columns by part: the first candidate the header has, and of tags all numbered ones."""
+    """Columns by part: the first candidate the header has, and of tags all that are numbered, repeated or objects."""
     plain = {_plain(column): column for column in reversed(header)}
+    for column in header:
+        plain.setdefault(_plain(column).removeprefix("ticket"), column)
     guessed = {}
     for part, names in candidates.items():
-        found = tuple(dict.fromkeys(plain[_plain(name)] for name in names if _plain(name) in plain))
-        numbered = part == "tags" and len(found) > 1
-        guessed[part] = found if numbered else found[:1]
+        columns = tuple(dict.fromkeys(plain[_plain(name)] for name in names if _plain(name) in plain))
+        guessed[part] = columns if part == "tags" else columns[:1]
+    guessed["tags"] = _with_repeats(guessed["tags"], header) or _object_lists(candidates["tags"], header)
     return {part: columns for part, columns in guessed.items() if columns}
+
+
+def _with_repeats(columns: Sequence[str], header: Sequence[str]) -> tuple[str, ...]:
+    """Each column with those that repeat its name: `Labels`, `Labels.2`, `Labels.3`."""
+    repeats = {column: [n for n in header if re.fullmatch(re.escape(column) + r"\.\d+", n)] for column in columns}
+    return tuple(dict.fromkeys(name for column in columns for name in (column, *repeats[column])))
+
+
+def _object_lists(names: Sequence[str], header: Sequence[str]) -> tuple[str, ...]:
+    """The first name that the header has as a list of objects: `labels.0.name`."""
+    lists = {m[1] for name in header if (m := re.fullmatch(r"(.+)\.\d+\.(?:name|title)", name))}
+    plain = {_plain(name): name for name in lists}
+    return tuple(plain[_plain(name)] for name in names if _plain(name) in plain)[:1]
 
 
 def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -200,15 +200,3 @@ def _shown(header: Sequence[str]) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
-
-
-def _listed(value: object) -> list[str]:
-    """A cell with several tags: a list, a JSON list, or text with commas or semicolons between them."""
-    text = as_text(value).strip()
-    items: object = value
-    if isinstance(value, str) and text.startswith("["):
-        with suppress(ValueError, RecursionError):
-            items = json.loads(text)
-    if isinstance(items, (list, tuple)):
-        return [as_text(item) for item in items]
-    return re.split(r"[,;]", text)

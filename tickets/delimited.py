@@ -29,9 +29,9 @@ def delimited_rows(path: Path, encoding: TextEncoding) -> Iterator[tuple[int, di
         if line <= skip or not values:
             continue
         if header is None:
-            header = _column_names(values)
+            header = column_names(values)
             continue
-        fields, ragged = _named(header, values)
+        fields, ragged = named_values(header, values)
         if any(is_broken(value) for value in values):
             fault = fault or f"undecodable bytes: not valid {encoding.name}"
         yield line, fields, fault or ragged
@@ -64,23 +64,24 @@ def _fit(lines: Sequence[str], separator: str) -> tuple[bool, float, int]:
     return width > 1, round(share, 1), width
 
 
-def _column_names(values: Sequence[str]) -> list[str]:
+def column_names(values: Sequence[Any]) -> list[str]:
     """Unique column names: a second `a` becomes `a.2`, an empty one `column 3`."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    last: dict[str, int] = {}
     for place, value in enumerate(values, start=1):
-        name = " ".join(value.split()) or f"column {place}"
-        count = 2
-        base = name
+        base = name = " ".join(str(value).split()) or f"column {place}"
         while name in names:
-            name, count = f"{base}.{count}", count + 1
-        names.append(name)
-    return names
+            last[base] = last.get(base, 1) + 1
+            name = f"{base}.{last[base]}"
+        names[name] = None
+    return list(names)
 
 
-def _named(header: Sequence[str], values: Sequence[str]) -> tuple[dict[str, Any], str | None]:
+def named_values(header: Sequence[str], values: Sequence[Any]) -> tuple[dict[str, Any], str | None]:
+    """Fields by column name, and the fault of a row that is not as wide as the header."""
     fields: dict[str, Any] = dict(zip(header, [*values, *[""] * (len(header) - len(values))], strict=False))
     extra = list(values[len(header) :])
-    if len(values) < len(header) or any(extra):
+    if len(values) < len(header) or any(value != "" for value in extra):
         if extra:
             fields[EXTRA] = extra
         return fields, f"ragged row: {len(values)} fields, expected {len(header)}"

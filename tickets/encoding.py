@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tickets.code_pages import detect_code_page
 from tickets.errors import InputError
 
 _CHUNK = 1 << 20
@@ -15,7 +16,7 @@ _BINARY = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"GIF8": "a GIF picture",
-    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
     b"BZh": "a bzip2 archive",
     b"\xfd7zXZ": "an xz archive",
@@ -29,32 +30,38 @@ _BINARY = {
 }
 _TEXT_CONTROLS = frozenset(b"\x00\t\n\x0b\x0c\r\x1a\x1b")
 _BROKEN = re.compile("[\udc80-\udcff]")
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MOST_CONTROLS = 0.02  # share of control bytes beyond which a file is no text in any encoding
 
 
 @dataclass(frozen=True)
 class TextEncoding:
-    """The codec of a file, and its name for error messages."""
+    """The codec of a file, its name for messages, and what is unsure about it."""
 
     codec: str
     name: str
+    doubt: str = ""
 
     @property
     def errors(self) -> str:
         """Decoding error handler: undecodable bytes stay visible as lone surrogates, where the codec allows it."""
-        return "replace" if self.codec.startswith("utf-16") else "surrogateescape"
+        return "replace" if self.codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
-def detect_encoding(path: Path) -> TextEncoding:
-    """The encoding of a text file: byte order mark, UTF-16 by its NUL pattern, UTF-8, and last Windows-1252.
+def detect_encoding(path: Path, asked: str | None = None) -> TextEncoding:
+    """The encoding of a text file: `asked`, byte order mark, UTF-16 by its NUL pattern, UTF-8, and last a code page.
 
     A file with more valid UTF-8 sequences than broken bytes counts as UTF-8, so one bad byte does not turn every
     umlaut of the file into two letters.
 
     Raises:
-        InputError: an empty, unreadable or binary file.
+        InputError: an empty, unreadable or binary file, a Git LFS pointer, or an encoding that Python does not know.
     """
     sample = _first_bytes(path)
+    if sample.startswith(_LFS_POINTER):
+        raise InputError(f"{path}: found a Git LFS pointer, not the file it stands for; fetch it with `git lfs pull`")
+    if asked:
+        return _asked_encoding(asked, sample)
     for bom, codec in _BOMS:
         if sample.startswith(bom):
             return TextEncoding(codec, codec.removesuffix("-sig").upper())
@@ -64,7 +71,17 @@ def detect_encoding(path: Path) -> TextEncoding:
     valid, broken = _utf8_census(path)
     if broken == 0 or valid > broken:
         return TextEncoding("utf-8", "UTF-8")
-    return TextEncoding("cp1252", "Windows-1252")
+    return TextEncoding(*detect_code_page(path))
+
+
+def _asked_encoding(name: str, sample: bytes) -> TextEncoding:
+    try:
+        codec = codecs.lookup(name).name
+        "".encode(codec)
+    except LookupError:
+        raise InputError(f"found --encoding {name!r}, expected a name such as utf-8, cp1252 or gb18030") from None
+    marked = codec == "utf-8" and sample.startswith(codecs.BOM_UTF8)
+    return TextEncoding("utf-8-sig" if marked else codec, name)
 
 
 def text_lines(path: Path, encoding: TextEncoding) -> Iterator[str]:

@@ -20,7 +20,8 @@ from tickets.duplicates import LOOSEST, THRESHOLD, NearDuplicates, near_duplicat
 from tickets.earlier_split import EarlierSplit
 from tickets.errors import InputError, WorkError
 from tickets.rare import MODES, treat_rare
-from tickets.readers import RawRow, estimate_steps
+from tickets.raw import RawRow
+from tickets.readers import estimate_steps
 from tickets.report import render_report
 from tickets.rows import Source, language_code, no_rows
 from tickets.schema import PARTS, Ticket, write_tickets

@@ -1,283 +1,186 @@
-"""Rows of any supported source: CSV, TSV, JSONL, JSON, Parquet, a saved dataset folder or a Hugging Face dataset id.
+"""Rows of any supported source: a table, JSON, a workbook, packed files, a saved dataset or a Hugging Face dataset id.
 
 A row that cannot be read is still yielded, with the fault named: nothing is dropped here. NUL characters are removed
 from text files.
 """
 
-import difflib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tickets.archives import GZIP, ZIP, is_workbook, ticket_members, unpacked_gzip, unpacked_member
 from tickets.delimited import delimited_rows
 from tickets.encoding import TextEncoding, detect_encoding, is_broken, text_lines
 from tickets.errors import InputError
+from tickets.flatten import flatten
+from tickets.json_values import decode_json, expand, json_items
+from tickets.raw import RAW, RAW_LENGTH, RawRow, ReadLog
+from tickets.sources import check_regular, nearest_file, source_path
+from tickets.stored_tables import read_dataset, read_parquet
+from tickets.workbook import read_workbook
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-RAW = "(raw)"  # key under which an unreadable row keeps its text
-_RAW_LENGTH = 2_000
-_BATCH = 1_000
+_PARQUET = b"PAR1"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_FILE_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
-_TICKET_LISTS = ("tickets", "results", "rows", "data", "items", "records")
+_FILE_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")
+_PACKED_ENDINGS = (".gz", ".zip")
 
 
-@dataclass(frozen=True)
-class RawRow:
-    """One row as the source has it; nested objects are flattened to dotted names.
-
-    `line` is the physical line where a CSV or JSONL record starts, else the 1-based row number; `fault` says why the
-    row cannot be used, None when it can.
-    """
-
-    line: int
-    fields: dict[str, Any]
-    fault: str | None = None
-
-
-def read_rows(source: str) -> Iterator[RawRow]:
+def read_rows(source: str, encoding: str | None = None, log: ReadLog | None = None) -> Iterator[RawRow]:
     """Stream the rows of a file, a saved dataset folder or, where neither exists, a Hugging Face dataset id.
+
+    Args:
+        encoding: that of text files; found by looking without it.
+        log: takes what was understood of the source.
 
     Raises:
         InputError: no such source, an empty or binary file, JSON that breaks off, a dataset that does not load.
     """
-    path = Path(source).expanduser()
+    path, log = source_path(source), log or ReadLog()
     try:
         if path.is_dir():
             return _read_folder(path)
         if path.exists():
-            return _read_file(path)
+            check_regular(path)
+            return _read_file(path, encoding, log)
     except OSError as error:
         raise InputError(f"{source[:200]}: cannot be read ({error.strerror}); give a file you may read") from None
-    if _HUB_ID.fullmatch(source) and not source.lower().endswith(_FILE_ENDINGS):
-        return _read_hub(source)
-    near = _nearest_file(path)
+    if _HUB_ID.fullmatch(source) and not source.lower().endswith(_FILE_ENDINGS + _PACKED_ENDINGS):
+        return read_dataset(source, saved=False)
+    near = nearest_file(path)
     raise InputError(f"{source}: no such file; expected a file or a Hugging Face id like owner/name{near}")
 
 
 def estimate_steps(source: str) -> int | None:
     """What the `line` of the last row will be, about, for a progress bar; None where that is not known."""
-    path = Path(source).expanduser()
+    path = source_path(source)
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        if file.read(4) == b"PAR1":
+        magic = file.read(4)
+        if magic == _PARQUET:
             import pyarrow.parquet as pq
 
             return int(pq.ParquetFile(path).metadata.num_rows)
+        if magic == ZIP or magic.startswith(GZIP):
+            return None
         return 1 + sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
-def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested objects as dotted names: `via.channel`, `articles.0.body`; Zendesk fields as `custom_fields.<id>`.
-
-    Lists of plain values stay lists.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        flat.update(_flattened(str(name), value))
-    return flat
-
-
-def _flattened(name: str, value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flattened(f"{name}.{key}", inner)
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        for place, item in enumerate(value):
-            if isinstance(item, Mapping) and set(item) == {"id", "value"}:
-                yield from _flattened(f"{name}.{item['id']}", item["value"])
-            else:
-                yield from _flattened(f"{name}.{place}", item)
-    else:
-        yield name, value
-
-
-def _read_file(path: Path) -> Iterator[RawRow]:
+def _read_file(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     with path.open("rb") as file:
-        if file.read(4) == b"PAR1":
-            return _read_parquet(path)
-    encoding = detect_encoding(path)
+        magic = file.read(4)
+    if magic == _PARQUET:
+        return read_parquet(path)
+    if magic.startswith(GZIP):
+        return _read_gzip(path, asked, log)
+    if magic == ZIP:
+        return read_workbook(path, log) if is_workbook(path) else _read_zip(path, asked, log)
+    return _read_text(path, asked, log)
+
+
+def _read_text(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
+    encoding = detect_encoding(path, asked)
+    log.encodings[path.name] = encoding.name
+    if encoding.doubt:
+        log.note(f"Encoding of {path.name}: {encoding.doubt}.")
     kind = _text_kind(path, encoding)
     if kind == "jsonl":
-        return _read_jsonl(path, encoding)
+        return _read_jsonl(path, encoding, log)
     if kind == "json":
-        return _read_json(path, encoding)
+        return _read_json(path, encoding, log)
     return (RawRow(line, fields, fault) for line, fields, fault in delimited_rows(path, encoding))
+
+
+def _read_gzip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
+    with unpacked_gzip(path) as inner:
+        yield from _read_file(inner, asked, log)
+
+
+def _read_zip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
+    members = ticket_members(path, _FILE_ENDINGS)
+    first: set[str] | None = None
+    for member in members:
+        with unpacked_member(path, member) as inner:
+            for row in _read_file(inner, asked, log):
+                first = first or set(row.fields)
+                if row.fault is None and first.isdisjoint(row.fields):
+                    raise InputError(
+                        f"{path}: {member} has other columns than {members[0]}; expected one kind of tickets; unpack "
+                        "it and give the files one by one"
+                    )
+                yield replace(row, file=member) if len(members) > 1 else row
 
 
 def _text_kind(path: Path, encoding: TextEncoding) -> str:
     """`csv`, `jsonl` or `json`, by content; the file's ending decides only where the first line is broken JSON."""
     first, second = [*islice((line for line in text_lines(path, encoding) if line.strip()), 2), "", ""][:2]
-    jsonl = path.suffix.lower() in (".jsonl", ".ndjson")
-    start = first.lstrip()[:1]
-    if start == "[" and (path.suffix.lower() == ".json" or re.match(r"\s*\[\s*(\{|\]|$)", first)):
+    suffix = path.suffix.lower()
+    first, second = first.lstrip("\ufeff\x1e \t"), second.lstrip("\x1e \t")
+    opens = second[:1] in ("{", "[")
+    if suffix in (".jsonl", ".ndjson"):
+        pretty = not _is_json(first) and (first.strip() in ("{", "[") or not opens)
+        return "json" if second and first[:1] in ("{", "[") and pretty else "jsonl"
+    if suffix != ".json" and not re.match(r"\{|\[\s*([\[{\]]|$)", first):
+        return "csv"
+    if not second or first[:1] not in ("{", "["):
         return "json"
-    if start == "{":
-        try:
-            record = json.loads(first)
-        except (ValueError, RecursionError):
-            return "jsonl" if jsonl or second.lstrip()[:1] == "{" else "json"
-        return "jsonl" if jsonl or second or not any(isinstance(value, list) for value in record.values()) else "json"
-    if jsonl:
-        return "jsonl"
-    return "json" if path.suffix.lower() == ".json" else "csv"
+    follows = opens and second.strip() not in ("{", "[")
+    if _is_json(first):
+        return "jsonl" if follows else "json"
+    return "jsonl" if first[:1] == "{" and follows and first.strip() != "{" else "json"
 
 
-def _read_jsonl(path: Path, encoding: TextEncoding) -> Iterator[RawRow]:
-    for number, line in enumerate(text_lines(path, encoding), start=1):
-        if line.strip():
-            fields, fault = _decoded(line, encoding)
-            yield RawRow(number, fields, fault)
-
-
-def _decoded(line: str, encoding: TextEncoding) -> tuple[dict[str, Any], str | None]:
-    raw = {RAW: line.strip()[:_RAW_LENGTH]}
-    if is_broken(line):
-        return raw, f"undecodable bytes: not valid {encoding.name}"
+def _is_json(line: str) -> bool:
     try:
-        record = json.loads(line)
-        if not isinstance(record, dict):
-            return raw, f"not a JSON object: found {type(record).__name__}"
-        return flatten(record), None
-    except (ValueError, RecursionError) as error:
-        return raw, f"not JSON: {getattr(error, 'msg', None) or 'nested too deeply or a number too long'}"
-
-
-def _read_json(path: Path, encoding: TextEncoding) -> Iterator[RawRow]:
-    text = "".join(text_lines(path, encoding))
-    try:
-        for number, item in enumerate(_array_items(text), start=1):
-            if isinstance(item, dict):
-                yield RawRow(number, flatten(item))
-            else:
-                yield RawRow(number, {RAW: item}, f"not a JSON object: found {type(item).__name__}")
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}: not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); expected a list of "
-            "tickets or one object per line; export the file again"
-        ) from None
+        decode_json(line)
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: JSON nested too deeply or a number too long; expected a list of tickets") from None
+        return False
+    return True
 
 
-_SPACE = re.compile(r"\s*")
-_DECODER = json.JSONDecoder()
+def _read_jsonl(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[RawRow]:
+    for number, line in enumerate(text_lines(path, encoding), start=1):
+        text = line.strip("\ufeff\x1e \t\r\n")
+        if text:
+            yield from _decoded(number, text, encoding, log)
 
 
-def _array_items(text: str) -> Iterator[Any]:
-    """Items of the top-level list, or of the list of tickets inside a top-level object, one at a time."""
-    at = _skip(text, 0)
-    if text[at : at + 1] == "{":
-        at = _ticket_list(text, at)
-        if text[at : at + 1] == "{":  # no list inside: the object itself is the only ticket
-            yield _DECODER.raw_decode(text, at)[0]
-            return
-    if text[at : at + 1] != "[":
-        raise json.JSONDecodeError("Expecting a list or an object", text, at)
-    at = _skip(text, at + 1)
-    while text[at : at + 1] != "]":
-        item, at = _DECODER.raw_decode(text, at)
-        yield item
-        at = _skip(text, at)
-        if text[at : at + 1] == ",":
-            at = _skip(text, at + 1)
-        elif text[at : at + 1] != "]":
-            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-
-
-def _ticket_list(text: str, start: int) -> int:
-    """Where the list of tickets in the object at `start` begins; `start` itself when the object holds no list."""
-    found, at = start, _skip(text, start + 1)
-    while text[at : at + 1] == '"':
-        name, at = _DECODER.raw_decode(text, at)
-        at = _skip(text, at)
-        if text[at : at + 1] != ":":
-            raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-        at = _skip(text, at + 1)
-        if text[at : at + 1] == "[" and name in _TICKET_LISTS:
-            return at
-        if found == start and re.compile(r"\[\s*\{").match(text, at) and name not in ("comments", "articles"):
-            found = at
-        at = _skip(text, _DECODER.raw_decode(text, at)[1])
-        if text[at : at + 1] == ",":
-            at = _skip(text, at + 1)
-    return found
-
-
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _read_parquet(path: Path) -> Iterator[RawRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        number = 0
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=_BATCH):
-            for row in _batch_rows(batch):
-                number += 1
-                yield RawRow(number, *row)
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not a readable Parquet file ({reason}); write it again or give CSV") from None
-
-
-def _batch_rows(batch: "pa.RecordBatch") -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Fields and fault of every row; one broken string costs its own row, not the batch."""
-    try:
-        rows = batch.to_pylist()
-    except UnicodeDecodeError:
-        for place in range(batch.num_rows):
-            try:
-                yield flatten(batch.slice(place, 1).to_pylist()[0]), None
-            except UnicodeDecodeError:
-                yield {}, "undecodable bytes: a text is not valid UTF-8"
+def _decoded(number: int, line: str, encoding: TextEncoding, log: ReadLog) -> Iterator[RawRow]:
+    """The tickets of one line: one object, or a page of them."""
+    raw = {RAW: line[:RAW_LENGTH]}
+    if is_broken(line):
+        yield RawRow(number, raw, f"undecodable bytes: not valid {encoding.name}")
         return
-    for row in rows:
-        yield flatten(row), None
+    try:
+        for item in expand(decode_json(line), log):
+            yield _json_row(number, item)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or "nested too deeply or a number too long"
+        yield RawRow(number, raw, f"not JSON: {reason}")
+
+
+def _json_row(number: int, item: Any) -> RawRow:
+    if isinstance(item, dict):
+        return RawRow(number, flatten(item))
+    return RawRow(number, {RAW: item}, f"not a JSON object: found {type(item).__name__}")
+
+
+def _read_json(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[RawRow]:
+    text = "".join(text_lines(path, encoding))
+    broken_file = is_broken(text)
+    for number, item in json_items(text, str(path), log):
+        row = _json_row(number, item)
+        if broken_file and any(isinstance(value, str) and is_broken(value) for value in row.fields.values()):
+            row = replace(row, fault=row.fault or f"undecodable bytes: not valid {encoding.name}")
+        yield row
 
 
 def _read_folder(path: Path) -> Iterator[RawRow]:
     if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
-        return _read_dataset(str(path), saved=True)
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _FILE_ENDINGS)
+        return read_dataset(str(path), saved=True)
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _FILE_ENDINGS + _PACKED_ENDINGS)
     hint = f"; give one of its files, such as {files[0]}" if files else ""
     raise InputError(f"{path}: found a folder, expected a file with tickets or a saved Hugging Face dataset{hint}")
-
-
-def _read_hub(source: str) -> Iterator[RawRow]:
-    return _read_dataset(source, saved=False)
-
-
-def _read_dataset(source: str, saved: bool) -> Iterator[RawRow]:
-    """Rows of all splits of a dataset, in the order the dataset lists them."""
-    import datasets
-
-    try:
-        loaded = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
-    except Exception as error:  # datasets raises whatever its dozen storage back ends raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"{source}: no such file, and loading it as a Hugging Face dataset failed ({reason}); check the name and "
-            "the connection, or download it and give the file"
-        ) from None
-    parts: Iterable[Any] = loaded.values() if isinstance(loaded, dict) else (loaded,)
-    return (RawRow(n, flatten(row)) for n, row in enumerate((row for part in parts for row in part), start=1))
-
-
-def _nearest_file(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f"; there is no folder {path.parent} either"
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""

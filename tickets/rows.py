@@ -1,17 +1,30 @@
 """From the rows of a source to tickets: which columns hold what, and how a row becomes a ticket."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
 from tickets.cleaning import Cleaner, normalise
+from tickets.column_checks import drop_status_reply, label_candidates
 from tickets.columns import ColumnMap, as_text, choose_columns
+from tickets.conversations import (
+    REQUESTER,
+    Conversation,
+    ConversationColumns,
+    Turn,
+    find_conversations,
+    read_conversation,
+)
 from tickets.errors import InputError
 from tickets.labels import label_or_empty
-from tickets.readers import RawRow, read_rows
+from tickets.raw import RawRow, ReadLog
+from tickets.readers import read_rows
 from tickets.schema import Ticket
+from tickets.tag_text import separated_by_spaces
 
 _PEEK = 1_000  # rows looked at to find the columns
 _NO_ROWS = "found no rows below the header; expected tickets; give another file"
@@ -25,32 +38,47 @@ class Cells:
     parts: dict[str, str]
     labels: dict[str, str]
     tags: tuple[str, ...]
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """An open source: its rows, to be read once, and its columns."""
+    """An open source: its rows, to be read once, its columns, and what was understood of it."""
 
     name: str
     rows: Iterator[RawRow]
     columns: ColumnMap
     sample: tuple[str, ...] = ()  # texts of the first rows, by which a source is judged
+    conversations: ConversationColumns = field(default_factory=ConversationColumns)
+    log: ReadLog = field(default_factory=ReadLog)
+    unknown: Counter[str] = field(default_factory=Counter)  # rows without a reply, by what is not known
 
     @classmethod
     def open(
-        cls, name: str, preset: str | None = None, maps: Sequence[str] = (), keep: Sequence[str] | None = None
+        cls,
+        name: str,
+        preset: str | None = None,
+        maps: Sequence[str] = (),
+        keep: Sequence[str] | None = None,
+        encoding: str | None = None,
     ) -> "Source":
         """Open a source and find its columns by the first rows and the options.
 
         Raises:
             InputError: no such source, no rows, or no column for the body.
         """
-        rows = read_rows(name)
+        log = ReadLog()
+        rows = read_rows(name, encoding, log)
         peek = list(islice(rows, _PEEK))
-        columns = _find_columns(name, peek, preset, maps, keep)
-        judged = [column for column in (columns.body, columns.subject, columns.reply) if column]
-        texts = [row.fields.get(column) for row in peek for column in judged]
-        return cls(name, chain(peek, rows), columns, tuple(text for text in texts if isinstance(text, str)))
+        columns, conversations = _choose_columns(name, _samples(name, peek), preset, maps, keep, log)
+        named = (columns.body, columns.subject, columns.reply)
+        texts = (
+            value
+            for row in peek
+            for column, value in row.fields.items()
+            if isinstance(value, str) and (column in named or conversations.holds(column))
+        )
+        return cls(name, chain(peek, rows), columns, tuple(texts), conversations, log)
 
     @cached_property
     def part_columns(self) -> dict[str, str]:
@@ -58,7 +86,18 @@ class Source:
         columns = self.columns
         named = {"id": columns.id, "subject": columns.subject, "body": columns.body, "reply": columns.reply}
         named |= {"language": columns.language, "created": columns.created, "tags": ", ".join(columns.tags)}
+        if self.conversations and not named["reply"]:
+            named["reply"] = f"{self.conversations.name}, first public message of somebody else"
         return {part: column for part, column in named.items() if column}
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what the report has to say of the reading."""
+        doubts = (
+            f"No reply was taken from {count:,} tickets: {reason} is not known; --map reply={self.conversations.name} "
+            "takes the first message of somebody else."
+            for reason, count in self.unknown.items()
+        )
+        return (*self.log.all_notes(), *doubts)
 
     def cells(self, row: RawRow) -> Cells:
         """The cells of a row."""
@@ -68,13 +107,26 @@ class Source:
             for name, column in self.columns.labels.items()
         }
         tags = tuple(tag for value in self.columns.tag_values(row.fields) if (tag := normalise(value)))
-        return Cells(parts, labels, tags)
+        if not self.conversations:
+            return Cells(parts, labels, tags)
+        conversation = self._conversation(row.fields, parts["body"])
+        parts["body"] = conversation.text
+        if not self.columns.reply:
+            parts["reply"] = conversation.turns[0].reply if conversation.turns else ""
+        return Cells(parts, labels, tags, conversation.turns)
+
+    def _conversation(self, fields: Mapping[str, Any], body: str) -> Conversation:
+        outside = "" if self.conversations.holds(self.columns.body) else body
+        conversation = read_conversation(fields, self.conversations, outside)
+        if conversation.unknown:
+            self.unknown[conversation.unknown] += 1
+        return conversation
 
     def ticket(self, cells: Cells, number: int, cleaner: Cleaner) -> Ticket:
-        """The ticket of the `number`-th row; the number is its id where the source has none."""
+        """The ticket of the `number`-th row; the number is its id where the row has none."""
         parts = cells.parts
         return Ticket(
-            id=normalise(parts.get("id", "")) if self.columns.id else f"{number:06d}",
+            id=normalise(parts.get("id", "")) or f"{number:06d}",
             subject=" ".join(cleaner.clean(parts.get("subject", ""), thread=False).split()),
             body=cleaner.clean(parts["body"]),
             language=language_code(normalise(parts.get("language", ""))),
@@ -83,6 +135,38 @@ class Source:
             reply=cleaner.clean(parts.get("reply", "")),
             created=normalise(parts.get("created", "")),
         )
+
+    def later_turns(self, ticket: Ticket, cells: Cells, cleaner: Cleaner) -> Iterator[Ticket]:
+        """A ticket for every public reply behind the first, with the conversation before it as the body."""
+        for number, turn in enumerate(cells.turns[1:], start=2):
+            spoken = [(speaker, cleaner.clean(text)) for speaker, text in turn.before[1:]]
+            lines = [f"{speaker}: {text}" for speaker, text in [(REQUESTER, ticket.body), *spoken] if text]
+            body = "\n\n".join(lines)
+            yield replace(ticket, id=f"{ticket.id}/{number}", body=body, reply=cleaner.clean(turn.reply))
+
+
+class UniqueIds:
+    """Makes ids unique: a repeated one gets `#2`, `#3` and so on. Eight bytes are kept of every id."""
+
+    def __init__(self) -> None:
+        self.next_number: dict[bytes, int] = {}
+
+    def unique(self, name: str) -> str:
+        """The name, with the first number behind it that makes it new."""
+        digest = _digest(name)
+        number = self.next_number.get(digest)
+        if number is None:
+            self.next_number[digest] = 2
+            return name
+        while (numbered := _digest(f"{name}#{number}")) in self.next_number:
+            number += 1
+        self.next_number[numbered] = 2
+        self.next_number[digest] = number + 1
+        return f"{name}#{number}"
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def language_code(name: str) -> str:
@@ -96,27 +180,74 @@ def no_rows(source: str) -> InputError:
     return InputError(f"{source}: {_NO_ROWS}")
 
 
-def _find_columns(
-    source: str, peek: list[RawRow], preset: str | None, maps: Sequence[str], keep: Sequence[str] | None
-) -> ColumnMap:
-    """The column map that the first rows and the options give."""
-    readable: list[dict[str, Any]] = [row.fields for row in peek if row.fault is None] or [row.fields for row in peek]
-    if peek and all(row.fault and len(row.fields) <= 1 for row in peek):
+def _samples(source: str, peek: Sequence[RawRow]) -> list[dict[str, Any]]:
+    """Fields of the first rows that can be read, of all where none can."""
+    if not peek:
+        raise no_rows(source)
+    if all(row.fault and len(row.fields) <= 1 for row in peek):
         raise InputError(
             f"{source}: found no readable row; line {peek[0].line}: {peek[0].fault}; "
             "expected CSV, TSV, JSONL, JSON or Parquet; export the file again"
         )
-    header = list(dict.fromkeys(name for fields in readable for name in fields))
-    if not peek:
-        raise no_rows(source)
-    filled = frozenset(n for fields in readable for n, value in fields.items() if as_text(value).strip())
+    return [row.fields for row in peek if row.fault is None] or [row.fields for row in peek]
+
+
+def _choose_columns(
+    source: str,
+    samples: Sequence[dict[str, Any]],
+    preset: str | None,
+    maps: Sequence[str],
+    keep: Sequence[str] | None,
+    log: ReadLog,
+) -> tuple[ColumnMap, ConversationColumns]:
+    """The columns of the parts and of the messages, by the header, the options and the values of the first rows."""
+    header = list(dict.fromkeys(column for fields in samples for column in fields))
+    conversations, maps = _conversations(header, samples, maps)
+    columns = _find_columns(source, header, samples, preset, maps, keep)
+    if conversations.holds(columns.reply):
+        columns = replace(columns, reply=None)
+    columns = drop_status_reply(columns, samples, maps, log)
+    if columns.reply and any(text.partition("=")[0].strip() == "reply" for text in maps):
+        conversations = ConversationColumns()  # the reply asked for is a column of its own
+    tag_cells = [as_text(fields.get(columns.tags[0])) for fields in samples] if len(columns.tags) == 1 else []
+    columns = replace(columns, tags_by_spaces=columns.preset == "zendesk" and separated_by_spaces(tag_cells))
+    if keep is None and (offered := label_candidates(columns, conversations.holds, samples)):
+        log.note(f"Could be labels too: {offered}; --map NAME=COLUMN makes one of them a label.")
+    return columns, conversations
+
+
+def _conversations(
+    header: Sequence[str], samples: Sequence[dict[str, Any]], maps: Sequence[str]
+) -> tuple[ConversationColumns, list[str]]:
+    """The columns of messages, and the maps but for one that asks to trust them: `reply=comments`."""
+    conversations, rest = find_conversations(header, samples), []
+    for text in maps:
+        name, _, column = (part.strip() for part in text.partition("="))
+        trusted = conversations.trust(column) if name == "reply" else None
+        if trusted:
+            conversations = trusted
+        else:
+            rest.append(text)
+    return conversations, rest
+
+
+def _find_columns(
+    source: str,
+    header: Sequence[str],
+    samples: Sequence[dict[str, Any]],
+    preset: str | None,
+    maps: Sequence[str],
+    keep: Sequence[str] | None,
+) -> ColumnMap:
+    """The column map that the first rows and the options give."""
+    filled = frozenset(n for fields in samples for n, value in fields.items() if as_text(value).strip())
     try:
         columns = choose_columns(header, preset, maps, keep, filled)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     asked = any(text.partition("=")[0].strip() == "id" for text in maps)
-    if columns.id and not asked:  # a guessed id column has to tell tickets apart
-        ids = [as_text(fields.get(columns.id)) for fields in readable]
+    if columns.id and not asked and not columns.id.lower().endswith("id"):  # a number or key has to tell tickets apart
+        ids = [as_text(fields.get(columns.id)) for fields in samples]
         if len(set(ids)) < 0.9 * len(ids):
             return replace(columns, id=None)
     return columns
