@@ -8,11 +8,13 @@ from typing import Annotated, Optional
 
 import typer
 
-from commands.options import CleanEscapes, CleanHtml, CleanQuotes, Maps, Preset
+from commands.options import CleanEscapes, CleanHtml, CleanQuotes, Encoding, Maps, Preset
 
 
 def prepare(
-    source: Annotated[str, typer.Argument(help="CSV, TSV, JSONL, JSON or Parquet file, or a Hugging Face dataset id.")],
+    source: Annotated[
+        str, typer.Argument(help="CSV, TSV, JSONL, JSON, Parquet or .xlsx, also .gz or .zip, or a Hugging Face id.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("data"),
     split: Annotated[
         str, typer.Option("--split", help="grouped (near-duplicates in one part), random, time or published.")
@@ -31,6 +33,8 @@ def prepare(
     ] = "keep",
     rare_below: Annotated[int, typer.Option("--rare-below", min=1, help="Tickets below which a label is rare.")] = 10,
     preset: Preset = None,
+    encoding: Encoding = None,
+    turns: Annotated[bool, typer.Option("--turns", help="A ticket for every public reply of a conversation.")] = False,
     maps: Maps = None,
     columns: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -67,6 +71,8 @@ def prepare(
         rare=rare,
         rare_below=rare_below,
         preset=preset,
+        encoding=encoding,
+        turns=turns,
         maps=tuple(maps or ()),
         columns=tuple(columns) if columns else None,
         languages=tuple(languages or ()),

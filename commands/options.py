@@ -33,7 +33,11 @@ EndpointTimeout = Annotated[
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")]
 Preset = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--preset", help="Column names of an export: public, zendesk or zammad; found by itself without."),
+    typer.Option(
+        "--preset",
+        help="Column names of an export: zendesk, zammad, freshdesk, jira, servicenow, otrs, github, gitlab or public; "
+        "found by looking without it.",
+    ),
 ]
 Maps = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -42,6 +46,10 @@ Maps = Annotated[
         metavar="NAME=COLUMN",
         help="Name the column of body, subject, reply, language, id, created, tags or a label. Repeatable.",
     ),
+]
+Encoding = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--encoding", metavar="NAME", help="Of text files, such as cp1251; found by looking without it."),
 ]
 CleanEscapes = Annotated[
     Optional[bool],  # noqa: UP045

@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from backbone.runs.files import disk_guard, read_json, sha256, writable, write_json
+from backbone.runs.files import disk_guard, read_json, writable, write_json
 from backbone.runs.folder import partial_folder
 from backbone.runs.layout import MANIFEST
 from backbone.runs.locks import hold, release
@@ -30,8 +30,9 @@ from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.cleaning import Cleaner
 from tickets.errors import InputError
 from tickets.readers import estimate_steps
-from tickets.rows import Source
+from tickets.rows import Source, UniqueIds
 from tickets.schema import Answer, Ticket
+from tickets.sources import same_file, source_fingerprint
 
 _WINDOW = 4  # tickets read ahead per place in the engine, so that places refill
 
@@ -76,7 +77,7 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     partial = partial_folder(options.out)
     if options.out.is_dir():
         raise InputError(f"{options.out}: is a folder, expected a JSONL file to write; choose another --out")
-    if Path(options.source).resolve() in (options.out.resolve(), partial.resolve()):
+    if same_file(options.source, options.out) or same_file(options.source, partial):
         raise InputError(f"{options.out}: is what is to be answered; choose another --out")
     if options.out.exists() and not options.restart and not partial.exists():
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
@@ -129,27 +130,16 @@ def _locked(out: Path, partial: Path) -> Iterator[BinaryIO]:
 
 def _rows(source: Source, cleaner: Cleaner) -> Iterator[_Row]:
     """The rows of the source with ids that are unique: a repeated one gets `#2` and so on."""
-    seen: set[bytes] = set()
+    ids = UniqueIds()
     for number, row in enumerate(source.rows, start=1):
         ticket = None if row.fault else source.ticket(source.cells(row), number, cleaner)
         name = (ticket.id if ticket else "") or f"{number:06d}"
         if source.columns.id:
-            name = _unique(name, seen)
+            name = ids.unique(name)
         if ticket is None or not (ticket.body or ticket.subject):
             yield _Row(row.line, name, None, row.fault or "no text")
         else:
             yield _Row(row.line, name, Ticket(name, ticket.subject, ticket.body, ticket.language), "")
-
-
-def _unique(name: str, seen: set[bytes]) -> str:
-    """The name, with the first number behind it that makes it new."""
-    for number in count(1):
-        numbered = name if number == 1 else f"{name}#{number}"
-        digest = hashlib.blake2b(numbered.encode(), digest_size=8).digest()  # ids may be long, and there may be many
-        if digest not in seen:
-            break
-    seen.add(digest)
-    return numbered
 
 
 def _answer(file: BinaryIO, system: TwoStage, window: Sequence[_Row], on_row: Callable[[_Row], None]) -> None:
@@ -222,7 +212,7 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice) -> d
         manifests["bundle"] = opened.path / MANIFEST
     return {
         "source": options.source,
-        "content": _content(Path(options.source)),
+        "content": source_fingerprint(options.source),
         "preset": options.preset,
         "map": list(options.maps),
         "cleaning": list(options.cleaning),
@@ -231,11 +221,6 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice) -> d
         "engine": choice.kind,
         "endpoint": list(choice.endpoint or ()),
     }
-
-
-def _content(source: Path) -> str | None:
-    """SHA-256 of a file: rows without ids of their own are told apart by it alone."""
-    return sha256(source) if source.is_file() else None
 
 
 def _check_plan(file: BinaryIO, partial: Path, path: Path, plan: dict[str, Any]) -> None:

@@ -22,13 +22,14 @@ from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import PromptEncoder
 from engines.endpoint import EndpointEngine
 from engines.protocols import TicketsRefused
-from pipeline.batch import BatchOptions, _unique, predict_batch
+from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
 from pipeline.export.export import export
 from pipeline.export.options import ExportOptions
 from pipeline.predict import WrappedStream
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError, WorkError
+from tickets.rows import UniqueIds
 from tickets.schema import Ticket
 
 ROOT = Path(__file__).parent.parent
@@ -94,8 +95,8 @@ def test_two_processes_at_one_file_are_refused(trained_run: RunConfig, tmp_path:
 
 
 def test_repeated_ids_stay_unique() -> None:
-    seen: set[bytes] = set()
-    assert [_unique(name, seen) for name in ("T1", "T1", "T1#2", "T1")] == ["T1", "T1#2", "T1#2#2", "T1#3"]
+    ids = UniqueIds()
+    assert [ids.unique(name) for name in ("T1", "T1", "T1#2", "T1")] == ["T1", "T1#2", "T1#2#2", "T1#3"]
 
 
 def test_a_killed_batch_goes_on_where_it_was(trained_run: RunConfig, tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_a_source_that_changed_is_refused(
     plan = out.with_name("a.jsonl.plan")
     noted = plan.read_text(encoding="utf-8")
     plan.write_text(json.dumps({**json.loads(noted), "content": None}), encoding="utf-8")
-    monkeypatch.setattr("pipeline.batch._content", lambda source: None)  # as of a data set of the hub
+    monkeypatch.setattr("pipeline.batch.source_fingerprint", lambda source: None)  # as of a data set of the hub
     with pytest.raises(InputError, match="answers 'T2', but the source has 'T-other'"):
         predict_batch(options, trained_run.folder, EngineChoice("torch", together=1))
     monkeypatch.undo()

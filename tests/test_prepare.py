@@ -14,7 +14,8 @@ from tickets.cleaning import Cleaner
 from tickets.columns import choose_columns
 from tickets.duplicates import near_duplicates
 from tickets.errors import InputError, WorkError
-from tickets.prepare import FILES, PrepareOptions, prepare
+from tickets.prepare import PrepareOptions, prepare
+from tickets.prepared_folder import FILES
 from tickets.report import render_report as render
 from tickets.rows import Source
 from tickets.schema import read_tickets
@@ -55,15 +56,14 @@ def test_prepare_writes_every_file_and_accounts_for_every_row(tmp_path: Path) ->
     out = tmp_path / "out"
     report = prepare(PrepareOptions(write_csv(tmp_path / "t.csv", rows), out), progress=False)
     assert {file.name for file in out.iterdir()} == FILES
-    assert (report.rows_in, report.kept, report.quarantined) == (60, 57, 3)
+    assert (report.rows_in, report.kept, report.quarantined) == (60, 58, 2)
     assert [(row["line"], row["reason"]) for row in quarantine(out)] == [
         (5, "no text"),
-        (11, "duplicate id: T8"),
         (13, "ragged row: 3 fields, expected 6"),
     ]
     parts = {part: read_tickets(out / f"{part}.jsonl") for part in ("train", "validation", "test")}
     assert {part: len(tickets) for part, tickets in parts.items()} == report.parts
-    assert len({ticket.id for tickets in parts.values() for ticket in tickets}) == 57
+    assert len({ticket.id for tickets in parts.values() for ticket in tickets}) == 58
     assert [t.labels for tickets in parts.values() for t in tickets if t.id == "T7"] == [{"priority": "p0"}]
     assert json.loads((out / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report.to_dict()))
 
@@ -115,6 +115,15 @@ def test_languages_columns_and_maps(tmp_path: Path) -> None:
     assert read_tickets(tmp_path / "out" / "train.jsonl")[0].subject.startswith("subject")
 
 
+def articles(text: str) -> list[dict[str, Any]]:
+    """A customer's article, an internal note and a public reply, as Zammad has them."""
+    return [
+        {"body": text, "sender": "Customer", "internal": False},
+        {"body": "note", "sender": "Agent", "internal": True},
+        {"body": "reply", "sender": "Agent", "internal": False},
+    ]
+
+
 def test_zendesk_and_zammad_exports(tmp_path: Path) -> None:
     zendesk = [
         {
@@ -128,7 +137,7 @@ def test_zendesk_and_zammad_exports(tmp_path: Path) -> None:
         for r in table()
     ]
     zammad = [
-        {"id": r[0], "number": r[0], "title": r[1], "group": r[3], "articles": [{"body": r[2]}, {"body": "reply"}]}
+        {"id": r[0], "number": r[0], "title": r[1], "group": r[3], "articles": articles(r[2])}
         for r in table()
     ]
     for name, content in (("zendesk", {"tickets": zendesk}), ("zammad", zammad)):
@@ -146,7 +155,7 @@ def test_zendesk_and_zammad_exports(tmp_path: Path) -> None:
         (("subject=Betref",), None, "did you mean 'Betreff'"),
         (("subjekt=Betreff",), None, "did you mean 'subject'"),
         (("subject",), None, "expected --map name=Column"),
-        ((), "zendek", "expected one of public, zendesk, zammad"),
+        ((), "zendek", "expected one of public, zendesk, zammad, freshdesk"),
         ((), None, "no column for the body text"),
     ],
 )

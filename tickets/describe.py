@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ class DuplicateSummary:
 class Intake:
     """What reading the source came to: rows in, tickets kept, rows set aside by reason, texts changed by cleaning.
 
-    `missing` counts readable rows without a value, by part or label; `columns` maps parts and labels to source columns.
+    `missing` counts readable rows without a value, by part or label; `columns` maps parts and labels to source columns;
+    `turns` counts the tickets of later replies; `encodings` go by file; `notes` say what was unsure or left out.
     """
 
     source: str
@@ -80,6 +81,9 @@ class Intake:
     cleaned: Mapping[str, int]
     missing: Mapping[str, int]
     columns: Mapping[str, str]
+    turns: int = 0
+    encodings: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,10 @@ class Report:
     source: str
     split: str
     notes: tuple[str, ...]
+    encodings: Mapping[str, str]
     columns: Mapping[str, str]
     rows_in: int
+    turns: int
     kept: int
     quarantined: int
     reasons: Mapping[str, int]
@@ -122,9 +128,11 @@ def describe(
     return Report(
         source=intake.source,
         split=split.method,
-        notes=split.notes,
+        notes=(*intake.notes, *split.notes),
+        encodings=dict(intake.encodings),
         columns=dict(intake.columns),
         rows_in=intake.rows,
+        turns=intake.turns,
         kept=len(tickets),
         quarantined=sum(intake.reasons.values()),
         reasons=_most_first(Counter(intake.reasons)),

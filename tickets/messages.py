@@ -122,8 +122,6 @@ def _message(record: Mapping[str, Any]) -> Message:
     automatic = automatic or _AUTOMATIC_TEXT.match(plain.get("subject", "")) is not None
     dates = ("createdat", "created", "createtime", "syscreatedon", "sent")
     sent = next((plain[key] for key in dates if key in plain), "")
-        (plain[key] for key in ("createdat", "created", "createtime", "syscreatedon", "sent") if key in plain), ""
-    )
     return Message(text, identities(person, _AUTHOR_PREFIXES), role, _visibility(plain), automatic, _iso(sent))
 
 

@@ -1,12 +1,9 @@
 """From a source of tickets to train, validation and test files, with a report and every unusable row accounted for."""
 
-import errno
 import json
-import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -15,21 +12,21 @@ from tqdm import tqdm
 
 from tickets.cleaning import Cleaner
 from tickets.columns import ColumnMap
+from tickets.conversation_groups import join_conversations
 from tickets.describe import RARE, Intake, Report, describe
 from tickets.duplicates import LOOSEST, THRESHOLD, NearDuplicates, near_duplicates
 from tickets.earlier_split import EarlierSplit
 from tickets.errors import InputError, WorkError
+from tickets.prepared_folder import QUARANTINE, kept_quarantine, new_folder
 from tickets.rare import MODES, treat_rare
 from tickets.raw import RawRow
 from tickets.readers import estimate_steps
 from tickets.report import render_report
-from tickets.rows import Source, language_code, no_rows
-from tickets.schema import PARTS, Ticket, write_tickets
+from tickets.rows import Source, UniqueIds, language_code, no_rows
+from tickets.schema import Ticket, write_tickets
 from tickets.splits import SEED, SPLITS, Split, grouped_split, published_split, random_split
 from tickets.time_split import time_split
 
-FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), "quarantine.jsonl", "report.json", "report.txt"})
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)  # another place is asked for
 _PUBLISHED_LANGUAGE = "en"
 _PUBLISHED_STRATUM = "queue"
 
@@ -41,7 +38,8 @@ class PrepareOptions:
     `maps` are `name=Column` texts; `columns` the label columns to keep, None for all found; `languages` those to keep,
     none for all; `duplicate_threshold` the share of common word pairs from which tickets are near-duplicates;
     `keep_split` the folder of an earlier run; `rare` what happens to labels with fewer than `rare_below` tickets;
-    `tokenizer` a tokenizer.json to count tokens with.
+    `tokenizer` a tokenizer.json to count tokens with; `encoding` that of text files, None to find it; `turns` makes a
+    ticket of every public reply, with the conversation before it.
     """
 
     source: str
@@ -60,6 +58,8 @@ class PrepareOptions:
     rare: str = "keep"
     rare_below: int = RARE
     tokenizer: Path | None = None
+    encoding: str | None = None
+    turns: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read."""
@@ -88,21 +88,29 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         InputError: a source, column map or folder that cannot be used.
         WorkError: files that cannot be written to their end, such as on a full disk.
     """
-    source = Source.open(options.source, options.preset, options.maps, options.columns)
-    with _new_folder(options) as folder, (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
+    source = Source.open(options.source, options.preset, options.maps, options.columns, options.encoding)
+    with (
+        new_folder(options.source, options.out) as folder,
+        (folder / QUARANTINE).open("w", encoding="utf-8") as quarantine,
+    ):
         reading = _Reading(options, source, quarantine, progress)
         tickets, rare_notes = treat_rare(reading.tickets(), options.rare, options.rare_below)
+        for note in source.notes():
+            _note(note, progress)
         _note("finding near-duplicates", progress)
-        split, near = _split(options, tickets, has_ids=source.columns.id is not None)
+        try:
+            split, near = _split(options, tickets, source.columns.id is not None, reading.first_turns)
+        except InputError as error:
+            raise reading.explained(error) from None
         split = replace(split, notes=(*rare_notes, *split.notes))
         for note in split.notes:
             _note(note, progress)
         _note("describing and writing", progress)
         report = describe(tickets, split, near, reading.intake(), options.tokenizer)
-        if report.rows_in != report.kept + report.quarantined:
+        if report.rows_in + report.turns != report.kept + report.quarantined:
             raise WorkError(
-                f"{options.source}: {report.rows_in} rows in, but {report.kept} kept and {report.quarantined} "
-                "quarantined; expected them to add up; please report this as a fault of duet"
+                f"{options.source}: {report.rows_in} rows and {report.turns} later replies in, but {report.kept} kept and "
+                f"{report.quarantined} quarantined; expected them to add up; please report this as a fault of duet"
             )
         for part, members in split.parts(tickets).items():
             write_tickets(folder / f"{part}.jsonl", members)
@@ -126,7 +134,8 @@ class _Reading:
         self.read = 0
         self.reasons: Counter[str] = Counter()
         self.missing: Counter[str] = Counter(dict.fromkeys([*source.part_columns, *source.columns.labels], 0))
-        self.seen: set[str] = set()
+        self.ids = UniqueIds()
+        self.first_turns: dict[str, str] = {}  # id of a conversation's first ticket, by those of its later ones
 
     def tickets(self) -> list[Ticket]:
         """The usable tickets in source order."""
@@ -137,12 +146,11 @@ class _Reading:
         ) as bar:
             for row in self.source.rows:
                 self.read += 1
-                ticket, reason = self._ticket(row)
-                if ticket is None:
+                tickets, reason = self._tickets(row)
+                kept += tickets
+                if not tickets:
                     self._set_aside(row, reason)
-                else:
-                    kept.append(ticket)
-                bar.update(row.line - line)
+                bar.update(max(0, row.line - line))
                 line = row.line
         if not kept:
             self._refuse()
@@ -150,22 +158,47 @@ class _Reading:
 
     def intake(self) -> Intake:
         """What the pass came to."""
-        columns = {**self.source.part_columns, **self.source.columns.labels}
-        return Intake(self.options.source, self.read, self.reasons, self.cleaner.counts, self.missing, columns)
+        return Intake(
+            source=self.options.source,
+            rows=self.read,
+            reasons=self.reasons,
+            cleaned=self.cleaner.counts,
+            missing=self.missing,
+            columns={**self.source.part_columns, **self.source.columns.labels},
+            turns=len(self.first_turns),
+            encodings=dict(self.source.log.encodings),
+            notes=self.source.notes(),
+        )
 
-    def _ticket(self, row: RawRow) -> tuple[Ticket | None, str]:
-        """The ticket of a row, or None and why the row cannot be used."""
+    def explained(self, error: InputError) -> InputError:
+        """The error with the commonest reason for rows set aside before it, and where those rows are."""
+        if not self.reasons:
+            return error
+        reason, count = self.reasons.most_common(1)[0]
+        return InputError(
+            f"{self.options.source}: {count:,} of {self.read:,} rows are set aside: {reason}; {_mend(reason)}; they "
+            f"are in {kept_quarantine(self.options.out)}; then: {error}"
+        )
+
+    def _tickets(self, row: RawRow) -> tuple[list[Ticket], str]:
+        """The tickets of a row, one for every reply with `turns`; none, and why the row cannot be used."""
         if row.fault:
-            return None, row.fault
+            return [], row.fault
         cells = self.source.cells(row)
         tags = {"tags": "any" if cells.tags else ""} if self.source.columns.tags else {}
         self._count_missing({**cells.parts, **cells.labels, **tags})
         ticket = self.source.ticket(cells, self.read, self.cleaner)
         reason = self._fault(ticket)
         if reason:
-            return None, reason
-        self.seen.add(ticket.id)
-        return ticket, ""
+            return [], reason
+        ticket = replace(ticket, id=self.ids.unique(ticket.id))
+        if not self.options.turns:
+            return [ticket], ""
+        later = [
+            replace(turn, id=self.ids.unique(turn.id)) for turn in self.source.later_turns(ticket, cells, self.cleaner)
+        ]
+        self.first_turns.update((turn.id, ticket.id) for turn in later)
+        return [ticket, *later], ""
 
     def _fault(self, ticket: Ticket) -> str:
         """Why a ticket cannot be used; empty when it can."""
@@ -173,9 +206,7 @@ class _Reading:
             return "no text"
         if self.languages and ticket.language not in self.languages:
             return f"language {ticket.language or 'unknown'} not wanted"
-        if not ticket.id:
-            return "no id"
-        return f"duplicate id: {ticket.id}" if ticket.id in self.seen else ""
+        return ""
 
     def _count_missing(self, cells: Mapping[str, str]) -> None:
         for name, value in cells.items():
@@ -183,18 +214,32 @@ class _Reading:
 
     def _set_aside(self, row: RawRow, reason: str) -> None:
         self.reasons[reason.partition(":")[0]] += 1
-        record = json.dumps({"line": row.line, "reason": reason, "fields": row.fields}, ensure_ascii=False, default=str)
-        self.quarantine.write(record.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+        record = {"line": row.line, "reason": reason, **({"file": row.file} if row.file else {}), "fields": row.fields}
+        try:
+            line = json.dumps(record, ensure_ascii=False, default=str, allow_nan=False)
+        except ValueError:  # NaN and Infinity of Parquet are no JSON
+            line = json.dumps({**record, "fields": {name: str(value) for name, value in row.fields.items()}})
+        self.quarantine.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
 
     def _refuse(self) -> None:
         if not self.read:
             raise no_rows(self.options.source)
         reason, count = self.reasons.most_common(1)[0]
-        mend = "leave that column out with --columns" if reason.startswith("no label") else "check --map and --language"
         raise InputError(
             f"{self.options.source}: none of {self.read:,} rows can be used; {count:,} of them: {reason}; expected "
-            f"tickets with a body and labels; {mend}"
+            f"tickets with a body; {_mend(reason)}; they are in {kept_quarantine(self.options.out)}"
         )
+
+
+def _mend(reason: str) -> str:
+    """What helps against a reason for setting rows aside."""
+    if reason.startswith("language"):
+        return "leave out --language or name another"
+    if reason == "no text":
+        return "name the column of the text with --map body=COLUMN"
+    if reason.startswith("undecodable"):
+        return "name the encoding with --encoding"
+    return "export them again"
 
 
 def _check_columns(options: PrepareOptions, columns: ColumnMap) -> None:
@@ -211,7 +256,9 @@ def _check_columns(options: PrepareOptions, columns: ColumnMap) -> None:
         )
 
 
-def _split(options: PrepareOptions, tickets: list[Ticket], has_ids: bool) -> tuple[Split, NearDuplicates]:
+def _split(
+    options: PrepareOptions, tickets: list[Ticket], has_ids: bool, first_turns: Mapping[str, str]
+) -> tuple[Split, NearDuplicates]:
     """Split by the options; also return the near-duplicates."""
     pinned, note = None, ""
     if options.keep_split is None:
@@ -228,53 +275,11 @@ def _split(options: PrepareOptions, tickets: list[Ticket], has_ids: bool) -> tup
     elif options.split == "time":
         split = time_split(tickets, pinned)
     else:
-        split = grouped_split(tickets, stratum, near.groups, options.seed, pinned, options.duplicate_threshold)
+        groups = join_conversations(near.groups, tickets, first_turns)
+        split = grouped_split(tickets, stratum, groups, options.seed, pinned, options.duplicate_threshold)
     return (replace(split, notes=(note, *split.notes)) if note else split), near
 
 
 def _note(text: str, progress: bool) -> None:
     if progress:
         print(text, file=sys.stderr)
-
-
-@contextmanager
-def _new_folder(options: PrepareOptions) -> Iterator[Path]:
-    """A temporary sibling of `options.out` that takes its place when the block ends well, and vanishes otherwise."""
-    out = options.out
-    partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
-    _check_out(options, out)
-    try:
-        for stale in (partial, old):
-            _check_stale(stale)
-            shutil.rmtree(stale, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        kind = InputError if error.errno in _UNWRITABLE else WorkError
-        raise kind(
-            f"{error.filename or out}: cannot be written ({error.strerror or error}); expected room and permission for "
-            "the prepared files; free some space or give another --out"
-        ) from None
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _check_out(options: PrepareOptions, out: Path) -> None:
-    if out.resolve() in (Path(options.source).resolve(), *Path(options.source).resolve().parents) and out.exists():
-        raise InputError(f"{out}: holds the source {options.source}, which would be lost; give another --out")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: found a file, expected a folder to write to; give another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
-        raise InputError(f"{out}: found a folder that is no prepared data and not empty; give another --out")
-
-
-def _check_stale(folder: Path) -> None:
-    strange = [file.name for file in folder.iterdir() if file.name not in FILES] if folder.is_dir() else []
-    if strange or folder.is_file():
-        raise InputError(f"{folder}: is in the way and not ours; remove it or give another --out")

@@ -35,9 +35,12 @@ def render_report(report: Report) -> str:
 
 def _head(report: Report) -> str:
     parts = ", ".join(f"{name} {count:,}" for name, count in report.parts.items())
+    encodings = ", ".join(dict.fromkeys(report.encodings.values()))
+    later = f" + {report.turns:,} later replies" if report.turns else ""
     lines = [
         f"Source   {_cut(report.source, WIDTH - 9)}",
-        f"Rows     {report.rows_in:,} in = {report.kept:,} kept + {report.quarantined:,} quarantined",
+        *([f"Encoding {_cut(encodings, WIDTH - 9)}"] if encodings else []),
+        f"Rows     {report.rows_in:,} in{later} = {report.kept:,} kept + {report.quarantined:,} quarantined",
         f"Split    {report.split}: {parts}",
     ]
     return "\n".join(lines)

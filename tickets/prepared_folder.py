@@ -1,0 +1,79 @@
+"""The folder of prepared data: written beside its place and moved there when it is whole."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tickets.errors import InputError, WorkError
+from tickets.schema import PARTS
+from tickets.sources import same_file, source_path
+
+QUARANTINE = "quarantine.jsonl"
+FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), QUARANTINE, "report.json", "report.txt"})
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)  # another place is asked for
+
+
+@contextmanager
+def new_folder(source: str, out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` that takes its place when the block ends well.
+
+    Otherwise it vanishes, but for the rows set aside, which stay in the file that `kept_quarantine` names.
+
+    Raises:
+        InputError: `out` is or holds the source, is no prepared data, or cannot be written.
+        WorkError: the disk is full.
+    """
+    partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
+    _check_out(source, out)
+    try:
+        for stale in (partial, old):
+            _check_stale(stale)
+            shutil.rmtree(stale, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+        kept_quarantine(out).unlink(missing_ok=True)  # of an earlier run that failed
+    except OSError as error:
+        kind = InputError if error.errno in _UNWRITABLE else WorkError
+        raise kind(
+            f"{error.filename or out}: cannot be written ({error.strerror or error}); expected room and permission for "
+            "the prepared files; free some space or give another --out"
+        ) from None
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        _keep_quarantine(partial, out)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_out(source: str, out: Path) -> None:
+    path = source_path(source).resolve()
+    if out.exists() and any(same_file(str(holder), out) for holder in (path, *path.parents) if holder.exists()):
+        raise InputError(f"{out}: holds the source {source}, which would be lost; give another --out")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: found a file, expected a folder to write to; give another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
+        raise InputError(f"{out}: found a folder that is no prepared data and not empty; give another --out")
+
+
+def _check_stale(folder: Path) -> None:
+    strange = [file.name for file in folder.iterdir() if file.name not in FILES] if folder.is_dir() else []
+    if strange or folder.is_file():
+        raise InputError(f"{folder}: is in the way and not ours; remove it or give another --out")
+
+
+def kept_quarantine(out: Path) -> Path:
+    """Where the rows set aside stay when `out` could not be prepared."""
+    return out.with_name(f"{out.name}.quarantine.jsonl")
+
+
+def _keep_quarantine(partial: Path, out: Path) -> None:
+    rows = partial / QUARANTINE
+    with suppress(OSError):
+        if rows.stat().st_size:
+            rows.replace(kept_quarantine(out))
