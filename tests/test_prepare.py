@@ -136,10 +136,7 @@ def test_zendesk_and_zammad_exports(tmp_path: Path) -> None:
         }
         for r in table()
     ]
-    zammad = [
-        {"id": r[0], "number": r[0], "title": r[1], "group": r[3], "articles": articles(r[2])}
-        for r in table()
-    ]
+    zammad = [{"id": r[0], "number": r[0], "title": r[1], "group": r[3], "articles": articles(r[2])} for r in table()]
     for name, content in (("zendesk", {"tickets": zendesk}), ("zammad", zammad)):
         source = tmp_path / f"{name}.json"
         source.write_text(json.dumps(content))

@@ -1,5 +1,6 @@
 """Which code page a file that is not Unicode is written in."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ _WESTERN = "cp1252"
 _SAMPLE = 1 << 16
 _FEWEST_BYTES = 30  # beyond ASCII; fewer say too little about a language
 _CLOSE_CHAOS, _CLOSE_COHERENCE = 0.04, 0.08
+_EQUAL_COHERENCE = 0.02
+_SYMBOL_IN_WORD = re.compile("[a-zA-Z][\u00a1-\u00bf\u0080-\u009f][a-z]")  # dzia\u00b3a
 
 
 def detect_code_page(path: Path) -> tuple[str, str, str]:
@@ -56,9 +59,13 @@ def _western(reason: str) -> tuple[str, str, str]:
 
 
 def _preferred(matches: Sequence["CharsetMatch"]) -> "CharsetMatch":
-    """The best match; Windows-1252 where it is about as good."""
+    """The best match; Windows-1252 where it is as good and has no symbols inside words."""
     best = matches[0]
-    return next((match for match in matches if match.encoding == _WESTERN and _close(match, best)), best)
+    for match in matches:
+        equal = _close(match, best) and best.coherence - match.coherence <= _EQUAL_COHERENCE
+        if match.encoding == _WESTERN and equal and not _SYMBOL_IN_WORD.search(str(match)):
+            return match
+    return best
 
 
 def _same_as_western(sample: bytes, match: "CharsetMatch") -> bool:

@@ -26,6 +26,15 @@ def decode_json(text: str) -> Any:
     return json.loads(text, parse_constant=_constant)
 
 
+def values_in_row(line: str) -> Iterator[Any]:
+    """The values of a line, nearly always one; what cannot be decoded raises behind those that can."""
+    at = _skip(line, 0)
+    while at < len(line):
+        value, at = _DECODER.raw_decode(line, at)
+        yield value
+        at = _skip(line, at)
+
+
 def json_items(text: str, name: str, log: ReadLog) -> Iterator[tuple[int, Any]]:
     """Line and value of every ticket in a text; `name` is the file's, for errors.
 

@@ -69,7 +69,9 @@ def cell_messages(fields: Mapping[str, Any], columns: Iterable[str]) -> list[Mes
     for column in columns:
         text = as_text(fields.get(column))
         if match := _JIRA_CELL.fullmatch(text):
-            messages.append(Message(match[3].strip(), {"login": match[2].strip().lower()}, sent=_iso(match[1])))
+            author = match[2].strip().lower()  # a login, an account id or a name
+            person = dict.fromkeys(("login", "id", "name", "email"), author) if author else {}
+            messages.append(Message(match[3].strip(), person, sent=_iso(match[1])))
         elif heads := list(_JOURNAL_HEAD.finditer(text)):
             messages += _journal(text, heads)
         elif text.strip():

@@ -109,8 +109,8 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         report = describe(tickets, split, near, reading.intake(), options.tokenizer)
         if report.rows_in + report.turns != report.kept + report.quarantined:
             raise WorkError(
-                f"{options.source}: {report.rows_in} rows and {report.turns} later replies in, but {report.kept} kept and "
-                f"{report.quarantined} quarantined; expected them to add up; please report this as a fault of duet"
+                f"{options.source}: {report.rows_in} rows and {report.turns} later replies in, but {report.kept} kept "
+                f"and {report.quarantined} quarantined; expected them to add up; please report this as a fault of duet"
             )
         for part, members in split.parts(tickets).items():
             write_tickets(folder / f"{part}.jsonl", members)

@@ -16,7 +16,7 @@ from tickets.delimited import delimited_rows
 from tickets.encoding import TextEncoding, detect_encoding, is_broken, text_lines
 from tickets.errors import InputError
 from tickets.flatten import flatten
-from tickets.json_values import decode_json, expand, json_items
+from tickets.json_values import decode_json, expand, json_items, values_in_row
 from tickets.raw import RAW, RAW_LENGTH, RawRow, ReadLog
 from tickets.sources import check_regular, nearest_file, source_path
 from tickets.stored_tables import read_dataset, read_parquet
@@ -130,7 +130,7 @@ def _text_kind(path: Path, encoding: TextEncoding) -> str:
     follows = opens and second.strip() not in ("{", "[")
     if _is_json(first):
         return "jsonl" if follows else "json"
-    return "jsonl" if first[:1] == "{" and follows and first.strip() != "{" else "json"
+    return "jsonl" if first[:1] == "{" and follows and _is_json(second) else "json"
 
 
 def _is_json(line: str) -> bool:
@@ -149,14 +149,15 @@ def _read_jsonl(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[Ra
 
 
 def _decoded(number: int, line: str, encoding: TextEncoding, log: ReadLog) -> Iterator[RawRow]:
-    """The tickets of one line: one object, or a page of them."""
+    """The tickets of one line: one object, a page of them, or several values in a row."""
     raw = {RAW: line[:RAW_LENGTH]}
     if is_broken(line):
         yield RawRow(number, raw, f"undecodable bytes: not valid {encoding.name}")
         return
     try:
-        for item in expand(decode_json(line), log):
-            yield _json_row(number, item)
+        for value in values_in_row(line):
+            for item in expand(value, log):
+                yield _json_row(number, item)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "nested too deeply or a number too long"
         yield RawRow(number, raw, f"not JSON: {reason}")

@@ -1,0 +1,96 @@
+"""Every object of a JSON export is a ticket, a row set aside, or an error, whatever the nesting."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tickets.errors import InputError
+from tickets.raw import ReadLog
+from tickets.readers import read_rows
+
+TICKETS = [{"id": str(n), "subject": f"s{n}", "body": f"text {n}", "queue": "AB"[n % 2]} for n in range(16)]
+PAGES = [TICKETS[:10], TICKETS[10:]]
+
+
+def ids(tmp_path: Path, text: str, name: str = "t.json", log: ReadLog | None = None) -> list[Any]:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return [row.fields.get("id") for row in read_rows(str(path), log=log)]
+
+
+def lines(values: list[Any], indent: int | None = None) -> str:
+    return "\n".join(json.dumps(value, indent=indent) for value in values)
+
+
+def nested(path: str, tickets: list[dict[str, str]] = TICKETS) -> dict[str, Any]:
+    value: Any = tickets
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return dict(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lines(TICKETS, indent=2),  # jq '.[]'
+        lines(TICKETS),
+        "".join(json.dumps(ticket) for ticket in TICKETS),
+        "\x1e" + "\n\x1e".join(json.dumps(ticket) for ticket in TICKETS),  # JSON text sequence
+        lines(PAGES, indent=1),
+        lines(PAGES),
+        json.dumps(PAGES),  # jq --slurp
+        lines([{"tickets": page, "next_page": None} for page in PAGES], indent=1),
+        lines([{"tickets": page, "next_page": None} for page in PAGES]),
+        json.dumps([{"tickets": page} for page in PAGES]),
+        lines([{"tickets": page} for page in [*PAGES, []]]),
+        *(
+            json.dumps(nested(path))
+            for path in ("data.issues.nodes", "_embedded.conversations", "result", "a.b.c.rows")
+        ),
+        json.dumps({"hits": {"total": 16, "hits": [{"_id": t["id"], "_source": t} for t in TICKETS]}}),
+        json.dumps({"data": {"issues": {"edges": [{"cursor": "x", "node": t} for t in TICKETS]}}}),
+        json.dumps({"data": [{"id": t["id"], "type": "tickets", "attributes": t} for t in TICKETS]}),
+        lines([{"ticket": ticket} for ticket in TICKETS]),
+        json.dumps({"status": "ok", "message": "success", "data": TICKETS}),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_every_ticket_is_read_from_every_nesting(tmp_path: Path, text: str, name: str) -> None:
+    assert ids(tmp_path, text, name) == [ticket["id"] for ticket in TICKETS]
+
+
+def test_a_ticket_with_lists_of_its_own_is_one_ticket(tmp_path: Path) -> None:
+    ticket = {**TICKETS[0], "comments": [{"id": 1, "body": "a"}], "items": [{"id": 7, "name": "printer"}]}
+    assert ids(tmp_path, json.dumps(ticket, indent=1)) == ["0"]
+    assert ids(tmp_path, lines([ticket, ticket])) == ["0", "0"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_text_behind_a_value_is_an_error_with_its_line(tmp_path: Path, indent: int | None) -> None:
+    text = json.dumps(TICKETS, indent=indent) + "\nHTTP/1.1 500 upstream broke off\n"
+    with pytest.raises(InputError, match=rf"line {text.count(chr(10))}: found text behind the JSON value"):
+        ids(tmp_path, text)
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text('{"tickets": [\n{"id": 1, "body": "a"},\n\n3,\n{"id": 2, "body": "b"}]}')
+    assert [(row.line, row.fault) for row in read_rows(str(path))] == [
+        (2, None),
+        (4, "not a JSON object: found int"),
+        (5, None),
+    ]
+
+
+def test_lists_beside_the_tickets_are_named(tmp_path: Path) -> None:
+    log = ReadLog()
+    assert len(ids(tmp_path, json.dumps({"tickets": TICKETS, "users": [{"id": 1, "name": "A"}]}), log=log)) == 16
+    assert log.all_notes() == ("Not read, because they hold no tickets: users (1 objects).",)
+
+
+def test_nan_is_no_value_and_a_lfs_pointer_is_called_one(tmp_path: Path) -> None:
+    assert ids(tmp_path, '{"id": NaN, "body": "a"}\n{"id": 1, "body": "b"}') == [None, 1]
+    with pytest.raises(InputError, match="Git LFS pointer"):
+        ids(tmp_path, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "t.csv")
