@@ -1,4 +1,4 @@
-"""Generated exports: formats, encodings, nestings and damage. No row is lost, and every format gives the same tickets."""
+"""Generated exports: formats, encodings, nestings and damage; no row is lost, and formats agree."""
 
 import csv
 import gzip
