@@ -189,7 +189,7 @@ def test_a_workbook_without_openpyxl_names_the_command(tmp_path: Path, monkeypat
 def test_a_failure_keeps_the_rows_set_aside_and_names_the_commonest_reason(tmp_path: Path) -> None:
     rows = [["", "A"]] * 13 + [[text, "B"] for text in TEXTS[:1]]
     source = write_csv(tmp_path / "t.csv", rows, ["body", "queue"])
-    with pytest.raises(InputError, match="13 of 14 rows are set aside: no body text"):
+    with pytest.raises(InputError, match="13 of 14 rows are set aside: no text"):
         prepared(source)
     kept = kept_quarantine(tmp_path / "out")
     assert len(kept.read_text().splitlines()) == 13
