@@ -1,6 +1,7 @@
 """The command line: which commands there are, and how a failure becomes one line and an exit code."""
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from commands.comparison import compare, evaluate, human_eval_make, human_eval_s
 from commands.data import prepare
 from commands.training import check, pretrain, train_baseline, train_cls, train_gen
 from tickets.errors import DuetError, Interrupted, WorkError
+from tickets.terminal import EscapingStream
 
 app = typer.Typer(
     name="duet",
@@ -55,6 +57,7 @@ def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _guard_streams()
     own_stderr = sys.stderr
     if int(os.environ.get("RANK", "0")) > 0:  # of several processes (torchrun), the first one speaks
         sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for good
@@ -85,6 +88,15 @@ def main() -> None:
     if status == _INTERRUPTED:  # typer turns Ctrl-C into this status
         sys.exit(_fail("interrupted", _INTERRUPTED))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _guard_streams() -> None:
+    """Escape control characters in everything that is printed, and characters that a stream cannot encode."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, EscapingStream(stream, keep_returns=name == "stderr"))
 
 
 def _usage_error(error: Any) -> int:

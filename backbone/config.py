@@ -10,12 +10,13 @@ SAMPLE = "sample"  # names the built-in tickets
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # of numpy and torch alike
 LinearLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ALL_LINEAR: tuple[str, ...] = get_args(LinearLayer)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -53,7 +54,7 @@ class PromptConfig(_Section):
 class LoraSettings(_Section):
     """Low-rank adapters (Hu et al. 2021), the same shape for every stage."""
 
-    rank: Count = Field(64, description="of both factors")
+    rank: Annotated[int, Field(ge=1, le=4096)] = Field(64, description="of both factors")
     alpha: Positive | None = Field(None, description="scale; twice the rank when not given")
     dropout: Share = Field(0.05, description="of what the adapters read, in training")
     targets: Literal["all-linear"] | tuple[LinearLayer, ...] = Field(
@@ -66,6 +67,12 @@ class LoraSettings(_Section):
         return self.alpha if self.alpha is not None else 2.0 * self.rank
 
 
+def _no_dots(name: str) -> str:
+    if not name.strip("."):
+        raise ValueError("a name, not a way to another folder")
+    return name
+
+
 def _positive_or_all(steps: int) -> int:
     if steps != -1 and steps < 1:
         raise ValueError("1 or more, or -1 for all")
@@ -75,7 +82,7 @@ def _positive_or_all(steps: int) -> int:
 class TrainingConfig(_Section):
     """How one stage is optimised: AdamW, cosine schedule with warm-up, early stopping."""
 
-    epochs: Positive = Field(3.0, description="passes over the training tickets")
+    epochs: Annotated[float, Field(gt=0.0, le=10_000.0)] = Field(3.0, description="passes over the training tickets")
     max_steps: Annotated[int, AfterValidator(_positive_or_all)] = Field(
         -1, description="stop after this many optimiser steps; -1: after `epochs`"
     )
@@ -189,7 +196,7 @@ class DecodingConfig(_Section):
     temperature: Annotated[float, Field(ge=0.0)] = Field(0.0, description="0: greedy")
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="share of probability to sample from")
     repetition_penalty: Positive = Field(1.0, description="divides the scores of tokens already there; 1: none")
-    seed: int = Field(0, description="of sampling")
+    seed: Seed = Field(0, description="of sampling")
 
     def prompt_room(self, max_length: int) -> int:
         """Tokens of `max_length` that a prompt may take: half, or more where what is written leaves more."""
@@ -199,9 +206,11 @@ class DecodingConfig(_Section):
 class RunConfig(_Section):
     """A whole experiment."""
 
-    name: str = Field("mini", pattern=r"^[\w.-]+$", description="of the run, and of its folder below runs")
+    name: Annotated[str, AfterValidator(_no_dots)] = Field(
+        "mini", pattern=r"^[\w.-]+$", max_length=200, description="of the run, and of its folder below runs"
+    )
     output: str | None = Field(None, description="run folder; runs/NAME when not given")
-    seed: int = Field(42, description="of weights, order and dropout")
+    seed: Seed = Field(42, description="of weights, order and dropout")
     tensorboard: bool = Field(False, description="also write TensorBoard events into the run folder")
     data: DataConfig = DataConfig()
     base: BaseConfig = BaseConfig()

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,20 @@ _EXPECTED = {  # where the library's words speak of Python
     "missing": "a value",
 }
 
+_LARGEST, _DEEPEST, _MOST_VALUES = 1_000_000, 20, 20_000  # bytes of a file, levels and values of a configuration
+_MOST_ALIASES = 20  # few configurations have one; nested, 81 of them stand for hundreds of millions of values
+# what the library raises beside its own errors: dates, numbers, depth, merges that are no mappings
+_NOT_YAML = (
+    yaml.YAMLError,
+    UnicodeDecodeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+    MemoryError,
+)
+
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file (the built-in mini configuration without one) and apply `key.path=value` overrides.
@@ -32,7 +47,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
         InputError: one line that names the key, what was found, what was expected and the nearest valid key.
     """
     where = str(path) if path else "built-in configuration"
-    record = _extended(path) if path else _unshared(_load_yaml(builtin_config_text(MINI)))
+    record = _extended(path) if path else _parse(builtin_config_text(MINI))
     for override in overrides:
         apply_override(record, override)
     try:
@@ -52,22 +67,39 @@ def builtin_config_text(name: str) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; InputError for anything else."""
+    """Return the mapping in a YAML file.
+
+    Raises:
+        InputError: anything else, or what would take the machine's memory.
+    """
+    expected = "expected keys such as those of configs/mini.yaml"
     try:
-        record = _load_yaml(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path}: not YAML of a configuration (over {_LARGEST:,} bytes); {expected}")
+        record = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a YAML file such as configs/qwen2-7b.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not YAML ({reason}); expected keys such as those of configs/mini.yaml") from None
+    except _NOT_YAML as error:
+        raise InputError(f"{path}: not YAML ({_reason(error)}); {expected}") from None
     if record is not None and not isinstance(record, dict):
-        raise InputError(f"{path}: found {type(record).__name__}, expected keys such as those of configs/mini.yaml")
-    settings: dict[str, Any] = _unshared(record or {})
+        raise InputError(f"{path}: found {type(record).__name__}, {expected}")
+    settings: dict[str, Any] = record or {}
     return settings
 
 
 class _TextKeyLoader(yaml.SafeLoader):
     """Reads every key as the text that stands there: a label may be called `1`, `No` or `2024-01-01`."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            self._aliases += 1
+            if self._aliases > _MOST_ALIASES:
+                raise ValueError(f"over {_MOST_ALIASES} aliases")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         self.flatten_mapping(node)  # what `<<` merges
@@ -77,15 +109,29 @@ class _TextKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _load_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_TextKeyLoader)
+def _parse(text: str) -> Any:
+    """Return what YAML says, without shared parts: overriding a key must not change what another anchor named.
+
+    Raises:
+        ValueError: nested too deeply, or too much of it.
+        yaml.YAMLError: no YAML.
+    """
+    return _unshared(yaml.load(text, Loader=_TextKeyLoader), count(), 0)
 
 
-def _unshared(value: Any) -> Any:
-    """A copy in which what a YAML anchor names is there once per mention: overriding one must not change the others."""
+def _unshared(value: Any, counter: "count[int]", depth: int) -> Any:
+    if depth > _DEEPEST or next(counter) > _MOST_VALUES:
+        raise ValueError("nested too deeply or too many values")
     if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
+        return {key: _unshared(item, counter, depth + 1) for key, item in value.items()}
+    return [_unshared(item, counter, depth + 1) for item in value] if isinstance(value, list) else value
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text or {RecursionError: "nested too deeply", MemoryError: "too large"}.get(
+        type(error), type(error).__name__
+    )
 
 
 def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -123,9 +169,9 @@ def apply_override(record: dict[str, Any], override: str) -> None:
         if not isinstance(record, dict):
             raise InputError(f"--set {override}: {parent!r} is a value, not a section; see configs/mini.yaml")
     try:
-        record[last] = _number_or(_load_yaml(text))
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: the value is not YAML; quote it") from None
+        record[last] = _number_or(_parse(text))
+    except _NOT_YAML as error:
+        raise InputError(f"--set {override[:200]}: the value is not YAML ({_reason(error)}); quote it") from None
 
 
 def _number_or(value: Any) -> Any:

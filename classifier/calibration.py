@@ -40,6 +40,14 @@ class Calibration:
     tag_threshold: float = 0.5
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether every value is a number, and every temperature above 0."""
+        values = [self.tag_threshold]
+        for head in self.heads.values():
+            values += [*head.offset, head.temperature, head.threshold]
+        return bool(np.isfinite(values).all()) and all(head.temperature > 0 for head in self.heads.values())
+
     def save(self, path: Path) -> None:
         """Write as JSON."""
         write_json(path, asdict(self))
@@ -53,8 +61,11 @@ class Calibration:
                 column: HeadCalibration(**{**head, "offset": tuple(head["offset"])})
                 for column, head in record["heads"].items()
             }
-            return cls(heads, float(record["tag_threshold"]), record.get("fitted_on", {}))
-        except (KeyError, TypeError, AttributeError) as error:
+            calibration = cls(heads, float(record["tag_threshold"]), record.get("fitted_on", {}))
+            if not calibration.is_finite:
+                raise ValueError("a value is not a number, or a temperature not above 0")
+            return calibration
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: not a calibration ({error}); train the classifier again") from None
 
 

@@ -38,6 +38,9 @@ class Classifier:
             raise InputError(f"{folder / HEADS}: not readable ({error}); train the classifier again") from None
         names = {head_name(name) for name in tensors}
         heads = {n: (tensors[f"{PREFIX}{n}.weight"], tensors[f"{PREFIX}{n}.bias"]) for n in sorted(names)}
+        damaged = next((name for name, values in tensors.items() if not np.isfinite(values).all()), None)
+        if damaged:
+            raise InputError(f"{folder / HEADS}: {damaged} is not a number everywhere; train the classifier again")
         space = LabelSpace.load(folder / LABELS)
         return cls(encoder, space, Calibration.load(folder / CALIBRATION), heads, config.classifier.training.max_length)
 
@@ -51,6 +54,12 @@ class Classifier:
             column: self.calibration.heads[column].probabilities(self._logits(column, states))
             for column in self.space.columns
         }
+        for column, values in probabilities.items():
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"the confidence of {column} is not a number; expected finite states, heads and calibration; train "
+                    "or export the classifier again"
+                )
         tags = 1 / (1 + np.exp(-self._logits(TAGS, states))) if self.space.tags else np.zeros((len(states), 0))
         return [
             self._prediction({c: p[row] for c, p in probabilities.items()}, tags[row]) for row in range(len(states))
@@ -59,7 +68,7 @@ class Classifier:
     def needs_review(self, prediction: Prediction) -> bool:
         """Whether the confidence of any label is below its threshold."""
         return any(
-            confidence < self.calibration.heads[column].threshold
+            not confidence >= self.calibration.heads[column].threshold  # what is no number needs a person too
             for column, confidence in prediction.confidence.items()
         )
 

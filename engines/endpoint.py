@@ -7,6 +7,7 @@ from typing import Any
 
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
+from engines.addresses import without_credentials
 from engines.protocols import OnDone, OnToken, SharedPrefix, TicketsRefused
 from tickets.errors import InputError, WorkError
 
@@ -50,8 +51,11 @@ class EndpointEngine:
             concurrent: requests under way at a time.
         """
         if not url.startswith(("http://", "https://")):
-            raise InputError(f"found --endpoint {url!r}, expected a URL such as http://localhost:8000/v1")
-        self._url, self._name, self._encoder = url, model, encoder
+            raise InputError(
+                f"found --endpoint {without_credentials(url)!r}, expected a URL such as http://localhost:8000/v1"
+            )
+        self._address, self._name, self._encoder = url, model, encoder
+        self._url = without_credentials(url)  # as it is shown
         self._seconds, self._concurrent, self._retries = seconds, concurrent, retries
 
     def generate(
@@ -87,7 +91,7 @@ class EndpointEngine:
         refused: dict[int, str] = {}
         key = os.environ.get(_KEY) or "none"
         async with openai.AsyncOpenAI(
-            base_url=self._url, api_key=key, max_retries=self._retries, timeout=self._seconds
+            base_url=self._address, api_key=key, max_retries=self._retries, timeout=self._seconds
         ) as client:
 
             async def one(row: int, ids: Sequence[int]) -> list[int]:

@@ -22,6 +22,7 @@ from backbone.runs.files import disk_guard, read_json, writable, write_json
 from backbone.runs.folder import partial_folder
 from backbone.runs.layout import MANIFEST
 from backbone.runs.locks import hold, release
+from engines.addresses import without_credentials
 from engines.protocols import TicketsRefused
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder, open_model
@@ -33,6 +34,7 @@ from tickets.readers import estimate_steps
 from tickets.rows import Source, UniqueIds
 from tickets.schema import Answer, Ticket
 from tickets.sources import same_file, source_fingerprint
+from tickets.terminal import escape_controls
 
 _WINDOW = 4  # tickets read ahead per place in the engine, so that places refill
 
@@ -158,7 +160,8 @@ def _answer(file: BinaryIO, system: TwoStage, window: Sequence[_Row], on_row: Ca
         nonlocal written
         first = written
         while written in ready:
-            file.write(json.dumps(ready.pop(written), ensure_ascii=False).encode() + b"\n")
+            line = escape_controls(json.dumps(ready.pop(written), ensure_ascii=False, allow_nan=False))
+            file.write(line.encode("utf-8", "backslashreplace") + b"\n")
             written += 1
         file.flush()
         os.fsync(file.fileno())
@@ -219,7 +222,7 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice) -> d
         "labels_only": options.labels_only,
         "model": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in manifests.items()},
         "engine": choice.kind,
-        "endpoint": list(choice.endpoint or ()),
+        "endpoint": [without_credentials(part) for part in choice.endpoint or ()],
     }
 
 

@@ -40,7 +40,7 @@ def predict_files(
     for number, ticket in enumerate(tickets):
         if options.as_json:
             answer = system.answer([ticket])[0]
-            print(json.dumps(answer_to_dict(answer), ensure_ascii=False), flush=True)
+            print(json.dumps(answer_to_dict(answer), ensure_ascii=False, allow_nan=False), flush=True)
         else:
             heading = f"{ticket.id}\n" if len(tickets) > 1 else ""
             print(("\n" if number else "") + heading, end="")

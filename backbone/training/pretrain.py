@@ -50,12 +50,12 @@ _CHAT_TEMPLATE = (
 class PretrainConfig(BaseModel):
     """Recipe of a small base. Widths are multiples of 256 because GGUF's K-quants need that."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     source: str = Field(SAMPLE, description="prepared folder, `sample`, or a plain text file (documents by blank line)")
     output: str = "runs/base"
     init_from: str | None = Field(None, description="base to go on from, with its tokenizer and shape; `mini` is one")
-    seed: int = 42
+    seed: int = Field(42, ge=0, le=2**32 - 1)
     vocabulary: int = Field(7000, ge=300, description="tokens of the byte-level BPE, special tokens included")
     hidden_size: int = Field(256, ge=256, multiple_of=256)
     intermediate_size: int = Field(768, ge=256, multiple_of=256)

@@ -1,5 +1,6 @@
 """`transformers.Trainer` with our batches, parameter groups, evaluation and checkpoints."""
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from backbone.training.checkpoints import drop_old, fault, seal
 from backbone.training.interrupt import Interrupt
 from backbone.training.job import TrainingJob, make_optimizer
 from backbone.training.sampler import TokenBudgetSampler
-from backbone.training.selection import score
+from backbone.training.selection import LOSS, score
 from tickets.errors import WorkError
 
 _WORKERS, _CPU_WORKERS = 2, 0  # processes that collate batches while a GPU computes; a CPU collates between steps
@@ -82,10 +83,20 @@ class StageTrainer(Trainer):
     def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Record what the Trainer logs and, beside the loss, the share of padding in this epoch's batches."""
         if "loss" in logs:
+            self._refuse_if_not_finite(logs["loss"], "training")
             logs["padding"] = 0.0 if self._job.packed else self._sampler.padding
         if "train_runtime" in logs:  # the library's summary covers the last session alone; `seconds` counts all
             logs = {"total_flos": logs["total_flos"]}
         super().log(logs, *args, **kwargs)
+
+    def _refuse_if_not_finite(self, loss: float, part: str) -> None:
+        if not math.isfinite(loss):
+            processes.fail_together(
+                WorkError(
+                    f"the {part} loss is not a number at step {self.state.global_step}; expected a finite one; lower "
+                    f"training.learning_rate (now {self._job.config.learning_rate:g}) and start over with --restart"
+                )
+            )
 
     def restore_loss(self, loss: float, logged: int) -> None:
         """Go on summing the training loss of the steps since `logged`, the last step whose loss was logged."""
@@ -164,6 +175,7 @@ class StageTrainer(Trainer):
         self.evaluation_pending = True
         with torch.no_grad():
             results = self._interrupt.evaluating(self._job.evaluate)
+        self._refuse_if_not_finite(results[LOSS], "validation")
         self.evaluation_pending = False
         metrics = {f"eval_{name}": value for name, value in results.items()}
         metrics[SELECTED] = score(results, self._job.config.select_by)

@@ -1,0 +1,180 @@
+"""Doubt fails closed, files are limited, and nothing that is printed drives a terminal."""
+
+import io
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from backbone.base import mini_folder
+from backbone.config_file import load_config, read_yaml
+from backbone.runs.files import sha256
+from engines.addresses import without_credentials
+from pipeline.two_stage import load_two_stage
+from tickets.errors import InputError
+from tickets.schema import Prediction
+from tickets.terminal import EscapingStream, escape_controls
+
+ROOT = Path(__file__).parent.parent
+BOMB = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]" for i in range(10))
+MERGE_BOMB = "a0: &a0 {k: 1}\n" + "\n".join(
+    f"a{i}: &a{i}\n  <<: [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: 2024-13-45",
+        f"seed: {'1' * 5000}",
+        "a: &a [*a]",
+        "[" * 5000,
+        "seed: 0x",
+        "lora: {rank: !!float x}",
+        "name: !!timestamp x",
+        "<<: 3",
+        BOMB,
+        MERGE_BOMB,
+        "x: " + "y" * 2_000_000,
+        "seed: *nothing",
+    ],
+    ids=range(12),
+)
+def test_what_is_no_yaml_of_ours_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    start = time.perf_counter()
+    with pytest.raises(InputError) as error:
+        load_config(tmp_path / "c.yaml")
+    assert "\n" not in str(error.value) and str(tmp_path / "c.yaml") in str(error.value)
+    assert len(str(error.value)) < 600
+    assert time.perf_counter() - start < 5
+
+
+def test_keys_are_text_and_anchors_are_copied(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("a: &a {1: x, No: y}\nb: *a\n", encoding="utf-8")
+    record = read_yaml(tmp_path / "c.yaml")
+    assert record == {"a": {"1": "x", "No": "y"}, "b": {"1": "x", "No": "y"}}
+    assert record["a"] is not record["b"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "classifier.training.learning_rate=.inf",
+        "lora.alpha=.inf",
+        "lora.alpha=.nan",
+        "classifier.training.epochs=.inf",
+        "classifier.training.epochs=1e308",
+        "lora.rank=1000000000",
+        "seed=-1",
+        "seed=4294967296",
+        "decoding.seed=-1",
+        "name=..",
+        "name=a/b",
+        "classifier.class_weights={priority: {low: .inf}}",
+        f"seed={'1' * 5000}",
+        "name=2024-13-45",
+    ],
+)
+def test_absurd_values_are_refused_by_key(override: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_config(None, [override])
+    key = override.partition("=")[0]
+    assert key in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(mini_folder(), tmp_path / "mini"))
+
+
+def resign(folder: Path) -> None:
+    """Make the sums of a bundle right again, as a broken export would have them."""
+    for path in [*folder.glob("*/manifest.json"), folder / "manifest.json"]:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["files"] = {name: sha256(path.parent / name) for name in record["files"]}
+        path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_heads_that_are_not_numbers_are_refused(damaged: Path) -> None:
+    path = damaged / "classifier" / "heads.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    tensors[name] = np.full_like(tensors[name], np.nan)
+    save_file(tensors, path)
+    resign(damaged)
+    with pytest.raises(InputError, match=f"{name} is not a number"):
+        load_two_stage(damaged, labels_only=True)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_a_calibration_that_makes_no_probabilities_is_refused(damaged: Path, value: float) -> None:
+    path = damaged / "classifier" / "calibration.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    next(iter(record["heads"].values()))["temperature"] = value
+    path.write_text(json.dumps(record), encoding="utf-8")
+    resign(damaged)
+    with pytest.raises(InputError, match="not a calibration"):
+        load_two_stage(damaged, labels_only=True)
+
+
+def test_doubt_is_review_and_states_that_are_not_numbers_are_an_error() -> None:
+    classifier = load_two_stage(None, labels_only=True).classifier
+    column = next(iter(classifier.space.columns))
+    label = classifier.space.columns[column][0]
+    assert classifier.needs_review(Prediction({column: label}, {column: {label: math.nan}}, {}))
+    hidden = next(iter(classifier.heads.values()))[0].shape[1]
+    with pytest.raises(InputError, match="is not a number"):
+        classifier.read(np.full((1, hidden), np.nan, dtype=np.float32))
+
+
+@given(st.text())
+def test_escapes_are_harmless_and_the_same_text_in_json(text: str) -> None:
+    clean = escape_controls(json.dumps(text, ensure_ascii=False))
+    assert json.loads(clean) == text
+    assert all(c in "\n\t" or not (ord(c) < 32 or 127 <= ord(c) < 160) for c in clean)
+
+
+def test_a_stream_escapes_and_keeps_the_returns_of_progress_bars() -> None:
+    for keep, expected in ((True, "a\r\\u001b[2Jb\n\t\\u202e"), (False, "a\\u000d\\u001b[2Jb\n\t\\u202e")):
+        stream = io.StringIO()
+        EscapingStream(stream, keep).write("a\r\x1b[2Jb\n\t\u202e")
+        assert stream.getvalue() == expected
+
+
+def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
+    ticket = tmp_path / "esc\x1b[31mname.txt"
+    ticket.write_text("Subject: \x1b]0;title\x07 VPN\n\nIt \x9b31m hangs \u202e.", encoding="utf-8")
+    for words in (
+        [ticket, ticket],
+        [ticket, "--json"],
+        [tmp_path / "no\x1b[2Jfile.txt"],
+        [ticket, "--model", "no\x1b[2J"],
+    ):
+        command = [sys.executable, str(ROOT / "cli.py"), "predict", "--labels-only", *map(str, words)]
+        run = subprocess.run(command, capture_output=True, cwd=ROOT, check=False)
+        for output in (run.stdout.decode(), run.stderr.decode()):
+            assert not [c for c in output if c not in "\n\t" and (ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e")]
+        assert b"Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:s3cret@127.0.0.1:1/v1", "http://127.0.0.1:1/v1"),
+        ("https://host/v1?x=1", "https://host/v1?x=1"),
+        ("http://user:p@ss@host:80/v1", "http://host:80/v1"),
+        ("http://[::1", "http://[::1"),
+    ],
+)
+def test_user_and_password_are_never_shown(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown

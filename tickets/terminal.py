@@ -1,0 +1,43 @@
+"""Control characters in what people read: shown as escapes, so that no ticket or server drives a terminal."""
+
+import re
+from typing import Any, TextIO
+
+# C0 but for tab and line break, DEL, C1, and the marks that turn the direction of text
+_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_ANY = re.compile(rf"[\r{_CONTROLS}]")
+_BUT_RETURN = re.compile(f"[{_CONTROLS}]")
+
+
+def escape_controls(text: str) -> str:
+    r"""Return `text` with control characters as `\u001b`: harmless, and inside a JSON string the same text."""
+    return _ANY.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+class EscapingStream:
+    """A text stream on which control characters become escapes.
+
+    Args:
+        keep_returns: leave carriage returns alone, by which progress bars go back to the start of their line.
+    """
+
+    def __init__(self, stream: TextIO, keep_returns: bool = False) -> None:
+        self._stream = stream
+        self._pattern = _BUT_RETURN if keep_returns else _ANY
+
+    def write(self, text: str) -> int:
+        """Write `text`; return how many characters of it were taken."""
+        self._stream.write(self._pattern.sub(_escaped, text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
