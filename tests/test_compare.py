@@ -546,7 +546,7 @@ def test_a_full_disk_leaves_the_report_and_its_ratings(comparison: Path, monkeyp
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("backbone.runs.folder.flush", full)
+    monkeypatch.setattr("backbone.runs.files.flush", full)
     with pytest.raises(WorkError, match="disk is full"):
         write_report({**record, "tickets": 1}, comparison)
     assert (comparison / "report.json").read_bytes() == before
