@@ -128,10 +128,8 @@ def _unshared(value: Any, counter: "count[int]", depth: int) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:200]
-    return text or {RecursionError: "nested too deeply", MemoryError: "too large"}.get(
-        type(error), type(error).__name__
-    )
+    named: dict[type[BaseException], str] = {RecursionError: "nested too deeply", MemoryError: "too large"}
+    return " ".join(str(error).split())[:200] or named.get(type(error), type(error).__name__)
 
 
 def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
