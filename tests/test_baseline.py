@@ -33,6 +33,8 @@ from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 SHARED = Path(__file__).parent.parent.parent / "shared"
 MakeConfig = Callable[..., RunConfig]
 SPACE = LabelSpace(

@@ -24,6 +24,8 @@ from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("llama_cpp")
 
 
@@ -252,7 +254,7 @@ def test_runs_that_do_not_fit_are_refused(
 
 
 def test_bad_export_options_are_one_line(trained_run: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected one of f16, q8_0"):
+    with pytest.raises(InputError, match="expected one of auto, f16, q8_0"):
         ExportOptions(None, tmp_path, quant="q3_k")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is no bundle"):

@@ -31,6 +31,8 @@ from tests.test_packing import COMPLETIONS, PROMPTS, assert_same, gradients, rep
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 READ = [2, 6, 1]  # of PROMPTS
 FEWER = tuple(name for name in ALL_LINEAR if name not in ("q_proj", "down_proj"))  # a classifier that changes less
 GREEDY = DecodingConfig(max_new_tokens=12)

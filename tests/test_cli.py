@@ -16,6 +16,8 @@ from backbone.config_file import dump_config
 from pipeline.check import check
 from tests.conftest import write_sparse_weights
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "tickets" / "sample" / "examples").glob("*.txt"))
 

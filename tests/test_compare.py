@@ -42,6 +42,8 @@ from generator.single_prompt.train import train_baseline
 from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 SHARED = Path(__file__).parent.parent.parent / "shared"
 ROOT = Path(__file__).parent.parent
 

@@ -1,11 +1,14 @@
 """Which message is the ticket and which the reply: never an internal note, a machine's or the requester's own."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tickets.conversations import find_conversations, read_conversation
 from tickets.flatten import flatten
+from tickets.rows import Source
 
 ASK, MORE, NOTE, ANSWER, LATER = "It does not print", "It is urgent", "INTERNAL: refuse", "Try port two", "Solved now"
 
@@ -110,6 +113,15 @@ def test_the_first_public_message_of_somebody_else_is_the_reply(export: Any) -> 
     spoken = [text for _, text in conversation.turns[1].before]
     assert spoken[:3] == [ASK, MORE, ANSWER]
     assert NOTE not in spoken and "We have your request" not in spoken
+
+
+@pytest.mark.parametrize("export", [zendesk, zammad, freshdesk, jira, otrs, servicenow, github])
+def test_prepare_finds_text_and_reply_without_a_preset(export: Any, tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([export()]), encoding="utf-8")
+    source = Source.open(str(path))
+    parts = source.cells(next(source.rows)).parts
+    assert (parts["body"], parts["reply"]) == (ASK, ANSWER)
 
 
 def test_without_a_requester_of_its_own_the_author_of_the_first_message_is_the_requester() -> None:

@@ -23,6 +23,8 @@ llama_cpp = pytest.importorskip("llama_cpp")
 from engines.llama import LlamaEngine  # noqa: E402  # needs llama_cpp
 from engines.llama_api import LlamaContext, LlamaOptions  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 HARD = [
     "def f(x):\n\treturn {'a': [1, 2.5e-3]}  # noqa\n",
     "Grüße aus Köln: die Rechnung über 1.234,56 € vom 3. März ist falsch!",

@@ -26,6 +26,8 @@ from tests.conftest import MakeConfig
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["tiny_base", "qwen3_base", "smollm2_base"])
 def base(request: pytest.FixtureRequest) -> Path:

@@ -22,6 +22,8 @@ from classifier.train import train_classifier
 from tests.conftest import as_overrides
 from tickets.errors import InputError, WorkError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 LONG = bool(os.environ.get("DUET_FAULTS"))
 MakeConfig = Callable[..., RunConfig]

@@ -12,6 +12,8 @@ from engines.torch import TorchEngine
 from pipeline.model_folder import open_model
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["fp32", "nf4"])
 def engines(trained_run: RunConfig, request: pytest.FixtureRequest) -> tuple[TorchEngine, LayeredEngine]:

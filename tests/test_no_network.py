@@ -14,6 +14,8 @@ from backbone.config import RunConfig
 from tests.conftest import MakeConfig, as_overrides
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--net"]
 

@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tickets", "backbone", "engines", "classifier", "generator", "pipeline", "eval", "commands")
 # what Python does not have on Windows

@@ -32,6 +32,8 @@ from tickets.errors import InputError, WorkError
 from tickets.rows import UniqueIds
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -18,6 +18,8 @@ from classifier.train import train_classifier
 from tests.conftest import MakeConfig, as_overrides
 from tickets.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -18,6 +18,8 @@ from pipeline.two_stage import load_two_stage
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("classifier", "generator", "baseline")
 FOLDER = Path(__file__).parent.parent / "configs"
 # configurations of real models, and the tiny base of their family that stands in

@@ -27,6 +27,8 @@ from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 MakeConfig = Callable[..., RunConfig]
 
 

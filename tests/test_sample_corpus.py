@@ -27,6 +27,7 @@ def corpus(parts: dict[str, list[Ticket]]) -> list[Ticket]:
     return sorted(chain.from_iterable(parts.values()), key=lambda ticket: ticket.id)
 
 
+@pytest.mark.slow
 def test_it_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
     build.write(tmp_path, build.build())
     for part in PARTS:
@@ -63,6 +64,7 @@ def test_no_near_duplicate_group_is_large_or_split(parts: dict[str, list[Ticket]
     )
 
 
+@pytest.mark.slow
 def test_labels_are_ambiguous_but_learnable(parts: dict[str, list[Ticket]]) -> None:
     test = parts["validation"] + parts["test"]
     predicted = tfidf_regression(parts["train"], test, ["type", "queue", "priority"])

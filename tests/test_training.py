@@ -37,6 +37,8 @@ from tickets.errors import InputError, WorkError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
+pytestmark = pytest.mark.slow
+
 QWEN2_7B = {
     "hidden_size": 3584,
     "num_hidden_layers": 28,

@@ -75,12 +75,14 @@ def choose_columns(
     maps: Sequence[str] = (),
     keep: Sequence[str] | None = None,
     filled: frozenset[str] | None = None,
+    message: str | None = None,
 ) -> ColumnMap:
     """The column map: the preset (or the one the header suggests), then every `name=Column` of `maps` over it.
 
     Args:
         keep: label columns to keep; None keeps type, queue and priority where present, and those mapped.
         filled: columns that hold any value; guessed labels, replies and ids must be among them.
+        message: column of the first message's text; it is the body where no other column is.
 
     Raises:
         InputError: unknown preset, a mapped column the source lacks, or no body column.
@@ -94,7 +96,7 @@ def choose_columns(
     chosen = {**guessed, **asked}
     single = {name: columns[0] for name, columns in chosen.items() if columns}
     labels = {name: column for name, column in single.items() if name not in PARTS}
-    body = single.get("body") or _guess(header, candidates).get("body", ("",))[0]
+    body = single.get("body") or _guess(header, candidates).get("body", (message,))[0]
     if not body:
         raise InputError(f"no column for the body text; found {_shown(header)}; name it with --map body=COLUMN")
     return ColumnMap(

@@ -18,6 +18,7 @@ from tickets.messages import (
 )
 
 REQUESTER, SUPPORT = "Requester", "Support"
+NO_AUTHOR, NO_AUDIENCE = "who wrote a message", "whether the requester sees a message"
 _REQUESTERS = (
     *("requester", "customer", "customeruser", "fields.reporter", "reporter", "caller", "caller_id", "opened_for"),
     *("contact", "user", "author"),
@@ -62,6 +63,10 @@ class ConversationColumns:
         """Whether a column is part of a message."""
         return column is not None and (column in self.cells or _list_name(column) in self.lists)
 
+    def text_column(self, header: Sequence[str]) -> str | None:
+        """The column of the first message's text, for sources whose only text is the conversation."""
+        return next((_text_column(name, header) for name in self.lists), None)
+
     def trust(self, column: str) -> "ConversationColumns | None":
         """Self with all messages taken as public, if `column` is one of its lists or columns; else None."""
         known = column in self.lists or self.holds(column) or column.lower() in map(str.lower, self.cells)
@@ -70,7 +75,7 @@ class ConversationColumns:
 
 def find_conversations(header: Sequence[str], samples: Sequence[Mapping[str, Any]]) -> ConversationColumns:
     """The columns of messages: lists such as `comments.0.body`, Jira's `Comment` columns, ServiceNow's journals."""
-    lists = dict.fromkeys(name for column in header if (name := _list_name(column)) and _has_text(name, header))
+    lists = dict.fromkeys(name for column in header if (name := _list_name(column)) and _text_column(name, header))
     cells = [column for column in header if JIRA_COLUMN.fullmatch(column) or JOURNAL_COLUMN.fullmatch(column)]
     messages = [m for fields in samples for m in cell_messages(fields, cells)] if cells else []
     dated = bool(messages) and sum(bool(message.author) for message in messages) >= len(messages) / 2
@@ -139,7 +144,7 @@ def _turns(text: str, later: Sequence[Message]) -> tuple[Turn, ...]:
 
 
 def _doubt(message: Message) -> str:
-    return "who wrote a message" if message.role == "" else "whether the requester sees a message"
+    return NO_AUTHOR if message.role == "" else NO_AUDIENCE
 
 
 def _same(first: str, second: str) -> bool:
@@ -151,7 +156,8 @@ def _list_name(column: str) -> str:
     return match[1] if match else ""
 
 
-def _has_text(name: str, header: Sequence[str]) -> bool:
+def _text_column(name: str, header: Sequence[str]) -> str | None:
+    """The first column of the list `name` that holds the text of a message, if any."""
     texts = ("body", "plain_body", "body_text", "html_body", "text", "content", "value", "message", "bodytext")
-    columns = (column[len(name) :].lower() for column in header if column.startswith(f"{name}."))
-    return any(column.rsplit(".", 1)[-1] in texts for column in columns)
+    columns = (column for column in header if column.startswith(f"{name}."))
+    return next((column for column in columns if column[len(name) :].lower().rsplit(".", 1)[-1] in texts), None)

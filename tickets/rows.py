@@ -12,6 +12,8 @@ from tickets.cleaning import Cleaner, normalise
 from tickets.column_checks import drop_status_reply, label_candidates
 from tickets.columns import ColumnMap, as_text, choose_columns
 from tickets.conversations import (
+    NO_AUDIENCE,
+    NO_AUTHOR,
     REQUESTER,
     Conversation,
     ConversationColumns,
@@ -28,6 +30,10 @@ from tickets.tag_text import separated_by_spaces
 
 _PEEK = 1_000  # rows looked at to find the columns
 _NO_ROWS = "found no rows below the header; expected tickets; give another file"
+_TRUSTED = {
+    NO_AUTHOR: "the next message, whoever wrote it",
+    NO_AUDIENCE: "the first message of somebody else, which may be an internal note",
+}
 _LANGUAGES = {"english": "en", "englisch": "en", "german": "de", "deutsch": "de", "french": "fr", "spanish": "es"}
 
 
@@ -94,7 +100,7 @@ class Source:
         """Return what the report has to say of the reading."""
         doubts = (
             f"No reply was taken from {count:,} tickets: {reason} is not known; --map reply={self.conversations.name} "
-            "takes the first message of somebody else."
+            f"takes {_TRUSTED[reason]}."
             for reason, count in self.unknown.items()
         )
         return (*self.log.all_notes(), *doubts)
@@ -203,7 +209,7 @@ def _choose_columns(
     """The columns of the parts and of the messages, by the header, the options and the values of the first rows."""
     header = list(dict.fromkeys(column for fields in samples for column in fields))
     conversations, maps = _conversations(header, samples, maps)
-    columns = _find_columns(source, header, samples, preset, maps, keep)
+    columns = _find_columns(source, header, samples, preset, maps, keep, conversations.text_column(header))
     if conversations.holds(columns.reply):
         columns = replace(columns, reply=None)
     columns = drop_status_reply(columns, samples, maps, log)
@@ -238,11 +244,12 @@ def _find_columns(
     preset: str | None,
     maps: Sequence[str],
     keep: Sequence[str] | None,
+    message: str | None,
 ) -> ColumnMap:
     """The column map that the first rows and the options give."""
     filled = frozenset(n for fields in samples for n, value in fields.items() if as_text(value).strip())
     try:
-        columns = choose_columns(header, preset, maps, keep, filled)
+        columns = choose_columns(header, preset, maps, keep, filled, message)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     asked = any(text.partition("=")[0].strip() == "id" for text in maps)
