@@ -6,7 +6,6 @@ words swapped) of an earlier one, so near-duplicate search has pairs to find.
 
 import csv
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from backbone.resident import peak_resident
 from tickets.prepare import PrepareOptions, prepare
 
 LIMIT_SECONDS, LIMIT_GB = 90, 1.5
@@ -52,7 +52,7 @@ def main() -> None:
         report = prepare(PrepareOptions(str(synthetic), Path(folder) / "out"))
         seconds = time.perf_counter() - started
         size = synthetic.stat().st_size / 1e6
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    gigabytes = peak_resident() / 1e9
     found = report.duplicates
     print(f"{rows:,} rows ({size:.0f} MB): {seconds:.1f} s, peak memory {gigabytes:.2f} GB")
     print(f"{found.pairs:,} near-duplicate pairs in {found.groups:,} groups, recall {found.recall:.3f}")

@@ -8,12 +8,15 @@ from typing import Annotated, Optional
 
 import typer
 
-from commands.options import CleanEscapes, CleanHtml, CleanQuotes, Encoding, Maps, Preset
+from commands.options import CleanEscapes, CleanHtml, CleanQuotes, CutSignatures, Encoding, Maps, Preset
 
 
 def prepare(
     source: Annotated[
-        str, typer.Argument(help="CSV, TSV, JSONL, JSON, Parquet or .xlsx, also .gz or .zip, or a Hugging Face id.")
+        str,
+        typer.Argument(
+            help="CSV, TSV, JSONL, JSON, Parquet, .xlsx, .mbox, .eml; .gz or .zip; a folder of .eml; a Hugging Face id."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("data"),
     split: Annotated[
@@ -47,16 +50,28 @@ def prepare(
     clean_escapes: CleanEscapes = None,
     clean_html: CleanHtml = True,
     clean_quotes: CleanQuotes = True,
+    cut_signatures: CutSignatures = False,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Replace private data by placeholders such as <email>; counted without it.")
+    ] = False,
+    redact_patterns: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--redact-pattern", metavar="NAME=REGEX", help="Numbers of your own, replaced by <NAME>. Repeatable."
+        ),
+    ] = None,
     tokenizer: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--tokenizer", help="tokenizer.json to count tokens with; the mini model's without."),
     ] = None,
 ) -> None:
-    """Read tickets, clean them, find near-duplicates, split them and describe them.
+    """Read, clean, split and describe tickets.
+
+    Near-duplicates stay on one side of the split.
 
     Example: duet prepare tickets.csv --map subject=Betreff --out data
     """
-    from backbone.base import mini_folder
+    from backbone.shipped import mini_folder
     from tickets.prepare import PrepareOptions
     from tickets.prepare import prepare as run
     from tickets.report import render_report
@@ -77,8 +92,11 @@ def prepare(
         columns=tuple(columns) if columns else None,
         languages=tuple(languages or ()),
         clean_escapes=clean_escapes,
-        clean_html=clean_html,
-        clean_quotes=clean_quotes,
+        clean_html=clean_html is not False,
+        clean_quotes=clean_quotes is not False,
+        cut_signatures=bool(cut_signatures),
+        redact=redact,
+        redact_patterns=tuple(redact_patterns or ()),
         tokenizer=tokenizer or mini_folder() / "base" / "tokenizer.json",
     )
     print(render_report(run(options)))

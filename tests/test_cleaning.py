@@ -203,6 +203,6 @@ def test_cleaning_never_fails_and_always_gives_plain_text(text: str) -> None:
     + [text for kind, text in FORWARDS.items() if kind in ("gmail", "outlook")],
 )
 def test_hostile_texts_take_linear_time(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     Cleaner().clean(piece * (300_000 // len(piece)))
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5

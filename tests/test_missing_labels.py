@@ -138,17 +138,17 @@ def test_metrics_leave_out_no_label_and_count_unseen_as_wrong() -> None:
 def test_calibration_is_fitted_on_labelled_rows() -> None:
     random = np.random.default_rng(0)
     logits, targets = random.normal(size=(400, 3)) * 3, random.integers(0, 3, 400)
-    config, priors = ClassifierConfig(adjustment="accuracy"), np.ones(3) / 3
+    priors, settings = np.ones(3) / 3, ("accuracy", 0.8)
     more = np.concatenate([logits, random.normal(size=(100, 3)) * 50])
-    assert fit_head(more, np.append(targets, [NO_LABEL] * 100), priors, config) == fit_head(
-        logits, targets, priors, config
+    assert fit_head(more, np.append(targets, [NO_LABEL] * 100), priors, *settings) == fit_head(
+        logits, targets, priors, *settings
     )
-    unfitted = fit_head(logits, np.full(400, NO_LABEL), priors, config)
+    unfitted = fit_head(logits, np.full(400, NO_LABEL), priors, *settings)
     assert unfitted.temperature == 1.0 and unfitted.threshold > 1 and unfitted.offset == (0.0, 0.0, 0.0)
     # unseen labels are wrong: with them the same accuracy needs a higher confidence
     unseen = np.concatenate([logits, logits[:100]]), np.append(targets, [UNSEEN] * 100)
-    assert fit_head(*unseen, priors, config).temperature == pytest.approx(
-        fit_head(logits, targets, priors, config).temperature
+    assert fit_head(*unseen, priors, *settings).temperature == pytest.approx(
+        fit_head(logits, targets, priors, *settings).temperature
     )
 
 
@@ -197,8 +197,8 @@ def test_scores_leave_out_tickets_without_the_label() -> None:
 def test_confidence_leaves_out_tickets_without_the_label() -> None:
     head = HeadCalibration((0.0, 0.0), temperature=1.5, threshold=0.7)
     rows = [{"a": 0.9, "b": 0.1}, {"a": 0.2, "b": 0.8}, {"a": 0.6, "b": 0.4}]
-    report = confidence_report(rows, ["a", None, "b"], head, Resamples(3))
-    expected = confidence_report([rows[0], rows[2]], ["a", "b"], head, Resamples(2))
+    report = confidence_report(rows, ["a", "b", "a"], ["a", None, "b"], head, 0.8, Resamples(3))
+    expected = confidence_report([rows[0], rows[2]], ["a", "a"], ["a", "b"], head, 0.8, Resamples(2))
     for name in ("error_before", "error_after", "above", "accuracy_above"):
         assert getattr(report, name).value == getattr(expected, name).value
     assert (report.reliability, report.coverage[-1]) == (expected.reliability, expected.coverage[-1])

@@ -19,7 +19,7 @@ from tickets.prepared_folder import FILES
 from tickets.report import render_report as render
 from tickets.rows import Source
 from tickets.schema import read_tickets
-from tickets.text_file import parse_ticket
+from tickets.text_file import split_subject
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "data" / "tickets.csv"
 HEADER = ["id", "subject", "body", "queue", "priority", "language"]
@@ -84,7 +84,7 @@ def test_every_command_reads_the_same_ticket_alike(tmp_path: Path) -> None:
         cleaner.decide_escapes(source.sample)
         (row,) = source.rows
         ticket = source.ticket(source.cells(row), 1, cleaner)
-        read = parse_ticket(f"Subject: Re:  <i>it</i> hangs</i>\n\n{body}", "x")
+        read = split_subject(f"Subject: Re:  <i>it</i> hangs</i>\n\n{body}", "x").ticket()
         assert (read.subject, read.body) == (ticket.subject, ticket.body)
 
 

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -55,7 +55,9 @@ def ticket_members(path: Path, endings: tuple[str, ...]) -> list[str]:
     names = _names(path)
     document = next((kind for mark, kind in _DOCUMENTS.items() if mark in names), None)
     if document:
-        raise InputError(f"{path}: found {document}, expected tickets as CSV, TSV, JSONL, JSON or Parquet; export them")
+        raise InputError(
+            f"{path}: found {document}, expected tickets as CSV, TSV, JSONL, JSON, Parquet or mails; export them"
+        )
     members = [
         name
         for name in names
@@ -73,24 +75,25 @@ def ticket_members(path: Path, endings: tuple[str, ...]) -> list[str]:
     return sorted(members)
 
 
-@contextmanager
-def unpacked_member(path: Path, member: str) -> Iterator[Path]:
-    """A file of a zip archive as a temporary file.
+def unpacked_members(path: Path, members: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Files of a zip archive as temporary files, one at a time; each is gone when the next is asked for.
 
     Raises:
         InputError: a damaged or encrypted file.
     """
-    with tempfile.TemporaryDirectory(prefix="duet-") as folder:
-        inner = Path(folder) / PurePosixPath(member).name
-        try:
-            with zipfile.ZipFile(path) as archive, archive.open(member) as packed, inner.open("wb") as out:
-                shutil.copyfileobj(packed, out, 1 << 20)
-        except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
-            raise InputError(
-                f"{path}: {member} cannot be unpacked ({error}); expected a whole archive without a password; unpack "
-                "it and give the file"
-            ) from None
-        yield inner
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="duet-") as folder:
+        for member in members:
+            inner = Path(folder) / PurePosixPath(member).name
+            try:
+                with archive.open(member) as packed, inner.open("wb") as out:
+                    shutil.copyfileobj(packed, out, 1 << 20)
+            except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
+                raise InputError(
+                    f"{path}: {member} cannot be unpacked ({error}); expected a whole archive without a password; "
+                    "unpack it and give the file"
+                ) from None
+            yield member, inner
+            inner.unlink()
 
 
 def _names(path: Path) -> list[str]:

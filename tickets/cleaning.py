@@ -12,8 +12,10 @@ from collections.abc import Iterable
 
 from tickets.escapes import unescape, writes_escapes
 from tickets.quotes import strip_quotes
+from tickets.signatures import cut_signatures
 
-STEPS = ("escapes", "images", "html", "quotes")
+STEPS = ("escapes", "images", "html", "quotes", "signatures")
+_MOST_EXAMPLES, _EXAMPLE_LENGTH = 3, 240
 
 _TAG = re.compile(
     r"<(/?)([a-z][a-z0-9]*(?::[a-z]+)?)((?:\s(?:[^<>\"']|\"[^\"<]{0,4000}\"|'[^'<]{0,4000}')*+)?/?)>", re.I
@@ -55,16 +57,19 @@ _BASE64 = re.compile(
 
 
 class Cleaner:
-    """Cleans texts and counts, in `counts`, how many texts each of `STEPS` changed."""
+    """Cleans texts; `counts` says how many texts each of `STEPS` changed, `examples` holds what it removed."""
 
-    def __init__(self, escapes: bool | None = True, html: bool = True, quotes: bool = True) -> None:
+    def __init__(
+        self, escapes: bool | None = True, html: bool = True, quotes: bool = True, signatures: bool = False
+    ) -> None:
         """Switch single steps off; pictures, whitespace and control characters are always put right.
 
         Args:
             escapes: None leaves it to `decide_escapes`; until that is called, they stay.
         """
-        self.escapes, self.html, self.quotes = escapes, html, quotes
+        self.escapes, self.html, self.quotes, self.signatures = escapes, html, quotes, signatures
         self.counts: Counter[str] = Counter(dict.fromkeys(STEPS, 0))
+        self.examples: dict[str, list[str]] = {step: [] for step in STEPS}
 
     def decide_escapes(self, texts: Iterable[str]) -> None:
         r"""Find out from some texts of a source whether its literal `\n` are line breaks, unless that was given."""
@@ -81,11 +86,25 @@ class Cleaner:
             text = self._counted("html", text, strip_html(text))
         if self.quotes and thread and "\n" in text:
             text = self._counted("quotes", text, strip_quotes(text))
+        if self.signatures and thread and "\n" in text:
+            text = self._counted("signatures", text, cut_signatures(text))
         return normalise(text)
 
     def _counted(self, step: str, before: str, after: str) -> str:
-        self.counts[step] += before != after
+        if before != after:
+            self.counts[step] += 1
+            if len(self.examples[step]) < _MOST_EXAMPLES:
+                self.examples[step].append(_changed_part(before, after))
         return after
+
+
+def _changed_part(before: str, after: str) -> str:
+    """What stands in `before` from its first difference to `after` on, on one line, shortened."""
+    shortest = min(len(before), len(after))
+    start = next((place for place in range(shortest) if before[place] != after[place]), shortest)
+    while start < len(before) and start and not before[start].isspace() and not before[start - 1].isspace():
+        start -= 1
+    return " ".join(before[start : start + _EXAMPLE_LENGTH].split())
 
 
 def normalise(text: str) -> str:

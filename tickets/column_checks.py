@@ -11,6 +11,8 @@ from tickets.raw import ReadLog
 
 _MOST_STATUSES, _FEWEST_ROWS = 12, 4
 _MOST_CLASSES, _FEWEST_LABELLED, _LONGEST_LABEL, _OFFERED = 20, 8, 40, 6
+# how the export of `duet serve` says where a row comes from
+_CORRECTIONS = {"source", "own_output", "reviewer", "reviewed_at", "model", "draw", "draw_probability", "weight"}
 _NO_LABEL = re.compile(r"(?:.*[ _.])?(?:id|ids|date|time|at|on|url|email|mail|phone|name|version|language)", re.I)
 
 
@@ -42,6 +44,8 @@ def label_candidates(
     """Columns with few different short values that are no part of the ticket, each with their number, as text."""
     used = {columns.body, columns.subject, columns.reply, columns.language, columns.id}
     used |= {*columns.labels.values(), *columns.tags}
+    if samples and samples[0].keys() >= _CORRECTIONS:
+        used |= _CORRECTIONS
     offered = []
     for name in dict.fromkeys(name for fields in samples for name in fields):
         if name in used or _NO_LABEL.fullmatch(name) or re.search(r"\.\d+(?:\.|$)", name) or is_message(name):

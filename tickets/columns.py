@@ -173,11 +173,16 @@ def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[s
         if near:
             raise InputError(f"found --map {text!r}: {name!r} is no part of a ticket; did you mean {near[0]!r}?")
         columns = [column] if column in header or name != "tags" else [c.strip() for c in column.split(",")]
-        asked[name] = tuple(_in_header(one, header, f"--map {text}") for one in columns)
+        asked[name] = tuple(find_column(one, header, f"--map {text}") for one in columns)
     return asked
 
 
-def _in_header(column: str, header: Sequence[str], where: str) -> str:
+def find_column(column: str, header: Sequence[str], where: str) -> str:
+    """The column of that name, whatever its case, spaces and hyphens.
+
+    Raises:
+        InputError: there is none; `where` names the option.
+    """
     if column in header:
         return column
     match = next((name for name in header if _plain(name) == _plain(column)), None)
@@ -192,7 +197,7 @@ def _kept(labels: Mapping[str, str], keep: Sequence[str] | None, header: Sequenc
     """The label columns to keep; a name that is neither guessed nor mapped may be a source column itself."""
     if keep is None:
         return dict(labels)
-    return {name: labels.get(name) or _in_header(name, header, f"--columns {name}") for name in keep}
+    return {name: labels.get(name) or find_column(name, header, f"--columns {name}") for name in keep}
 
 
 def _shown(header: Sequence[str]) -> str:

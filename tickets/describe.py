@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from tickets.duplicates import NearDuplicates
 from tickets.errors import InputError
+from tickets.reading import USUAL, Reading
 from tickets.schema import Ticket
 from tickets.splits import Split
 
 RARE = 10  # a label with fewer training tickets than this is too rare to learn
 _TOKEN_SAMPLE = 5_000
+_SHOWN_LENGTH = 120  # characters of an example
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,20 @@ class DuplicateSummary:
 
 
 @dataclass(frozen=True)
+class PrivateData:
+    """Private data in the texts of kept tickets: whether it was replaced, tickets with any, and mentions by kind."""
+
+    replaced: bool = False
+    tickets: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Intake:
     """What reading the source came to: rows in, tickets kept, rows set aside by reason, texts changed by cleaning.
 
     `missing` counts readable rows without a value, by part or label; `columns` maps parts and labels to source columns;
+    `removed` holds examples of what cleaning took away or changed, by step; `reading` the steps that were on;
     `turns` counts the tickets of later replies; `encodings` go by file; `notes` say what was unsure or left out.
     """
 
@@ -83,6 +95,9 @@ class Intake:
     columns: Mapping[str, str]
     turns: int = 0
     encodings: Mapping[str, str] = field(default_factory=dict)
+    private: PrivateData = field(default_factory=PrivateData)
+    removed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reading: Reading = USUAL
     notes: tuple[str, ...] = ()
 
 
@@ -102,6 +117,9 @@ class Report:
     reasons: Mapping[str, int]
     parts: Mapping[str, int]
     cleaned: Mapping[str, int]
+    removed: Mapping[str, tuple[str, ...]]
+    reading: Reading
+    private: PrivateData
     missing: Mapping[str, int]
     languages: Mapping[str, int]
     labels: Mapping[str, LabelColumn]
@@ -138,6 +156,9 @@ def describe(
         reasons=_most_first(Counter(intake.reasons)),
         parts={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         cleaned=dict(intake.cleaned),
+        removed={step: tuple(text[:_SHOWN_LENGTH] for text in texts) for step, texts in intake.removed.items()},
+        reading=intake.reading,
+        private=replace(intake.private, counts=_most_first(Counter(intake.private.counts))),
         missing=dict(intake.missing),
         languages=_most_first(Counter(ticket.language or "unknown" for ticket in tickets)),
         labels={name: _label_column(tickets, split, name) for name in columns},

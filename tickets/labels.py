@@ -101,11 +101,19 @@ class LabelSpace:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             columns = {name: tuple(classes) for name, classes in record["columns"].items()}
-            return cls(columns, tuple(record["tags"]))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            space = cls(columns, tuple(record["tags"]))
+            if not columns or not all(map(_are_names, (*columns.values(), space.tags))) or not all(columns.values()):
+                raise ValueError("classes and tags are no lists of different names")
+            return space
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path}: not a label space ({error}); expected the labels.json of a training run"
             ) from None
+
+
+def _are_names(values: Sequence[object]) -> bool:
+    """Whether all values are text, and none is there twice."""
+    return all(isinstance(value, str) and value for value in values) and len(set(values)) == len(values)
 
 
 def _classes(tickets: Sequence[Ticket], column: str) -> tuple[str, ...]:

@@ -10,17 +10,22 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from tickets.cleaning import Cleaner
 from tickets.columns import ColumnMap
 from tickets.conversation_groups import join_conversations
-from tickets.describe import RARE, Intake, Report, describe
+from tickets.describe import RARE, Intake, PrivateData, Report, describe
 from tickets.duplicates import LOOSEST, THRESHOLD, NearDuplicates, near_duplicates
 from tickets.earlier_split import EarlierSplit
 from tickets.errors import InputError, WorkError
 from tickets.prepared_folder import QUARANTINE, kept_quarantine, new_folder
+from tickets.quarantine import Quarantine, remedy
 from tickets.rare import MODES, treat_rare
 from tickets.raw import RawRow
 from tickets.readers import estimate_steps
+from tickets.reading import Reading
+from tickets.redact.known import Known
+from tickets.redact.patterns import parse_patterns
+from tickets.redact.redactor import Redactor
+from tickets.redact.tickets import TicketRedactor
 from tickets.report import render_report
 from tickets.rows import Source, UniqueIds, language_code, no_rows
 from tickets.schema import Ticket, write_tickets
@@ -39,7 +44,8 @@ class PrepareOptions:
     none for all; `duplicate_threshold` the share of common word pairs from which tickets are near-duplicates;
     `keep_split` the folder of an earlier run; `rare` what happens to labels with fewer than `rare_below` tickets;
     `tokenizer` a tokenizer.json to count tokens with; `encoding` that of text files, None to find it; `turns` makes a
-    ticket of every public reply, with the conversation before it.
+    ticket of every public reply, with the conversation before it; `redact` replaces private data by placeholders, and
+    `redact_patterns` are `name=regex` texts for numbers of the team's own.
     """
 
     source: str
@@ -52,6 +58,7 @@ class PrepareOptions:
     clean_escapes: bool | None = None
     clean_html: bool = True
     clean_quotes: bool = True
+    cut_signatures: bool = False
     seed: int = SEED
     duplicate_threshold: float = THRESHOLD
     keep_split: Path | None = None
@@ -60,6 +67,13 @@ class PrepareOptions:
     tokenizer: Path | None = None
     encoding: str | None = None
     turns: bool = False
+    redact: bool = False
+    redact_patterns: tuple[str, ...] = ()
+
+    @property
+    def reading(self) -> Reading:
+        """The steps of cleaning."""
+        return Reading(self.clean_html, self.clean_quotes, self.cut_signatures)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read."""
@@ -125,14 +139,15 @@ class _Reading:
 
     def __init__(self, options: PrepareOptions, source: Source, quarantine: TextIO, progress: bool) -> None:
         _check_columns(options, source.columns)
-        self.options, self.source, self.quarantine, self.progress = options, source, quarantine, progress
-        self.cleaner = Cleaner(options.clean_escapes, options.clean_html, options.clean_quotes)
+        self.options, self.source, self.progress = options, source, progress
+        self.quarantine = Quarantine(quarantine)
+        self.cleaner = options.reading.cleaner(options.clean_escapes)
         self.cleaner.decide_escapes(source.sample)
+        self.redactor = TicketRedactor(Redactor(parse_patterns(options.redact_patterns)), options.redact)
         self.languages = {language_code(name) for name in options.languages}
         if options.split == "published":
             self.languages = {_PUBLISHED_LANGUAGE}
         self.read = 0
-        self.reasons: Counter[str] = Counter()
         self.missing: Counter[str] = Counter(dict.fromkeys([*source.part_columns, *source.columns.labels], 0))
         self.ids = UniqueIds()
         self.first_turns: dict[str, str] = {}  # id of a conversation's first ticket, by those of its later ones
@@ -149,7 +164,7 @@ class _Reading:
                 tickets, reason = self._tickets(row)
                 kept += tickets
                 if not tickets:
-                    self._set_aside(row, reason)
+                    self.quarantine.add(row, reason)
                 bar.update(max(0, row.line - line))
                 line = row.line
         if not kept:
@@ -161,22 +176,25 @@ class _Reading:
         return Intake(
             source=self.options.source,
             rows=self.read,
-            reasons=self.reasons,
+            reasons=self.quarantine.reasons,
             cleaned=self.cleaner.counts,
+            removed=self.cleaner.examples,
+            reading=self.options.reading,
             missing=self.missing,
             columns={**self.source.part_columns, **self.source.columns.labels},
             turns=len(self.first_turns),
             encodings=dict(self.source.log.encodings),
+            private=PrivateData(self.options.redact, self.redactor.tickets, dict(self.redactor.counts)),
             notes=self.source.notes(),
         )
 
     def explained(self, error: InputError) -> InputError:
         """The error with the commonest reason for rows set aside before it, and where those rows are."""
-        if not self.reasons:
+        if not self.quarantine.reasons:
             return error
-        reason, count = self.reasons.most_common(1)[0]
+        reason, count = self.quarantine.commonest()
         return InputError(
-            f"{self.options.source}: {count:,} of {self.read:,} rows are set aside: {reason}; {_mend(reason)}; they "
+            f"{self.options.source}: {count:,} of {self.read:,} rows are set aside: {reason}; {remedy(reason)}; they "
             f"are in {kept_quarantine(self.options.out)}; then: {error}"
         )
 
@@ -187,18 +205,26 @@ class _Reading:
         cells = self.source.cells(row)
         tags = {"tags": "any" if cells.tags else ""} if self.source.columns.tags else {}
         self._count_missing({**cells.parts, **cells.labels, **tags})
+        shown = {step: len(examples) for step, examples in self.cleaner.examples.items()}
         ticket = self.source.ticket(cells, self.read, self.cleaner)
         reason = self._fault(ticket)
         if reason:
             return [], reason
         ticket = replace(ticket, id=self.ids.unique(ticket.id))
-        if not self.options.turns:
-            return [ticket], ""
-        later = [
-            replace(turn, id=self.ids.unique(turn.id)) for turn in self.source.later_turns(ticket, cells, self.cleaner)
-        ]
-        self.first_turns.update((turn.id, ticket.id) for turn in later)
-        return [ticket, *later], ""
+        tickets = [ticket]
+        if self.options.turns:
+            later = self.source.later_turns(ticket, cells, self.cleaner)
+            tickets += [replace(turn, id=self.ids.unique(turn.id)) for turn in later]
+            self.first_turns.update((turn.id, ticket.id) for turn in tickets[1:])
+        known = self.source.people.known(row.fields)
+        self._redact_examples(shown, known)
+        return [self.redactor.redact(ticket, known) for ticket in tickets], ""
+
+    def _redact_examples(self, shown: Mapping[str, int], known: Known) -> None:
+        """Replace private data in what this row added to the examples of what cleaning removed, where that is asked."""
+        if self.options.redact:
+            for step, examples in self.cleaner.examples.items():
+                examples[shown[step] :] = [self.redactor.redactor.redact(e, known)[0] for e in examples[shown[step] :]]
 
     def _fault(self, ticket: Ticket) -> str:
         """Why a ticket cannot be used; empty when it can."""
@@ -212,34 +238,14 @@ class _Reading:
         for name, value in cells.items():
             self.missing[name] += not value.strip()
 
-    def _set_aside(self, row: RawRow, reason: str) -> None:
-        self.reasons[reason.partition(":")[0]] += 1
-        record = {"line": row.line, "reason": reason, **({"file": row.file} if row.file else {}), "fields": row.fields}
-        try:
-            line = json.dumps(record, ensure_ascii=False, default=str, allow_nan=False)
-        except ValueError:  # NaN and Infinity of Parquet are no JSON
-            line = json.dumps({**record, "fields": {name: str(value) for name, value in row.fields.items()}})
-        self.quarantine.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
-
     def _refuse(self) -> None:
         if not self.read:
             raise no_rows(self.options.source)
-        reason, count = self.reasons.most_common(1)[0]
+        reason, count = self.quarantine.commonest()
         raise InputError(
             f"{self.options.source}: none of {self.read:,} rows can be used; {count:,} of them: {reason}; expected "
-            f"tickets with a body; {_mend(reason)}; they are in {kept_quarantine(self.options.out)}"
+            f"tickets with a body; {remedy(reason)}; they are in {kept_quarantine(self.options.out)}"
         )
-
-
-def _mend(reason: str) -> str:
-    """What helps against a reason for setting rows aside."""
-    if reason.startswith("language"):
-        return "leave out --language or name another"
-    if reason == "no text":
-        return "name the column of the text with --map body=COLUMN"
-    if reason.startswith("undecodable"):
-        return "name the encoding with --encoding"
-    return "export them again"
 
 
 def _check_columns(options: PrepareOptions, columns: ColumnMap) -> None:

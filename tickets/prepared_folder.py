@@ -25,6 +25,7 @@ def new_folder(source: str, out: Path) -> Iterator[Path]:
         InputError: `out` is or holds the source, is no prepared data, or cannot be written.
         WorkError: the disk is full.
     """
+    out = source_path(str(out))  # `~` in it too
     partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     _check_out(source, out)
     try:
@@ -53,6 +54,8 @@ def new_folder(source: str, out: Path) -> Iterator[Path]:
 
 def _check_out(source: str, out: Path) -> None:
     path = source_path(source).resolve()
+    if path.is_dir() and out.resolve().is_relative_to(path):
+        raise InputError(f"{out}: is or lies in the source {source}; give another --out")
     if out.exists() and any(same_file(str(holder), out) for holder in (path, *path.parents) if holder.exists()):
         raise InputError(f"{out}: holds the source {source}, which would be lost; give another --out")
     if out.exists() and not out.is_dir():

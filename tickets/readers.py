@@ -5,18 +5,19 @@ from text files.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tickets.archives import GZIP, ZIP, is_workbook, ticket_members, unpacked_gzip, unpacked_member
+from tickets.archives import GZIP, ZIP, is_workbook, ticket_members, unpacked_gzip, unpacked_members
 from tickets.delimited import delimited_rows
 from tickets.encoding import TextEncoding, detect_encoding, is_broken, text_lines
 from tickets.errors import InputError
 from tickets.flatten import flatten
 from tickets.json_values import decode_json, expand, json_items, values_in_row
+from tickets.mail import MAIL, MAILBOX, is_mail, is_mailbox, read_mail_file, read_mailbox
 from tickets.raw import RAW, RAW_LENGTH, RawRow, ReadLog
 from tickets.sources import check_regular, nearest_file, source_path
 from tickets.stored_tables import read_dataset, read_parquet
@@ -24,8 +25,9 @@ from tickets.workbook import read_workbook
 
 _PARQUET = b"PAR1"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_FILE_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")
+_FILE_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx", MAIL, MAILBOX)
 _PACKED_ENDINGS = (".gz", ".zip")
+_START = 1 << 16  # bytes by which a mail is recognised
 
 
 def read_rows(source: str, encoding: str | None = None, log: ReadLog | None = None) -> Iterator[RawRow]:
@@ -41,7 +43,7 @@ def read_rows(source: str, encoding: str | None = None, log: ReadLog | None = No
     path, log = source_path(source), log or ReadLog()
     try:
         if path.is_dir():
-            return _read_folder(path)
+            return _read_folder(path, log)
         if path.exists():
             check_regular(path)
             return _read_file(path, encoding, log)
@@ -71,13 +73,18 @@ def estimate_steps(source: str) -> int | None:
 
 def _read_file(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     with path.open("rb") as file:
-        magic = file.read(4)
+        start = file.read(_START)
+    magic = start[:4]
     if magic == _PARQUET:
         return read_parquet(path)
     if magic.startswith(GZIP):
         return _read_gzip(path, asked, log)
     if magic == ZIP:
         return read_workbook(path, log) if is_workbook(path) else _read_zip(path, asked, log)
+    if is_mailbox(start):
+        return read_mailbox(path)
+    if path.suffix.lower() == MAIL or is_mail(start):
+        return read_mail_file(path)
     return _read_text(path, asked, log)
 
 
@@ -102,16 +109,15 @@ def _read_gzip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
 def _read_zip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     members = ticket_members(path, _FILE_ENDINGS)
     first: set[str] | None = None
-    for member in members:
-        with unpacked_member(path, member) as inner:
-            for row in _read_file(inner, asked, log):
-                first = first or set(row.fields)
-                if row.fault is None and first.isdisjoint(row.fields):
-                    raise InputError(
-                        f"{path}: {member} has other columns than {members[0]}; expected one kind of tickets; unpack "
-                        "it and give the files one by one"
-                    )
-                yield replace(row, file=member) if len(members) > 1 else row
+    for member, inner in unpacked_members(path, members):
+        for row in _read_file(inner, asked, log):
+            first = first or (None if row.fault else set(row.fields))
+            if first and row.fault is None and first.isdisjoint(row.fields):
+                raise InputError(
+                    f"{path}: {member} has other columns than {members[0]}; expected one kind of tickets; unpack it "
+                    "and give the files one by one"
+                )
+            yield replace(row, file=member) if len(members) > 1 else row
 
 
 def _text_kind(path: Path, encoding: TextEncoding) -> str:
@@ -179,9 +185,27 @@ def _read_json(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[Raw
         yield row
 
 
-def _read_folder(path: Path) -> Iterator[RawRow]:
+def _read_folder(path: Path, log: ReadLog) -> Iterator[RawRow]:
     if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
         return read_dataset(str(path), saved=True)
+    inside = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    mails = [file for file in inside if file.suffix.lower() == MAIL]
+    if mails:
+        return _read_mails(path, mails, [file for file in inside if file.suffix.lower() != MAIL], log)
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in _FILE_ENDINGS + _PACKED_ENDINGS)
     hint = f"; give one of its files, such as {files[0]}" if files else ""
-    raise InputError(f"{path}: found a folder, expected a file with tickets or a saved Hugging Face dataset{hint}")
+    raise InputError(
+        f"{path}: found a folder, expected a file with tickets, mails (.eml) or a saved Hugging Face dataset{hint}"
+    )
+
+
+def _read_mails(folder: Path, mails: Sequence[Path], others: Sequence[Path], log: ReadLog) -> Iterator[RawRow]:
+    """The mails of a folder; those below it have its name as a field, which may be a label."""
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        log.note(f"Not read, because they are no mails: {', '.join(file.name for file in others[:3])}{more}.")
+    nested = any(file.parent != folder for file in mails)
+    for file in mails:
+        for row in read_mail_file(file):
+            place = {"folder": file.parent.relative_to(folder).as_posix()} if nested and row.fault is None else {}
+            yield replace(row, fields={**row.fields, **place}, file=str(file.relative_to(folder)))

@@ -19,7 +19,8 @@ def render_report(report: Report) -> str:
         _head(report),
         _section("Notes", [line for note in report.notes for line in _wrap(note)]),
         _section("Rows set aside, by reason (quarantine.jsonl)", _counts(report.reasons, report.rows_in)),
-        _section("Texts changed by cleaning", _counts(report.cleaned, None)),
+        _section("Texts changed by cleaning, and what it took away or changed", _cleaning(report)),
+        _section(*_private(report)),
         _section("Columns used", [f"  {part:<12}{_cut(column, 64)}" for part, column in report.columns.items()]),
         _section("Missing values, of the rows that could be read", _counts(report.missing, report.rows_in)),
         _section("Languages", _counts(report.languages, report.kept)),
@@ -44,6 +45,26 @@ def _head(report: Report) -> str:
         f"Split    {report.split}: {parts}",
     ]
     return "\n".join(lines)
+
+
+def _cleaning(report: Report) -> list[str]:
+    """Every step with its count and examples; what was switched off is said."""
+    off = {step for step, on in report.reading.to_dict().items() if not on}
+    lines = []
+    for step, count in report.cleaned.items():
+        lines.append(f"  {step:<{_NAME}}{'off' if step in off else f'{count:,}':>10}")
+        lines += [f"    {_cut(example, WIDTH - 4)}" for example in report.removed.get(step, ())]
+    return lines
+
+
+def _private(report: Report) -> tuple[str, list[str]]:
+    """Title and lines of the section on private data."""
+    found = report.private
+    if found.replaced:
+        title = f"Private data replaced by placeholders, in {found.tickets:,} tickets"
+    else:
+        title = f"Private data in {found.tickets:,} tickets, not replaced (--redact replaces it)"
+    return title, _counts(found.counts, None) or ["  none found"]
 
 
 def _section(title: str, lines: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from tickets.errors import InputError
 from tickets.labels import label_or_empty
 from tickets.raw import RawRow, ReadLog
 from tickets.readers import read_rows
+from tickets.redact.people import PeopleColumns, people_columns
 from tickets.schema import Ticket
 from tickets.tag_text import separated_by_spaces
 
@@ -56,6 +57,7 @@ class Source:
     columns: ColumnMap
     sample: tuple[str, ...] = ()  # texts of the first rows, by which a source is judged
     conversations: ConversationColumns = field(default_factory=ConversationColumns)
+    people: PeopleColumns = field(default_factory=lambda: PeopleColumns({}))
     log: ReadLog = field(default_factory=ReadLog)
     unknown: Counter[str] = field(default_factory=Counter)  # rows without a reply, by what is not known
 
@@ -76,7 +78,9 @@ class Source:
         log = ReadLog()
         rows = read_rows(name, encoding, log)
         peek = list(islice(rows, _PEEK))
-        columns, conversations = _choose_columns(name, _samples(name, peek), preset, maps, keep, log)
+        samples = _samples(name, peek)
+        asked, maps = people_columns(maps, list(dict.fromkeys(column for fields in samples for column in fields)))
+        columns, conversations = _choose_columns(name, samples, preset, maps, keep, log)
         named = (columns.body, columns.subject, columns.reply)
         texts = (
             value
@@ -84,7 +88,9 @@ class Source:
             for column, value in row.fields.items()
             if isinstance(value, str) and (column in named or conversations.holds(column))
         )
-        return cls(name, chain(peek, rows), columns, tuple(texts), conversations, log)
+        taken = frozenset(column for column in (*named, *columns.labels.values(), *columns.tags) if column)
+        people = PeopleColumns(asked, taken)
+        return cls(name, chain(peek, rows), columns, tuple(texts), conversations, people, log)
 
     @cached_property
     def part_columns(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,40 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Labels by column, calibrated probability of every class by column, and tags with their probability."""
+    """Labels by column, calibrated probability of every class by column, and tags with their probability.
+
+    `together` is the probability of all labels at once; None where columns were decoded independently.
+    """
 
     labels: Mapping[str, str]
     probabilities: Mapping[str, Mapping[str, float]]
     tags: Mapping[str, float]
+    together: float | None = None
 
     @property
     def confidence(self) -> dict[str, float]:
         """Probability of the predicted class, by column."""
         return {column: self.probabilities[column][label] for column, label in self.labels.items()}
 
+    @property
+    def confidence_all(self) -> float:
+        """Probability that all labels are right: of the combination, or the product of independent ones."""
+        return prod(self.confidence.values()) if self.together is None else self.together
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What the system says to one ticket. `reply` is None where none was asked for; timings are seconds."""
+    """What the system says to one ticket.
+
+    Attributes:
+        reply: None where none was asked for.
+        needs_review: a person has to look before anything is done.
+        truncated: the ticket was longer than the model reads.
+        timings: seconds, by stage.
+        apply: by column, whether the label can be applied without a person.
+        masked: kinds of contacts that a placeholder stands for in the reply; they call for a review.
+        reply_cut: the reply stops before its own end.
+    """
 
     ticket_id: str
     prediction: Prediction
@@ -57,6 +77,9 @@ class Answer:
     needs_review: bool
     truncated: bool
     timings: Mapping[str, float]
+    apply: Mapping[str, bool] = field(default_factory=dict)
+    masked: tuple[str, ...] = ()
+    reply_cut: bool = False
 
 
 def ticket_to_json(ticket: Ticket) -> str:

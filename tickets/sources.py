@@ -25,6 +25,13 @@ def same_file(source: str, path: Path) -> bool:
         return first.resolve() == second.resolve()
 
 
+def holds(source: str, path: Path) -> bool:
+    """Whether a path is a source, or lies in the folder that is one."""
+    folder = source_path(source)
+    inside = folder.is_dir() and path.expanduser().resolve().is_relative_to(folder.resolve())
+    return inside or same_file(source, path)
+
+
 def check_regular(path: Path) -> None:
     """Refuse a pipe or a device, because a source is read more than once.
 

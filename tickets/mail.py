@@ -1,0 +1,153 @@
+"""Mails as files: `.eml` and `.mbox`, read with the standard library.
+
+Mails break rules: undeclared or wrong charsets, headers that no parser likes, bodies that end early. What can be read
+is read; a mail without any text becomes a row with a fault.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from tickets.raw import RAW, RAW_LENGTH, RawRow
+
+MAIL, MAILBOX = ".eml", ".mbox"
+SUBJECT, BODY, SENDER = "Subject", "Body", "From"
+
+_HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{1,60}):[ \t\r\n]")
+_MACHINE_MADE = frozenset((b"message-id", b"received", b"mime-version", b"return-path"))  # a pasted header has none
+_SEPARATOR = re.compile(rb"From (?:\S+|\"[^\"\n]*\"\S*) .{0,40}\d\d:\d\d.{0,40}\d{4}")
+_ESCAPED = re.compile(rb"^>(>*From )", re.M)
+_LOST = "\N{REPLACEMENT CHARACTER}"
+_SPARSE = 200  # characters of an own text below which an attached mail is what matters
+
+
+def is_mail(start: bytes) -> bool:
+    """Whether a file begins with the header of a mail."""
+    names = set()
+    for line in start.split(b"\n")[:60]:
+        if not line.strip():
+            break
+        match = _HEADER.match(line + b"\n")
+        if match:
+            names.add(match[1].lower())
+        elif not line.startswith((b" ", b"\t")):
+            return False
+    return b"from" in names and not _MACHINE_MADE.isdisjoint(names)
+
+
+def is_mailbox(start: bytes) -> bool:
+    """Whether a file begins with the line that separates the mails of an mbox."""
+    return _SEPARATOR.match(start) is not None
+
+
+def read_mail_file(path: Path) -> Iterator[RawRow]:
+    """The row of one mail."""
+    yield mail_row(path.read_bytes(), 1)
+
+
+def read_mailbox(path: Path) -> Iterator[RawRow]:
+    """A row for every mail of an mbox file; a line counts as separator only below an empty one and with a time."""
+    with path.open("rb") as lines:
+        collected: list[bytes] = []
+        first, blank = 1, True
+        for number, line in enumerate(lines, start=1):
+            if blank and _SEPARATOR.match(line):
+                if collected:
+                    yield _boxed_row(collected, first)
+                collected, first = [], number
+            else:
+                collected.append(line)
+            blank = not line.strip()
+        if collected or first > 1:
+            yield _boxed_row(collected, first)
+
+
+def _boxed_row(lines: list[bytes], first: int) -> RawRow:
+    return mail_row(_ESCAPED.sub(rb"\1", b"".join(lines)), first)
+
+
+def mail_row(content: bytes, line: int) -> RawRow:
+    """The row of a mail: id, subject, body, sender, date, and labels where a mail service wrote some."""
+    raw = {RAW: content[:RAW_LENGTH].decode("utf-8", "replace")}
+    try:
+        message = message_from_bytes(content.lstrip(b"\r\n"), policy=policy.default)
+        fields = _fields(message)
+    except Exception as error:  # the library raises whatever its parsers of headers raise
+        return RawRow(line, raw, f"not a mail that can be read: {type(error).__name__}")
+    if not fields[SUBJECT] and not fields[SENDER] and not fields["Date"]:
+        return RawRow(line, raw, "not a mail: found no header with From, Subject or Date")
+    if not fields[BODY].strip() and not fields[SUBJECT].strip():
+        return RawRow(line, raw, "no text")
+    return RawRow(line, fields)
+
+
+def _fields(message: EmailMessage) -> dict[str, Any]:
+    fields = {
+        "id": _header(message, "Message-ID").strip("<> "),
+        SUBJECT: _header(message, "Subject"),
+        BODY: mail_text(message),
+        SENDER: _header(message, "From"),
+        "Date": _header(message, "Date"),
+    }
+    if labels := _header(message, "X-Gmail-Labels"):
+        fields["tags"] = labels
+    return fields
+
+
+def mail_text(message: EmailMessage) -> str:
+    """The text part of a mail, its HTML part where there is none, and behind a short text the mail that is attached."""
+    body = message.get_body(("plain",))
+    text = _decoded(body) if body is not None else ""
+    if not text.strip():
+        body = message.get_body(("html",))
+        text = _decoded(body) if body is not None else ""
+    if len(text) < _SPARSE:
+        text += "".join(_passed_on(part) for part in message.iter_attachments() if _is_mail_part(part))
+    return text
+
+
+def _is_mail_part(part: Any) -> bool:
+    return str(part.get_content_type()) == "message/rfc822"
+
+
+def _passed_on(part: Any) -> str:
+    """An attached mail, as mail programs write one into the text."""
+    inner = part.get_content()
+    head = f"From: {_header(inner, 'From')}\nTo: {_header(inner, 'To')}\nSubject: {_header(inner, 'Subject')}"
+    return f"\n\n---------- Forwarded message ---------\n{head}\n\n{mail_text(inner)}"
+
+
+def _header(message: EmailMessage, name: str) -> str:
+    """A header as text on one line, decoded from its bytes where the library's parser fails on it."""
+    try:
+        value = str(message[name] or "")
+    except Exception:  # its parsers of headers raise whatever they raise
+        value = _LOST
+    if _LOST in value:
+        value = next((str(raw) for key, raw in message.raw_items() if key.lower() == name.lower()), "")
+        value = _text(value.encode("utf-8", "surrogateescape"))
+        with suppress(LookupError, ValueError):
+            value = str(make_header(decode_header(value)))
+    return " ".join(_text(value.encode("utf-8", "surrogateescape")).split())
+
+
+def _decoded(part: Any) -> str:
+    """The text of a part in its charset, or in what its bytes fit where that is missing or wrong."""
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return ""
+    return _text(payload, part.get_content_charset())
+
+
+def _text(content: bytes, charset: str | None = None) -> str:
+    for name in (charset, "utf-8", "cp1252"):
+        try:
+            return content.decode(name or "utf-8")
+        except (LookupError, ValueError):
+            continue
+    return content.decode("latin-1")

@@ -1,0 +1,110 @@
+"""Which columns of an export name people, their addresses and companies, and what they say of one row."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from tickets.columns import find_column
+from tickets.errors import InputError
+from tickets.redact.known import Known
+
+ASKED = {"requester.name": "name", "requester.address": "address", "requester.company": "company"}  # of --map
+_PERSONS = frozenset(
+    (
+        *("requester", "customer", "reporter", "caller", "contact", "client", "user", "author", "sender", "from"),
+        *("submitter", "creator", "assignee", "agent", "owner", "kunde", "kundin", "melder", "absender", "benutzer"),
+        *("ansprechpartner", "kontakt", "bearbeiter", "besitzer", "customeruser", "enduser"),
+    )
+)
+_PERSON_PHRASES = ("opened for", "opened by", "created by", "assigned to", "caller id", "customer user", "end user")
+_FULL = ("name", "display name", "full name", "real name", "display value", "anzeigename")
+_GIVEN, _FAMILY = ("first name", "given name", "vorname"), ("last name", "surname", "family name", "nachname")
+_UNMISTAKABLE = (*_GIVEN, *_FAMILY, "full name", "kundenname", "customername")
+_COMPANIES = ("company", "organization", "organisation", "firma", "unternehmen", "company name", "organization name")
+_STREETS = ("street", "street address", "straße", "strasse", "address", "anschrift", "adresse", "postal address")
+_PLACES = ("zip", "zip code", "zipcode", "postal code", "postcode", "plz", "city", "town", "ort", "stadt")
+_OTHER_ADDRESS = frozenset(("email", "mail", "ip", "mac", "web", "url"))
+
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_WORD = re.compile(r"[^\W\d_]+")
+_MAIL = re.compile(r"[<(]?[^\s<>()]+@[^\s<>()]+[>)]?")
+_LONGEST, _MOST_WORDS = 100, 7  # of a name
+
+
+@dataclass(frozen=True)
+class PeopleColumns:
+    """The columns asked for, by name and kind, and those that are parts of the ticket and so name nobody."""
+
+    asked: Mapping[str, str]
+    taken: frozenset[str] = frozenset()
+
+    def known(self, fields: Mapping[str, Any]) -> Known:
+        """What the columns of a row say, those of its messages included."""
+        cells: dict[str, list[str]] = {}
+        for column, value in fields.items():
+            kind = self.asked.get(column) or (None if column in self.taken else kind_of(column))
+            if kind and isinstance(value, str) and (text := value.strip()):
+                cells.setdefault(kind, []).append(text)
+        if not cells:
+            return Known()
+        names = [name for text in cells.get("name", ()) if (name := _as_name(text))]
+        pairs = zip(cells.get("given", ()), cells.get("family", ()), strict=False)
+        names += [_as_name(f"{given} {family}") for given, family in pairs]
+        names += [_as_name(text) for kind in ("given", "family") for text in cells.get(kind, ())]
+        streets, places = cells.get("address", []), cells.get("place", [])
+        addresses = [*streets, *([" ".join(places)] if places and streets else [])]
+        companies = [text for text in cells.get("company", ()) if len(text) <= _LONGEST and _WORD.search(text)]
+        return Known(_unique(names), ("\n".join(addresses),) if addresses else (), _unique(companies))
+
+
+def people_columns(maps: Sequence[str], header: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The kinds of the columns that `--map requester.name=Kunde` and the like name, and the other maps.
+
+    Raises:
+        InputError: an unknown part of the requester, or a column that the source lacks.
+    """
+    asked, rest = {}, []
+    for text in maps:
+        name, _, column = (part.strip() for part in text.partition("="))
+        if not name.lower().startswith("requester."):
+            rest.append(text)
+        elif name.lower() not in ASKED:
+            raise InputError(f"found --map {text!r}, expected one of {', '.join(ASKED)} for the requester")
+        else:
+            asked[find_column(column, header, f"--map {text}")] = ASKED[name.lower()]
+    return asked, rest
+
+
+@lru_cache(maxsize=10_000)
+def kind_of(column: str) -> str | None:
+    """What a column says of a person by its name: name, given, family, address, place, company or None."""
+    words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", column))]
+    last, pair = words[-1:], " ".join(words[-2:])
+    if not last:
+        return None
+    person = not _PERSONS.isdisjoint(words) or any(phrase in " ".join(words) for phrase in _PERSON_PHRASES)
+    ends = (last[0], pair)
+    if any(end in _COMPANIES for end in ends):
+        return "company"
+    if person or any(end in _UNMISTAKABLE for end in ends):
+        for kind, names in (("given", _GIVEN), ("family", _FAMILY), ("name", _FULL)):
+            if any(end in names for end in ends):
+                return kind
+    if last[0] in _PERSONS or pair in _PERSON_PHRASES or last[0] in _UNMISTAKABLE:
+        return "name"
+    if any(end in _STREETS for end in ends) and _OTHER_ADDRESS.isdisjoint(words):
+        return "address"
+    return "place" if any(end in _PLACES for end in ends) else None
+
+
+def _as_name(text: str) -> str:
+    """A cell as a person's name, without an e-mail address; empty where it is none."""
+    name = " ".join(_MAIL.sub(" ", text).split()).strip("\"' ")
+    plausible = len(name) <= _LONGEST and len(name.split()) <= _MOST_WORDS and not any(map(str.isdigit, name))
+    return name if plausible and _WORD.search(name) and not name.startswith(("[", "{")) else ""
+
+
+def _unique(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text))
