@@ -1,33 +1,26 @@
-"""Replies from any OpenAI-compatible server: vLLM, llama.cpp, Ollama and others."""
+"""Replies from any OpenAI-compatible server: vLLM, llama.cpp, Ollama and others.
+
+The server is not trusted: what it answers has a deadline, a limited size and a known form, or is one line of error.
+"""
 
 import asyncio
-import os
+import queue
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
-from engines.addresses import without_credentials
-from engines.protocols import OnDone, OnToken, SharedPrefix, TicketsRefused
-from tickets.errors import InputError, WorkError
+from engines.protocols import Row, TicketRefused
+from engines.server import REFUSALS, RETRIES, Server, ServerOptions, openai
+from engines.server_reply import ServerReply
+from tickets.errors import WorkError
 
-try:
-    import openai
-except ImportError:
-    raise InputError(
-        "--endpoint needs the package openai, which is not installed; install ticket-duet[endpoint]"
-    ) from None
-
-_CONCURRENT = 8
-_RETRIES = 4  # with growing pauses, after a lost connection, a time-out, 408, 409, 429 and 5xx
-_KEY = "OPENAI_API_KEY"
-_REFUSALS = (400, 413, 422)  # of a request for what it asks
-_MENDS = {
-    401: f"set {_KEY} to a key of that server",
-    403: f"set {_KEY} to a key of that server",
-    404: "mend --endpoint, whose path is /v1 at most servers, or --endpoint-model, the model's name there",
-}
-_PROBE = [{"role": "user", "content": "Hello"}]
+CONCURRENT = 8
+_PATIENCE = 0.05  # seconds; what else is to do waits no longer
+_PROBE: Any = [{"role": "user", "content": "Hello"}]
 
 
 class EndpointEngine:
@@ -39,138 +32,123 @@ class EndpointEngine:
         model: str,
         encoder: PromptEncoder,
         seconds: float,
-        concurrent: int = _CONCURRENT,
-        retries: int = _RETRIES,
+        concurrent: int = CONCURRENT,
+        retries: int = RETRIES,
     ) -> None:
         """Take the base URL, such as http://localhost:8000/v1; a key is read from OPENAI_API_KEY.
 
         Args:
             model: its name at the server.
             encoder: of the generator; turns token ids into messages and back.
-            seconds: until a request counts as lost.
+            seconds: until a request counts as lost; with its retries it counts as lost after twice that.
             concurrent: requests under way at a time.
         """
-        if not url.startswith(("http://", "https://")):
-            raise InputError(
-                f"found --endpoint {without_credentials(url)!r}, expected a URL such as http://localhost:8000/v1"
-            )
-        self._address, self._name, self._encoder = url, model, encoder
-        self._url = without_credentials(url)  # as it is shown
-        self._seconds, self._concurrent, self._retries = seconds, concurrent, retries
+        self._server = Server(url, seconds, retries, ServerOptions())
+        self._name, self._encoder, self._concurrent = model, encoder, concurrent
+        self._requests: dict[Row, Future[None]] = {}  # under way
+        self._heard: queue.SimpleQueue[tuple[Row, int | None, Exception | None]] = queue.SimpleQueue()  # None: the end
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True).start()
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        adapter: str,
-        options: DecodingConfig,
-        on_token: OnToken | None = None,
-        on_done: OnDone | None = None,
-        shared_prefix: SharedPrefix | None = None,
-    ) -> list[list[int]]:
-        """Ids written after every prompt, in order, without the end token.
+    def admit(self, row: Row) -> bool:
+        """Send a row's request; False while as many as may be are under way.
 
         The server's text is encoded with our tokenizer, so ids may differ from those it drew; the text is the same.
-
-        Raises:
-            WorkError: no answer after the retries, or the server serves no request.
-            TicketsRefused: it refused some, and answered all others.
         """
-        assert shared_prefix is None, (
-            "a server has one adapter for the whole prompt"
-        )  # `pipeline.engine_choice` refuses it
-        return asyncio.run(self._all(prompts, options, on_token, on_done))
-
-    async def _all(
-        self,
-        prompts: Sequence[Sequence[int]],
-        options: DecodingConfig,
-        on_token: OnToken | None,
-        on_done: OnDone | None,
-    ) -> list[list[int]]:
-        places = asyncio.Semaphore(self._concurrent)
-        refused: dict[int, str] = {}
-        key = os.environ.get(_KEY) or "none"
-        async with openai.AsyncOpenAI(
-            base_url=self._address, api_key=key, max_retries=self._retries, timeout=self._seconds
-        ) as client:
-
-            async def one(row: int, ids: Sequence[int]) -> list[int]:
-                async with places:
-                    try:
-                        written = await self._one(client, row, self._request(ids, options), on_token)
-                    except openai.APIStatusError as error:
-                        if error.status_code not in _REFUSALS:
-                            raise self._status_error(error) from None
-                        refused[row] = str(self._status_error(error))
-                        return []
-                if on_done:
-                    on_done(row, written)
-                return written
-
-            tasks = [asyncio.ensure_future(one(row, ids)) for row, ids in enumerate(prompts)]
-            try:
-                written = await asyncio.gather(*tasks)
-            except BaseException:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                raise
-            if refused and not await self._serves(client):
-                raise WorkError(next(iter(refused.values())))
-        if refused:
-            raise TicketsRefused(refused)
-        return written
-
-    async def _one(self, client: Any, row: int, request: dict[str, Any], on_token: OnToken | None) -> list[int]:
-        """One reply; streamed only where somebody listens, because llama.cpp's Python server lets a new request cut
-        a stream short."""
-        written: list[int] = []
-        reason = None
-        has_choice = on_token is None  # a whole reply has its choice, or fails
-        try:
-            if on_token is None:
-                choice = (await client.chat.completions.create(**request)).choices[0]
-                written, reason = self._encoder.encode_text(choice.message.content or ""), choice.finish_reason
-            else:
-                async for chunk in await client.chat.completions.create(**request, stream=True):
-                    for choice in chunk.choices:
-                        has_choice = True
-                        reason = choice.finish_reason or reason
-                        for token in self._encoder.encode_text(choice.delta.content or ""):
-                            written.append(token)
-                            on_token(row, token)
-        except openai.APIStatusError:
-            raise
-        except openai.OpenAIError as error:
-            raise WorkError(
-                f"{self._url}: no answer ({_short(error)}); is the server running, and {self._seconds:g} s "
-                "(--endpoint-timeout) enough for a reply?"
-            ) from None
-        except (AttributeError, IndexError, TypeError) as error:  # something else than the API answered
-            raise self._no_completion(_short(error)) from None
-        if not has_choice:
-            raise self._no_completion("nothing in it")
-        if reason is None:
-            raise WorkError(f"{self._url}: the reply broke off; does another client use the server?")
-        return written
-
-    async def _serves(self, client: Any) -> bool:
-        """Whether a harmless request is answered: then those refused were refused for what they ask."""
-        try:
-            await client.chat.completions.create(model=self._name, messages=_PROBE, max_tokens=1)
-        except openai.OpenAIError:
+        assert not row.prefix_length, "a server has one adapter for the whole prompt"  # `engine_choice` refuses it
+        if len(self._requests) == self._concurrent:
             return False
+        self._requests[row] = asyncio.run_coroutine_threadsafe(self._answer(row), self._loop)
         return True
 
-    def _no_completion(self, reason: str) -> WorkError:
-        return WorkError(
-            f"{self._url}: answered something that is no chat completion ({reason}); expected an OpenAI-compatible "
-            f"server; {_MENDS[404]}"
-        )
+    def step(self) -> list[Row]:
+        """Wait a moment for what the server writes; return the rows that ended.
 
-    def _status_error(self, error: openai.APIStatusError) -> WorkError:
-        mend = _MENDS.get(error.status_code, "see the server's log")
-        return WorkError(f"{self._url}: answered {error.status_code} ({_short(error)}); {mend}")
+        A row's `error` is a TicketRefused where the server refused it and answers others, else why there is no answer.
+        """
+        ended: list[Row] = []
+        patience = _PATIENCE if self._requests else 0
+        try:
+            while True:
+                row, token, error = self._heard.get(timeout=patience)
+                patience = 0
+                if row not in self._requests:
+                    continue
+                if token is not None:
+                    row.write(token)
+                else:
+                    row.error = row.error or error
+                if token is None or row.error:
+                    self.end(row)
+                    ended.append(row)
+        except queue.Empty:
+            return ended
+
+    def end(self, row: Row) -> None:
+        """Hang up."""
+        request = self._requests.pop(row, None)
+        if request:
+            request.cancel()
+
+    async def _answer(self, row: Row) -> None:
+        """Make one request, and tell `step` what comes of it."""
+        error: Exception | None = None
+        client = self._server.client(row.options.max_new_tokens)
+        try:
+            await self._one(client, row, self._request(row.prompt, row.options))
+        except openai.APIStatusError as refusal:
+            error = self._server.status_error(refusal)
+            if refusal.status_code in REFUSALS and await self._serves(client):
+                error = TicketRefused(str(error))
+        except Exception as failure:
+            error = failure
+        self._heard.put((row, None, error))
+
+    async def _one(self, client: openai.AsyncOpenAI, row: Row, request: dict[str, Any]) -> None:
+        """One reply, asked for again where that may help and none of it was told."""
+        reply = ServerReply(
+            self._encoder, row.options.max_new_tokens, lambda token: self._heard.put((row, token, None))
+        )
+        await self._server.call(
+            lambda: self._ask(client, request, reply, streams=row.on_token is not None),
+            may_repeat=lambda: not reply.length,
+        )
+        if not reply.is_complete:
+            raise WorkError(f"{self._server.shown}: the reply broke off; does another client use the server?")
+        row.cut = reply.is_cut
+
+    async def _ask(
+        self, client: openai.AsyncOpenAI, request: dict[str, Any], reply: ServerReply, streams: bool
+    ) -> None:
+        """One request; streamed only where somebody listens, because llama.cpp's Python server lets a new request cut
+        a stream short."""
+        if not streams:
+            choice = (await client.chat.completions.create(**request)).choices[0]
+            reply.take(choice.message.content, choice.finish_reason)
+            return
+        stream = await client.chat.completions.create(**request, stream=True)
+        has_choice = False
+        try:
+            while not reply.is_full and (chunk := await anext(stream, None)) is not None:
+                for choice in chunk.choices:
+                    has_choice = True
+                    reply.take(choice.delta.content, choice.finish_reason)
+        finally:
+            await stream.close()
+            with suppress(Exception):  # the stream's generators end here, or asyncio complains about them later
+                while await anext(stream, None) is not None:
+                    pass
+        if not has_choice:
+            raise ValueError("nothing in it")
+
+    async def _serves(self, client: openai.AsyncOpenAI) -> bool:
+        """Whether a harmless request is answered: then those refused were refused for what they ask."""
+        try:
+            async with asyncio.timeout(self._server.seconds):
+                await client.chat.completions.create(model=self._name, messages=_PROBE, max_tokens=1)
+        except (TimeoutError, openai.OpenAIError, WorkError, ValueError, RecursionError):
+            return False
+        return True
 
     def _request(self, ids: Sequence[int], options: DecodingConfig) -> dict[str, Any]:
         penalty = options.repetition_penalty
@@ -196,7 +174,3 @@ class EndpointEngine:
         for literal in self._encoder.control_literals:
             text = text.replace(literal, f"{literal[0]} {literal[1:]}")
         return text
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -7,7 +7,7 @@ values of another adapter.
 import ctypes
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.cores import usable_cores
+from engines.gguf_file import check_adapter, check_base
 from tickets.errors import InputError, WorkError
 
 try:
@@ -42,7 +43,7 @@ class LlamaOptions:
     """How a context is made; chosen once per process.
 
     Attributes:
-        sequences: how many tickets are in flight together.
+        sequences: how many have keys and values at the same time.
         cells: keys and values that fit, shared by all sequences, in tokens.
         batch: tokens per decode call.
         repack: rearrange weights for one sequence's decoding: faster there, slower for prefill and many sequences.
@@ -57,10 +58,6 @@ class LlamaOptions:
     map_file: bool = True
     threads: int = 0
 
-    def enlarged(self, sequences: int, cells: int) -> "LlamaOptions":
-        """With that many more sequences and cells."""
-        return replace(self, sequences=self.sequences + sequences, cells=self.cells + cells)
-
 
 class LlamaContext:
     """Base, adapters and memory of keys and values. Calls map one to one to llama.cpp's."""
@@ -71,9 +68,13 @@ class LlamaContext:
         Raises:
             InputError: a file that llama.cpp cannot read, or an adapter of another base.
         """
+        self._context = self._model = None  # what `__del__` finds where the files are refused
+        header = check_base(base)
+        for path in adapters.values():
+            if path:
+                check_adapter(path, header)
         llama_cpp.llama_log_set(_keep_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
-        self._context = self._model = None
         threads = options.threads or usable_cores()
         self._model = _load_model(base, options)
         self._context = _new_context(self._model, options, threads)

@@ -1,7 +1,7 @@
 """What an engine does: run one base with swappable adapters. Token ids go in and come out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from backbone.config import DecodingConfig
 from tickets.errors import WorkError
 
-OnToken = Callable[[int, int], None]  # (row of the prompt, token id just generated for it)
-OnDone = Callable[[int, list[int]], None]  # (row of the prompt, all token ids generated for it)
+OnToken = Callable[[int, int], None]  # (index of the prompt, token id just generated for it)
 Allowed = Callable[[Sequence[int]], Sequence[int] | None]  # generated ids -> ids that may follow; None: any
+
+
+class TicketRefused(WorkError):
+    """A row could not be continued for what it asks; others can."""
 
 
 @dataclass(frozen=True)
@@ -28,48 +31,103 @@ class SharedPrefix:
     lengths: Sequence[int]
 
 
+@dataclass(eq=False)
+class Row:
+    """A prompt to continue, and what has been written to it.
+
+    Attributes:
+        adapter: applied from `prefix_length` on.
+        prefix_adapter: applied to the first `prefix_length` ids.
+        on_token: called with every id as it is generated; if it raises, the row ends with that error.
+        written: ids generated so far, without the end token.
+        cut: the reply stops before its own end, for another reason than `max_new_tokens`.
+        error: why the row ended early.
+    """
+
+    prompt: Sequence[int]
+    adapter: str
+    options: DecodingConfig
+    prefix_adapter: str = ""
+    prefix_length: int = 0
+    on_token: Callable[[int], None] | None = None
+    written: list[int] = field(default_factory=list)
+    cut: bool = False
+    error: Exception | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the reply stops before its own end."""
+        return self.cut or len(self.written) >= self.options.max_new_tokens
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """The ids under the prefix adapter."""
+        return tuple(self.prompt[: self.prefix_length])
+
+    def write(self, token: int) -> None:
+        """Add a generated id and tell `on_token`."""
+        self.written.append(token)
+        if self.on_token:
+            try:
+                self.on_token(token)
+            except Exception as error:
+                self.error = error
+
+
 class Encoder(Protocol):
-    """Turns prompts into hidden states."""
+    """Turns prompts into hidden states; may be called while rows are being written."""
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Return the hidden state after the final norm at the last token of every prompt, (prompts, hidden)."""
 
 
 @runtime_checkable
+class KnowsWidth(Protocol):
+    """Says before anything is computed how long its hidden states are."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Length of a hidden state."""
+
+
+@runtime_checkable
+class KnowsClasses(Protocol):
+    """Was exported with the heads of a classifier."""
+
+    classes: Mapping[str, int]  # how many, by head
+
+
+@runtime_checkable
 class PrefixCachingEncoder(Protocol):
-    """Encodes prompts and keeps their KV cache so the next `generate` can continue from it."""
+    """Encodes prompts and keeps their KV cache for rows that begin alike."""
 
     def encode_and_cache(
         self, prompts: Sequence[Sequence[int]], adapter: str, lengths: Sequence[int]
     ) -> NDArray[np.float32]:
-        """Return what `Encoder.encode` returns; keep the cache of the first `lengths[row]` tokens of each prompt."""
+        """Return what `Encoder.encode` returns; keep the cache of the first `lengths[i]` tokens of each prompt.
+
+        What is kept may be given up at any time for rows and prompts that need the room.
+        """
+
+    def drop(self, prefix: Sequence[int]) -> None:
+        """Give up what is kept of a prefix, if anything is."""
 
 
 class Writer(Protocol):
-    """Continues prompts."""
+    """Continues rows. They are admitted and ended one by one while others are being written."""
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        adapter: str,
-        options: DecodingConfig,
-        on_token: OnToken | None = None,
-        on_done: OnDone | None = None,
-        shared_prefix: SharedPrefix | None = None,
-    ) -> list[list[int]]:
-        """Return the ids generated after every prompt, in order, without the end token.
+    def admit(self, row: Row) -> bool:
+        """Take a row, if there is room for it; where no row is in flight, there is.
 
-        `adapter` is applied from the end of the `shared_prefix` on. `on_token` is called for each id as it is
-        generated, `on_done` for each prompt that is complete.
+        Raises:
+            WorkError: the row would not fit into an empty context.
         """
 
+    def step(self) -> list[Row]:
+        """Go on with the rows in flight; return those that ended: complete, or with an `error`."""
 
-class TicketsRefused(WorkError):
-    """Some prompts could not be continued; all others were. `reasons` is indexed by row."""
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        super().__init__(next(iter(reasons.values())))
-        self.reasons = reasons
+    def end(self, row: Row) -> None:
+        """Stop writing a row, if it is in flight, and free its place."""
 
 
 class Engine(Encoder, Writer, Protocol):

@@ -1,5 +1,6 @@
 """Choosing the next token from scores: greedy, or seeded sampling; the same rules as the torch engine's."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +10,12 @@ from backbone.config import DecodingConfig
 
 
 class TokenChooser:
-    """The choices of one sequence. Its random draws depend on the seed and its number alone, not on its neighbours."""
+    """The choices for one prompt. Its random draws depend on the seed and the prompt alone, not on its neighbours."""
 
-    def __init__(self, options: DecodingConfig, number: int, prompt: Sequence[int]) -> None:
+    def __init__(self, options: DecodingConfig, prompt: Sequence[int]) -> None:
         self._options = options
-        self._random = np.random.default_rng((options.seed, number))
+        content = hashlib.sha256(np.array([options.seed, *prompt], dtype="<i8").tobytes())
+        self._random = np.random.default_rng(int.from_bytes(content.digest(), "little"))
         self._seen = set(prompt) if options.repetition_penalty != 1.0 else None
 
     def choose(self, scores: NDArray[np.float32]) -> int:

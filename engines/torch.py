@@ -1,13 +1,19 @@
 """The reference engine: transformers, on CUDA where there is one, else on the CPU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from backbone.adapters import read_adapter
@@ -17,17 +23,19 @@ from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
 from backbone.device import pick_device, settled
 from backbone.layers.adapter_mask import AdapterMask
-from backbone.load import load_options
+from backbone.load import load_options, readable_base
 from engines.lora import Adapters
-from engines.protocols import Allowed, OnDone, OnToken, SharedPrefix
+from engines.protocols import Allowed, OnToken, Row, SharedPrefix
+from engines.sampling import TokenChooser
 from tickets.errors import InputError
 
 _ENCODE_TOKENS = 8192  # padded tokens per batch
 _GENERATE_ROWS = 16
+_ADMITTED = 4 * _GENERATE_ROWS  # enough to make groups of similar length
 
 
 class TorchEngine:
-    """One copy of the base; the adapter is chosen per call."""
+    """One copy of the base; the adapter is chosen per call. Rows are written to their ends in groups."""
 
     def __init__(self, base: Path, adapters: Mapping[str, Path], config: BaseConfig, pad_id: int, end_id: int) -> None:
         """Load the base and every adapter.
@@ -36,14 +44,21 @@ class TorchEngine:
             InputError: an adapter is unreadable or does not fit the base.
         """
         self._pad_id, self._end_id = pad_id, end_id
+        self._rows: list[Row] = []  # in the order in which they came
         device, config = pick_device(), settled(config)
         causal_class = find_family(base).transformers_class("ForCausalLM")
-        self._model = causal_class.from_pretrained(base, **load_options(config, device)).eval()
+        with readable_base(base):
+            self._model = causal_class.from_pretrained(base, **load_options(config, device)).eval()
         changes = {name: read_adapter(folder) for name, folder in adapters.items()}
         try:
             self._adapters = Adapters(self._model, changes, device)
         except InputError as error:
             raise InputError(f"{', '.join(map(str, adapters.values()))}: {error}") from None
+
+    @property
+    def hidden_size(self) -> int:
+        """Length of a hidden state."""
+        return int(self._model.config.hidden_size)
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
@@ -57,6 +72,40 @@ class TorchEngine:
             states[rows] = hidden[:, -1].float().cpu().numpy()
         return states
 
+    def admit(self, row: Row) -> bool:
+        """Take a row; False where enough for several groups wait."""
+        if len(self._rows) == _ADMITTED:
+            return False
+        self._rows.append(row)
+        return True
+
+    @torch.inference_mode()
+    def step(self) -> list[Row]:
+        """Write the row that came first, and others of similar length, to their ends; return them."""
+        if not self._rows:
+            return []
+        group = self._group()
+        first = group[0]
+        self._adapters.activate(first.adapter, first.prefix_adapter)
+        lengths = [row.prefix_length for row in group]
+        generate_ids(
+            self._model,
+            [row.prompt for row in group],
+            first.options,
+            self._pad_id,
+            self._end_id,
+            on_token=lambda i, token: group[i].write(token),
+            masked_prefix=(self._adapters.adapter_mask, lengths) if any(lengths) else None,
+            stopped=lambda i: group[i].error is not None,
+        )
+        self._rows = [row for row in self._rows if row not in group]
+        return group
+
+    def end(self, row: Row) -> None:
+        """Forget a row that waits."""
+        if row in self._rows:
+            self._rows.remove(row)
+
     @torch.inference_mode()
     def generate(
         self,
@@ -64,7 +113,6 @@ class TorchEngine:
         adapter: str,
         options: DecodingConfig,
         on_token: OnToken | None = None,
-        on_done: OnDone | None = None,
         shared_prefix: SharedPrefix | None = None,
         allowed: Allowed | None = None,
     ) -> list[list[int]]:
@@ -74,26 +122,37 @@ class TorchEngine:
         """
         self._adapters.activate(adapter, shared_prefix.adapter if shared_prefix else None)
         masked = (self._adapters.adapter_mask, shared_prefix.lengths) if shared_prefix else None
-        ends = (self._pad_id, self._end_id)
-        return generate_ids(self._model, prompts, options, *ends, on_token, on_done, masked, allowed)
+        return generate_ids(self._model, prompts, options, self._pad_id, self._end_id, on_token, masked, allowed)
+
+    def _group(self) -> list[Row]:
+        """The row that came first, and those nearest to it in length that are written in the same way."""
+
+        def way(row: Row) -> tuple[str, str, bool, DecodingConfig]:
+            return row.adapter, row.prefix_adapter, row.prefix_length > 0, row.options
+
+        first = self._rows[0]
+        alike = [row for row in self._rows if way(row) == way(first)]
+        return sorted(alike, key=lambda row: abs(len(row.prompt) - len(first.prompt)))[:_GENERATE_ROWS]
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._model.device) for name, tensor in pad_left(prompts, self._pad_id).items()}
 
 
 class _Listener(BaseStreamer):
-    """Tells `on_token` what `generate` chooses for every row of a batch, until the row ends."""
+    """Tells `on_token` what `generate` chooses for every row of a batch, until the row ends or is `stopped`."""
 
-    def __init__(self, rows: Sequence[int], ends: Sequence[int], on_token: OnToken) -> None:
+    def __init__(
+        self, rows: Sequence[int], ends: Sequence[int], on_token: OnToken, stopped: Callable[[int], bool] | None
+    ) -> None:
         self._live = dict(enumerate(rows))
-        self._ends, self._on_token = ends, on_token
+        self._ends, self._on_token, self._stopped = ends, on_token, stopped
 
     def put(self, value: torch.Tensor) -> None:
         """Take the prompts (batch, seq), which are passed over, or the next ids (batch,)."""
         if value.dim() > 1:
             return
         for i, token in enumerate(value.tolist()):
-            if token in self._ends:
+            if token in self._ends or (self._stopped and i in self._live and self._stopped(self._live[i])):
                 self._live.pop(i, None)
             if i in self._live:
                 self._on_token(self._live[i], token)
@@ -119,6 +178,31 @@ class _Constraint(LogitsProcessor):
         return scores
 
 
+class _Sampler(LogitsProcessor):
+    """Leaves every row the one id that its chooser draws: the same draws as on other engines."""
+
+    def __init__(self, prompts: Sequence[Sequence[int]], options: DecodingConfig) -> None:
+        self._choosers = [TokenChooser(options, prompt) for prompt in prompts]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, vocabulary) after the ids so far (batch, seq)."""
+        chosen = [c.choose(row) for c, row in zip(self._choosers, scores.float().cpu().numpy(), strict=True)]
+        drawn = torch.full_like(scores, -torch.inf)
+        drawn[range(len(chosen)), chosen] = 0
+        return drawn
+
+
+class _Stop(StoppingCriteria):
+    """Ends rows of a batch that are not wanted any more."""
+
+    def __init__(self, rows: Sequence[int], stopped: Callable[[int], bool]) -> None:
+        self._rows, self._stopped = rows, stopped
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Which rows end, (batch,)."""
+        return torch.tensor([self._stopped(row) for row in self._rows], device=input_ids.device)
+
+
 def generate_ids(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -126,24 +210,26 @@ def generate_ids(
     pad_id: int,
     end_id: int,
     on_token: OnToken | None = None,
-    on_done: OnDone | None = None,
     masked_prefix: tuple[AdapterMask, Sequence[int]] | None = None,
     allowed: Allowed | None = None,
+    stopped: Callable[[int], bool] | None = None,
 ) -> list[list[int]]:
     """Generate with a causal model, batches of similar prompt length; the result is in prompt order.
 
-    `masked_prefix` is the mask that the model's layers share, and how many leading ids of every prompt it covers.
+    Args:
+        masked_prefix: the mask that the model's layers share, and how many leading ids of every prompt it covers.
+        stopped: whether the prompt with an index is not to be continued any more.
     """
-    torch.manual_seed(options.seed)
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if options.temperature > 0:
-        sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
+    samples = options.temperature > 0
     config = GenerationConfig(
         max_new_tokens=options.max_new_tokens,
-        repetition_penalty=options.repetition_penalty,
+        repetition_penalty=1.0 if samples else options.repetition_penalty,  # else the sampler's own
         eos_token_id=[end_id, pad_id],
         pad_token_id=pad_id,
-        **sampling,
+        do_sample=False,
+        temperature=None,
+        top_p=None,
+        top_k=None,
     )
     written: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
@@ -157,21 +243,21 @@ def generate_ids(
             adapter_mask, lengths = masked_prefix
             mask = prefix_mask(batch, chosen, [lengths[row] for row in rows])
             cache = {"cache": _prefill(model, batch, adapter_mask, mask)}
-        streamer = _Listener(rows, (end_id, pad_id), on_token) if on_token else None
-        constraint = LogitsProcessorList([_Constraint(allowed, ids.shape[1])] if allowed else [])
+        streamer = _Listener(rows, (end_id, pad_id), on_token, stopped) if on_token else None
+        processors = [_Constraint(allowed, ids.shape[1])] if allowed else []
+        processors += [_Sampler(chosen, options)] if samples else []
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
             generation_config=config,
             streamer=streamer,
-            logits_processor=constraint,
+            logits_processor=LogitsProcessorList(processors),
+            stopping_criteria=StoppingCriteriaList([_Stop(rows, stopped)] if stopped else []),
             **cache,
         )
         for row, sequence in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
             ends = [i for i, token in enumerate(sequence) if token in (end_id, pad_id)]
             written[row] = sequence[: ends[0]] if ends else sequence
-            if on_done:
-                on_done(row, written[row])
     return written
 
 

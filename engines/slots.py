@@ -1,11 +1,12 @@
-"""Tickets in flight on one llama.cpp context: where each has its keys and values, and what is still to be computed."""
+"""Rows in flight on one context: what of each is still to be computed, and what the next decode call computes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.protocols import Row
 from engines.sampling import TokenChooser
 
 # The most tokens of several tickets in one call when each has only a few. From 64 tokens on, llama.cpp scores all
@@ -14,42 +15,31 @@ from engines.sampling import TokenChooser
 SHORT_CALL = 63
 
 
-@dataclass(frozen=True)
-class CachedPrefix:
-    """The KV cache of a prompt's beginning: its sequence, and how many cells are its own."""
-
-    sequence: int
-    cells: int
-
-
-@dataclass
+@dataclass(eq=False)
 class Slot:
-    """One ticket in flight.
+    """One row in flight.
 
     Attributes:
-        row: of its prompt.
-        sequence: llama.cpp's number of its keys and values.
+        sequence: the context's number of its keys and values.
         pending: ids that are still to be computed.
         position: of the first pending id.
-        reserved: cells it may come to use.
-        prefix_length: leading ids that are processed under the prefix adapter.
-        limit: most ids to generate.
     """
 
-    row: int
+    row: Row
     sequence: int
     pending: list[int]
     position: int
-    reserved: int
-    prefix_length: int
-    limit: int
     chooser: TokenChooser
-    generated: list[int] = field(default_factory=list)
 
     @property
     def is_in_prefix(self) -> bool:
         """Whether the next id belongs to the prefix."""
-        return self.position < self.prefix_length
+        return self.position < self.row.prefix_length
+
+    @property
+    def adapter(self) -> str:
+        """Under which the next id is computed."""
+        return self.row.prefix_adapter if self.is_in_prefix else self.row.adapter
 
 
 @dataclass(frozen=True)
@@ -57,7 +47,7 @@ class Call:
     """What one decode call computes: so many pending ids of each slot, under one adapter."""
 
     taken: Sequence[tuple[Slot, int]]
-    under_prefix_adapter: bool
+    adapter: str
 
     @property
     def ids(self) -> NDArray[np.int32]:
@@ -93,22 +83,25 @@ class Call:
 def plan_call(live: Sequence[Slot], batch: int) -> Call:
     """Choose what the next decode call computes.
 
-    Prefixes go first, then prompts, then generation. Prefill and decode never share a call, and what every ticket has
-    little of goes in short calls (see SHORT_CALL).
+    Prefixes go first, then prompts, then generation. Prefill and decode never share a call, and what every row has
+    little of goes in short calls (see SHORT_CALL). Prefill ends, because only a row that is complete makes place for
+    another. Of generating rows those go first that have the least, so that none is left behind.
 
     Args:
-        live: the tickets in flight, at least one.
+        live: the rows in flight, at least one.
         batch: most tokens of a call.
     """
     in_prefix = [slot for slot in live if slot.is_in_prefix]
     prefilling = in_prefix or [slot for slot in live if len(slot.pending) > 1]
     is_long = in_prefix or any(len(slot.pending) > SHORT_CALL for slot in prefilling)
     room = batch if is_long else min(batch, SHORT_CALL)
+    candidates = prefilling or sorted(live, key=lambda slot: len(slot.row.written))
+    adapter = candidates[0].adapter
     taken: list[tuple[Slot, int]] = []
-    for slot in prefilling or sorted(live, key=lambda slot: len(slot.generated)):
-        wanted = slot.prefix_length - slot.position if in_prefix else len(slot.pending)
+    for slot in candidates:
+        wanted = slot.row.prefix_length - slot.position if in_prefix else len(slot.pending)
         count = min(wanted, room)
-        if count:
+        if count and slot.adapter == adapter:
             taken.append((slot, count))
             room -= count
-    return Call(taken, bool(in_prefix))
+    return Call(taken, adapter)

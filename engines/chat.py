@@ -1,0 +1,79 @@
+"""Single chat requests to any OpenAI-compatible server: messages in, text and token counts out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from engines.server import REFUSALS, RETRIES, Server, ServerFailed, ServerOptions, openai, short_text
+
+__all__ = ["ChatEndpoint", "Completion", "RequestRefused", "ServerFailed"]
+_LONGEST_NAME = 200  # characters of a model's name that are kept
+_THINKING = 8192  # tokens that a server may add to an answer, beside those asked for
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a server wrote, under the model name that it gave; token counts where it said them."""
+
+    text: str
+    model: str
+    read: int | None
+    written: int | None
+
+
+class RequestRefused(Exception):
+    """The server refused a request for what it asks, such as a response format that it does not know."""
+
+
+class ChatEndpoint:
+    """One server and model, used in `async with`."""
+
+    def __init__(self, url: str, model: str, key_variable: str, seconds: float, retries: int = RETRIES) -> None:
+        """Take the base URL, such as http://localhost:8000/v1.
+
+        Args:
+            key_variable: the environment variable that holds the API key.
+            seconds: until a request counts as lost; with its retries it counts as lost after twice that.
+
+        Raises:
+            InputError: not a URL, or a key that none can be.
+        """
+        overload = "run the same command later or with a lower --concurrent"
+        self._server = Server(url, seconds, retries, ServerOptions(key_variable, "--timeout", "--model", overload))
+        self._model = model
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self._server.close()
+
+    async def complete(
+        self, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any], most_tokens: int
+    ) -> Completion:
+        """Send messages; `settings` are further fields of the request, which asks for `most_tokens`.
+
+        Raises:
+            RequestRefused: the server does not take this request.
+            WorkError: no answer after the retries, or no chat completion.
+        """
+        client: Any = self._server.client(most_tokens + _THINKING)  # the request's type needs more than dictionaries
+
+        async def ask() -> Completion:
+            answer = await client.chat.completions.create(model=self._model, messages=list(messages), **settings)
+            text, usage = answer.choices[0].message.content or "", answer.usage
+            if not isinstance(text, str):
+                raise TypeError(f"found {type(text).__name__}, expected text")
+            text.encode()  # half a character cannot be kept in a file
+            read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (None, None)
+            clean = self._server.without_key
+            return Completion(clean(text), clean(str(answer.model or ""))[:_LONGEST_NAME], read, written)
+
+        try:
+            return await self._server.call(ask)
+        except openai.APIStatusError as error:
+            if error.status_code in REFUSALS:
+                raise RequestRefused(self._server.without_key(f"{error.status_code}: {short_text(error)}")) from None
+            raise self._server.status_error(error) from None

@@ -1,0 +1,148 @@
+"""Who holds the sequences and cells of a context: rows being written, readings kept for later rows, and labels."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tickets.errors import WorkError
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much a context holds.
+
+    Attributes:
+        places: rows written together.
+        cells: keys and values of rows and readings, in tokens.
+        ahead: readings kept while all places are taken; as many sequences again are left to labels.
+        label_cells: cells left to labels: the longest of their prompts.
+    """
+
+    places: int
+    cells: int
+    ahead: int = 1
+    label_cells: int = 512
+
+    @property
+    def sequences(self) -> int:
+        """Sequences the context needs."""
+        return self.places + 2 * self.ahead
+
+    @property
+    def all_cells(self) -> int:
+        """Cells the context needs."""
+        return self.cells + self.label_cells
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The KV cache of a prompt's beginning: its sequence, and how many cells are its own."""
+
+    sequence: int
+    cells: int
+
+
+class Room:
+    """Hands out sequences and cells.
+
+    A row holds the cells it may come to need, so what was admitted can be finished. Readings are given up for rows, the
+    latest first. `ahead` sequences and `label_cells` cells are held by neither, so labels find room at any time.
+    """
+
+    def __init__(self, sizes: Sizes, numbers: Sequence[int], forget: Callable[[int], None]) -> None:
+        """Take the numbers of the sequences.
+
+        Args:
+            forget: drops keys and values of a sequence.
+        """
+        self._sizes, self._forget = sizes, forget
+        self._free = deque(numbers)
+        self._holders = len(self._free) - sizes.ahead  # sequences that rows and readings may hold together
+        self._reserved: dict[int, int] = {}  # cells, by the sequence of a row
+        self._readings: dict[tuple[int, ...], Reading] = {}  # by their ids, oldest first
+
+    @property
+    def readings(self) -> int:
+        """How many are kept."""
+        return len(self._readings)
+
+    def admit(self, need: int, prefix: tuple[int, ...]) -> tuple[int, bool] | None:
+        """Return a sequence for a row, and whether it holds the reading of `prefix`; None while rows hold the room.
+
+        Args:
+            need: most cells that the row will use.
+
+        Raises:
+            WorkError: more than there are.
+        """
+        if need > self._sizes.cells:
+            raise _too_long("a prompt with its reply", need, self._sizes.cells)
+        if len(self._reserved) == self._sizes.places or need + sum(self._reserved.values()) > self._sizes.cells:
+            return None
+        reading = self._readings.pop(prefix, None)
+        while need > self._unheld_cells or (reading is None and self._held == self._holders):
+            self._drop_latest()
+        sequence = reading.sequence if reading else self._free.popleft()
+        self._reserved[sequence] = need
+        return sequence, reading is not None
+
+    def release(self, sequence: int) -> None:
+        """Empty a sequence for others."""
+        self._reserved.pop(sequence, None)
+        self._forget(sequence)
+        self._free.append(sequence)
+
+    def label_group(self, needs: Sequence[int]) -> list[int]:
+        """Take sequences for as many of some prompts as fit now, at least one; give them to `keep` or `release`.
+
+        Args:
+            needs: cells of every prompt.
+
+        Raises:
+            WorkError: the first has no room although no reading is left.
+        """
+        while needs[0] > self._unheld_cells + self._sizes.label_cells:
+            if not self._readings:
+                raise _too_long("a prompt", needs[0], self._unheld_cells + self._sizes.label_cells)
+            self._drop_latest()
+        sequences: list[int] = []
+        left = self._unheld_cells + self._sizes.label_cells
+        for need in needs:
+            left -= need
+            if left < 0 or not self._free:
+                break
+            sequences.append(self._free.popleft())
+        return sequences
+
+    def keep(self, prefix: tuple[int, ...], reading: Reading) -> bool:
+        """Keep what a sequence of `label_group` holds, if that leaves labels their room; else the caller releases."""
+        if prefix in self._readings or self._held == self._holders or reading.cells > self._unheld_cells:
+            return False
+        self._readings[prefix] = reading
+        return True
+
+    def drop(self, prefix: tuple[int, ...]) -> None:
+        """Give up a reading, if it is kept."""
+        reading = self._readings.pop(prefix, None)
+        if reading:
+            self.release(reading.sequence)
+
+    @property
+    def _held(self) -> int:
+        """Sequences of rows and readings."""
+        return len(self._reserved) + len(self._readings)
+
+    @property
+    def _unheld_cells(self) -> int:
+        held = sum(self._reserved.values()) + sum(reading.cells for reading in self._readings.values())
+        return self._sizes.cells - held
+
+    def _drop_latest(self) -> None:
+        self.release(self._readings.popitem()[1].sequence)
+
+
+def _too_long(what: str, need: int, cells: int) -> WorkError:
+    return WorkError(
+        f"{what} needs {need} tokens of context, expected at most {cells}; lower decoding.max_new_tokens or "
+        "training.max_length"
+    )

@@ -1,0 +1,50 @@
+"""The reply of a server as it arrives, checked piece by piece."""
+
+from collections.abc import Callable
+from typing import Any
+
+from backbone.prompts import PromptEncoder
+
+_CUT = ("length", "content_filter")  # reasons to finish before the reply's own end
+
+
+class ServerReply:
+    """A reply as it arrives: how long it is, and why it ended; no longer than was asked for."""
+
+    def __init__(self, encoder: PromptEncoder, most: int, on_token: Callable[[int], None]) -> None:
+        """Tell every id of at most `most` to `on_token` as it arrives."""
+        self._encoder, self._most, self._on_token = encoder, most, on_token
+        self.length = 0  # ids told
+        self.reason: str | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a server that goes on is not listened to any more."""
+        return self.length >= self._most
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is known why the reply ends."""
+        return self.reason is not None or self.is_full
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the reply stops before its own end."""
+        return self.reason in _CUT or (self.reason is None and self.is_full)
+
+    def take(self, content: Any, reason: Any) -> None:
+        """Take the next piece of the text and, with the last one, why the reply ends there.
+
+        Raises:
+            TypeError, ValueError: not text.
+        """
+        if not isinstance(content, str | None) or not isinstance(reason, str | None):
+            raise TypeError(f"found {type(content).__name__} and {type(reason).__name__}, expected text")
+        ids = self._encoder.encode_text(content or "")
+        self.reason = reason or self.reason
+        room = self._most - self.length
+        if len(ids) > room:
+            self.reason = _CUT[0]
+        for token in ids[:room]:
+            self.length += 1
+            self._on_token(token)
