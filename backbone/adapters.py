@@ -1,6 +1,7 @@
 """Reading the LoRA adapters that peft writes, without peft: importing peft costs a cold process four seconds."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +48,28 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
         _refuse_variants(folder, config)
         tensors = load_file(folder / ADAPTER_WEIGHTS)
         scale = float(config["lora_alpha"]) / int(config["r"])
+        if not math.isfinite(scale) or not all(t.ndim == 2 and bool(t.isfinite().all()) for t in tensors.values()):
+            raise ValueError("alpha, rank or a weight is not a number")
         names = {name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in tensors}
-        return {
+        products = {
             name: LowRank(tensors[f"{_PREFIX}{name}.lora_A.weight"], tensors[f"{_PREFIX}{name}.lora_B.weight"], scale)
             for name in sorted(names)
         }
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        if not products or len(tensors) != 2 * len(products):
+            raise ValueError("tensors that are no pairs lora_A and lora_B")
+        if any((one.rank, one.b.shape[1]) != (config["r"], config["r"]) for one in products.values()):
+            raise ValueError(f"a product of another rank than {config['r']}")
+        return products
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ZeroDivisionError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
         raise InputError(f"{folder}: not a LoRA adapter ({error}); train the run again") from None
 
 

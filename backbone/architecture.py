@@ -92,7 +92,7 @@ def read_shape(folder: Path) -> dict[str, Any]:
     expected = f"the config of one of {supported_names()}"
     try:
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder}: no readable config.json ({error}); expected {expected}") from None
     if not isinstance(record, dict):
         raise InputError(f"{folder}/config.json: found {type(record).__name__}, expected {expected}")
@@ -133,7 +133,7 @@ def _splitter(path: Path) -> str:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))["pre_tokenizer"] or {}
         return str(settings.get("pretokenizers", [settings])[0].get("type", ""))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a tokenizer ({error}); copy it again from the original model") from None
 
 

@@ -4,15 +4,14 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from backbone.architecture import base_tensors, find_family, read_shape
 from backbone.config import MINI
-from backbone.packaged_base import NAME as SMOLLM2
 from backbone.packaged_base import packaged_base
+from backbone.shipped import SMOLLM2, mini_folder
 from tickets.errors import InputError
 
 _CONSTANTS = "rotary_emb.inv_freq"  # constants that older files hold
@@ -39,13 +38,8 @@ class BaseIdentity:
         """Read a base.json."""
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: not the identity of a base ({error}); train the run again") from None
-
-
-def mini_folder() -> Path:
-    """The shipped model folder."""
-    return Path(str(resources.files("backbone"))) / "mini"
 
 
 def find_base(path: str, revision: str | None = None) -> Path:

@@ -1,12 +1,13 @@
 """The configuration of an experiment: pydantic models that refuse unknown keys."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 MINI = "mini"  # names the embedded base and the built-in configuration
 SAMPLE = "sample"  # names the built-in tickets
+REVIEW_ACCURACY = 0.8  # what labels that no person looks at aim at
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -150,8 +151,40 @@ class ClassifierConfig(BalanceConfig):
     adjustment: Literal["none", "accuracy", "macro_f1"] = Field(
         "none", description="fit a logit adjustment (Menon et al. 2021) per head on validation towards this metric"
     )
-    review_accuracy: Share = Field(0.8, description="confidence below which a person looks: aim of this accuracy above")
+    decode: Literal["auto", "joint", "independent"] = Field(
+        "auto",
+        description="joint: the best combination of all columns; independent: the best label of each; auto: joint "
+        "where the gain on validation tickets exceeds its standard error",
+    )
+    review_accuracy: Share | dict[str, Share] = Field(
+        REVIEW_ACCURACY,
+        description="accuracy that labels applied without a person should have: one number, or per column, e.g. "
+        f"{{type: 0.9}}, {REVIEW_ACCURACY:g} for the rest",
+    )
+    required_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="columns of which a person looks at an unsure label (`needs_review`); all when not given"
+    )
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The required columns, resolved."""
+        return self.required_columns if self.required_columns is not None else self.columns
+
+    def review_target(self, column: str) -> float:
+        """Return the accuracy that the labels of a column should have where no person looks."""
+        given = self.review_accuracy
+        return given.get(column, REVIEW_ACCURACY) if isinstance(given, dict) else given
+
+    @field_validator("review_accuracy", "required_columns")
+    @classmethod
+    def _names_are_columns(cls, given: Any, info: ValidationInfo) -> Any:
+        names = given if isinstance(given, dict | tuple) else ()
+        columns = info.data.get("columns", names)
+        unknown = [name for name in names if name not in columns]
+        if unknown:
+            raise ValueError(f"columns of classifier.columns ({', '.join(columns)}), not {', '.join(unknown)}")
+        return given
 
 
 class GeneratorConfig(_Section):
@@ -197,6 +230,12 @@ class DecodingConfig(_Section):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="share of probability to sample from")
     repetition_penalty: Positive = Field(1.0, description="divides the scores of tokens already there; 1: none")
     seed: Seed = Field(0, description="of sampling")
+    mask_contacts: bool = Field(
+        True, description="mask addresses and numbers in drafts that are neither in the ticket nor allowed"
+    )
+    allowed_contacts: tuple[str, ...] = Field(
+        (), description="addresses and numbers that drafts may hold; @example.com for all addresses of a domain"
+    )
 
     def prompt_room(self, max_length: int) -> int:
         """Tokens of `max_length` that a prompt may take: half, or more where what is written leaves more."""

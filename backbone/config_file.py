@@ -21,7 +21,10 @@ _EXPECTED = {  # where the library's words speak of Python
     "model_type": "a section with keys of its own",
     "model_attributes_type": "a section with keys of its own",
     "missing": "a value",
+    "too_short": "at least one name, such as [type]",
 }
+
+_WHOLE = ("class_weights", "review_accuracy")  # mappings that are values, not sections
 
 _LARGEST, _DEEPEST, _MOST_VALUES = 1_000_000, 20, 20_000  # bytes of a file, levels and values of a configuration
 _MOST_ALIASES = 20  # few configurations have one; nested, 81 of them stand for hundreds of millions of values
@@ -153,7 +156,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _are_sections(below: dict[str, Any], above: dict[str, Any], key: str) -> bool:
-    return isinstance(below[key], dict) and isinstance(above[key], dict) and key != "class_weights"
+    return isinstance(below[key], dict) and isinstance(above[key], dict) and key not in _WHOLE
 
 
 def apply_override(record: dict[str, Any], override: str) -> None:

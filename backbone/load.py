@@ -1,9 +1,13 @@
 """Loading a base with transformers, in the wanted weight format."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backbone.config import BaseConfig
+from tickets.errors import DuetError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +42,27 @@ def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
             llm_int8_skip_modules=["lm_head", "heads"],
         )
     return options
+
+
+@contextmanager
+def readable_base(folder: Path) -> Iterator[None]:
+    """Turn what transformers says of a base that it cannot load into one line; short memory passes through.
+
+    Raises:
+        InputError: its config.json or weights are not of a model that can be loaded.
+    """
+    try:
+        yield
+    except (DuetError, MemoryError):
+        raise
+    except Exception as error:  # a class of its own for every kind of fault
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{folder}: cannot be loaded ({type(error).__name__}: {reason}); expected the config.json and weights of "
+            "the original model; copy the base again"
+        ) from None
 
 
 def quiet_libraries() -> None:

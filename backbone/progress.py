@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -13,3 +13,10 @@ def track(items: Sequence[Item], description: str, unit: str = "batch") -> Itera
     """Yield `items` under a bar that disappears when done."""
     bar = tqdm(items, desc=description, unit=unit, file=sys.stderr, disable=None, leave=False, dynamic_ncols=True)
     yield from bar
+
+
+def open_bar(total: int, description: str, unit: str) -> "tqdm[NoReturn]":
+    """Return a bar to be moved by hand, for work that ends in any order; close it, or use it in a `with`."""
+    return tqdm(
+        total=total, desc=description, unit=unit, file=sys.stderr, disable=None, leave=False, dynamic_ncols=True
+    )

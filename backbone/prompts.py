@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from tickets.errors import InputError
 from tickets.schema import Ticket
@@ -122,11 +122,26 @@ class PromptEncoder:
 
     def encode_text(self, text: str) -> list[int]:
         """Ids of plain text; no control token, whatever it says."""
-        return list(self._plain.encode(text, add_special_tokens=False).ids)
+        return list(self._encoding(text).ids)
+
+    def _encoding(self, text: str) -> Encoding:
+        """What the tokenizer makes of plain text.
+
+        Raises:
+            InputError: its patterns do not come to an end on this text.
+        """
+        try:
+            return self._plain.encode(text, add_special_tokens=False)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust, and no Exception
+                raise
+            raise InputError(
+                f"the tokenizer gives up on a text ({error}); expected the tokenizer of the base; copy it again"
+            ) from None
 
     def encode_parts(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
         """Ids of the texts joined, and of every id the index of the text that its last character is in."""
-        encoding = self._plain.encode("".join(texts), add_special_tokens=False)
+        encoding = self._encoding("".join(texts))
         ends = list(accumulate(len(text) for text in texts))
         return list(encoding.ids), [bisect_right(ends, max(start, end - 1)) for start, end in encoding.offsets]
 

@@ -1,35 +1,46 @@
-"""What is fitted on validation logits after training: logit adjustment, temperature, and review thresholds."""
+"""What is fitted on validation logits after training: logit adjustment, temperature, and thresholds of review."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from backbone.config import ClassifierConfig
 from backbone.runs.files import read_json, write_json
 from classifier.metrics import Floats, Ints, cross_entropy, macro_f1, micro_f1, softmax
+from classifier.review import NEVER, Bools, review_threshold, thresholds_for
 from tickets.errors import InputError
 from tickets.labels import NO_LABEL
 
 _STRENGTHS = np.linspace(-1.0, 2.0, 31)  # of the logit adjustment; 0 leaves the logits alone
-_ALWAYS_REVIEW = 1.01  # a threshold no confidence reaches
-_FEWEST_ABOVE = 10  # tickets above a review threshold, fewer prove nothing
 
 
 @dataclass(frozen=True)
 class HeadCalibration:
-    """`offset` is added to the logits (classes), then they are divided by `temperature`; below `threshold`: review."""
+    """What was fitted for one label column.
+
+    Attributes:
+        offset: is added to the logits (classes), which are then divided by `temperature`.
+        threshold: the confidence from which a label is applied without a person, by the column's own target.
+        strength: of the logit adjustment that made `offset`.
+        thresholds: of other targets, by `threshold_key`; empty in runs of before they were kept.
+    """
 
     offset: tuple[float, ...]
     temperature: float
     threshold: float
     strength: float = 0.0
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def probabilities(self, logits: Floats) -> Floats:
         """Calibrated probabilities (rows, classes)."""
         return softmax((logits + np.array(self.offset)) / self.temperature)
+
+    def with_thresholds(self, confidence: Floats, correct: Bools, target: float) -> "HeadCalibration":
+        """Return it with the thresholds that follow from how confident and right labels were, both (rows,)."""
+        own = review_threshold(confidence, correct, target)
+        return replace(self, threshold=own, thresholds=thresholds_for(confidence, correct))
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class Calibration:
         """Whether every value is a number, and every temperature above 0."""
         values = [self.tag_threshold]
         for head in self.heads.values():
-            values += [*head.offset, head.temperature, head.threshold]
+            values += [*head.offset, head.temperature, head.threshold, *head.thresholds.values()]
         return bool(np.isfinite(values).all()) and all(head.temperature > 0 for head in self.heads.values())
 
     def save(self, path: Path) -> None:
@@ -58,41 +69,47 @@ class Calibration:
         record = read_json(path)
         try:
             heads = {
-                column: HeadCalibration(**{**head, "offset": tuple(head["offset"])})
+                column: HeadCalibration(**{**head, "offset": tuple(map(float, head["offset"]))})
                 for column, head in record["heads"].items()
             }
             calibration = cls(heads, float(record["tag_threshold"]), record.get("fitted_on", {}))
             if not calibration.is_finite:
                 raise ValueError("a value is not a number, or a temperature not above 0")
             return calibration
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{path}: not a calibration ({error}); train the classifier again") from None
 
 
-def fit_head(logits: Floats, targets: Ints, priors: Floats, config: ClassifierConfig) -> HeadCalibration:
+def fit_head(
+    logits: Floats, targets: Ints, priors: Floats, adjustment: Literal["none", "accuracy", "macro_f1"], target: float
+) -> HeadCalibration:
     """Fit one head on validation logits (rows, classes) and class ids (rows,).
 
     Rows with the class id NO_LABEL are left out, UNSEEN counts as wrong; without any known class nothing is fitted and
     a person looks at everything.
 
-    `priors` are class shares in training (classes,). The adjustment subtracts strength * log(prior), the strength
-    chosen by grid for the configured metric; the temperature minimises cross-entropy (Guo et al. 2017).
+    The adjustment subtracts strength * log(prior), the strength chosen by grid for the metric that it is called by; the
+    temperature minimises cross-entropy (Guo et al. 2017).
+
+    Args:
+        priors: class shares in training, (classes,).
+        target: the accuracy that labels applied without a person should have.
     """
     from scipy.optimize import minimize_scalar  # not needed for prediction
 
     labelled = targets != NO_LABEL
     logits, targets = logits[labelled], targets[labelled]
     if not (targets >= 0).any():
-        return HeadCalibration((0.0,) * len(priors), temperature=1.0, threshold=_ALWAYS_REVIEW)
-    strength = 0.0 if config.adjustment == "none" else _best_strength(logits, targets, priors, config.adjustment)
+        return HeadCalibration((0.0,) * len(priors), temperature=1.0, threshold=NEVER)
+    strength = 0.0 if adjustment == "none" else _best_strength(logits, targets, priors, adjustment)
     offset = -strength * np.log(np.maximum(priors, 1e-9))
     adjusted = logits + offset
     optimum = minimize_scalar(
         lambda log_t: cross_entropy(adjusted / np.exp(log_t), targets), bounds=(-3.0, 3.0), method="bounded"
     )
-    temperature = float(np.exp(optimum.x))
-    threshold = _review_threshold(softmax(adjusted / temperature), targets, config.review_accuracy)
-    return HeadCalibration(tuple(float(x) for x in offset), temperature, threshold, strength)
+    head = HeadCalibration(tuple(float(x) for x in offset), float(np.exp(optimum.x)), NEVER, strength)
+    probabilities = head.probabilities(logits)
+    return head.with_thresholds(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets, target)
 
 
 def fit_tag_threshold(probabilities: Floats, targets: Floats) -> float:
@@ -111,13 +128,3 @@ def _best_strength(logits: Floats, targets: Ints, priors: Floats, metric: str) -
         return value, -abs(strength)  # among equals, the smallest change
 
     return float(max(_STRENGTHS, key=score))
-
-
-def _review_threshold(probabilities: Floats, targets: Ints, wanted: float) -> float:
-    """The lowest confidence from which the more confident tickets reach the wanted accuracy."""
-    confidence = probabilities.max(axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    correct = (probabilities.argmax(axis=1) == targets)[order]
-    accuracy = np.cumsum(correct) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero((accuracy >= wanted) & (np.arange(1, len(order) + 1) >= min(_FEWEST_ABOVE, len(order))))
-    return float(confidence[order[enough[-1]]]) if len(enough) else _ALWAYS_REVIEW

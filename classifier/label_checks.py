@@ -1,8 +1,10 @@
 """Which tickets a classifier learns from, and what to know about their labels before training."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from classifier.joint import MOST_COMBINATIONS, count_combinations
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -21,6 +23,23 @@ def labelled_tickets(tickets: Sequence[Ticket], space: LabelSpace, part: str) ->
             "columns with labels, or run `duet prepare` again with another --seed"
         )
     return labelled
+
+
+def check_decode(space: LabelSpace, decode: str) -> None:
+    """Say where labels cannot be decoded together.
+
+    Raises:
+        InputError: that is what is wanted.
+    """
+    count = count_combinations(space)
+    if count > MOST_COMBINATIONS:
+        found = f"{count:,} combinations of labels, expected at most {MOST_COMBINATIONS:,}"
+        if decode == "joint":
+            raise InputError(f"classifier.decode=joint: {found}; set decode=independent, or name fewer columns")
+        if decode == "auto":
+            print(f"note: {found}, so the columns are decoded independently", file=sys.stderr)
+    elif len(space.columns) < 2 and decode == "joint":
+        raise InputError("classifier.decode=joint: found one label column, expected two or more; set decode=auto")
 
 
 def training_warnings(tickets: Sequence[Ticket], space: LabelSpace) -> list[str]:

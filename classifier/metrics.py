@@ -29,15 +29,13 @@ def cross_entropy(logits: Floats, targets: Ints) -> float:
     return float(np.mean(log_total - logits[np.arange(len(targets)), targets]))
 
 
-def expected_calibration_error(probabilities: Floats, targets: Ints, bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal-width confidence bins (Guo et al. 2017).
+def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over equal-width confidence bins (Guo et al. 2017), both (rows,).
 
-    NaN where a probability is, as in a training that diverged.
+    NaN where a confidence is, as in a training that diverged.
     """
-    confidence = probabilities.max(axis=1)
     if np.isnan(confidence).any():
         return float("nan")
-    correct = probabilities.argmax(axis=1) == targets
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
         abs(confidence[place == b].mean() - correct[place == b].mean()) * np.mean(place == b)
@@ -61,14 +59,17 @@ def micro_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> float:
     return 2 * hits / total if total else 0.0
 
 
-def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[str, Any]:
+def head_report(logits: Floats, targets: Ints, classes: Sequence[str], predicted: Ints | None = None) -> dict[str, Any]:
     """Accuracy, cross-entropy, macro-F1, recall by class, confusions (true, predicted), calibration error of a head.
 
     Rows with the class id NO_LABEL are left out; UNSEEN counts as wrong. Figures are NaN where no row is left.
+
+    Args:
+        predicted: the class ids that are given; the likeliest without them.
     """
     labelled = targets != NO_LABEL
+    predicted = (logits.argmax(axis=1) if predicted is None else predicted)[labelled]
     logits, targets = logits[labelled], targets[labelled]
-    predicted = logits.argmax(axis=1)
     known = targets >= 0
     matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(matrix, (targets[known], predicted[known]), 1)
@@ -76,11 +77,14 @@ def head_report(logits: Floats, targets: Ints, classes: Sequence[str]) -> dict[s
     recall = {
         label: float(matrix[i, i] / support[i]) for i, label in enumerate(classes) if support[i]
     }  # a class without examples has no recall
+    confidence = softmax(logits)[np.arange(len(targets)), predicted]
     return {
         "accuracy": float(np.mean(predicted == targets)) if len(targets) else float("nan"),
         "cross_entropy": cross_entropy(logits, targets),
         "macro_f1": macro_f1(predicted, targets) if len(targets) else float("nan"),
         "recall": recall,
         "confusion": matrix.tolist(),
-        "calibration_error": expected_calibration_error(softmax(logits), targets) if len(targets) else float("nan"),
+        "calibration_error": (
+            expected_calibration_error(confidence, predicted == targets) if len(targets) else float("nan")
+        ),
     }

@@ -15,7 +15,7 @@ from backbone.architecture import find_family, linear_sizes, read_shape
 from backbone.config import BaseConfig
 from backbone.load import load_options, quiet_libraries
 from classifier.predict import Classifier
-from engines.onnx import STATE
+from engines.onnx_file import STATE
 from tickets.errors import InputError, WorkError
 
 MAX_PARAMETERS = 1.6e9  # Qwen2-1.5B with its embedding: beyond it a graph passes the 2 GiB of one ONNX file at int8

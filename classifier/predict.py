@@ -11,9 +11,12 @@ from safetensors.numpy import load_file
 
 from backbone.config import RunConfig
 from backbone.prompts import Prompt, PromptEncoder
-from backbone.runs.layout import CALIBRATION, HEADS, LABELS
+from backbone.runs.layout import CALIBRATION, HEADS, JOINT, LABELS
 from classifier.calibration import Calibration
 from classifier.heads import PREFIX, TAGS, head_name
+from classifier.joint import Decoded, JointDecoder
+from classifier.parts import check_parts
+from classifier.review import is_never
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Prediction, Ticket
@@ -21,70 +24,117 @@ from tickets.schema import Prediction, Ticket
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier: everything but the language model, which an engine runs."""
+    """A trained classifier: everything but the language model, which an engine runs.
+
+    Attributes:
+        required: columns of which a person looks at an unsure label.
+        decoder: decodes all columns together; None where each is decoded alone.
+    """
 
     encoder: PromptEncoder
     space: LabelSpace
     calibration: Calibration
     heads: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
     max_length: int
+    required: tuple[str, ...]
+    decoder: JointDecoder | None = None
 
     @classmethod
     def load(cls, folder: Path, encoder: PromptEncoder, config: RunConfig) -> "Classifier":
         """Read labels, calibration and heads of a classifier run."""
         try:
             tensors = load_file(folder / HEADS)
-        except (OSError, SafetensorError) as error:
+            names = {head_name(name) for name in tensors}
+            heads = {n: (tensors[f"{PREFIX}{n}.weight"], tensors[f"{PREFIX}{n}.bias"]) for n in sorted(names)}
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:  # some are of its formats
             raise InputError(f"{folder / HEADS}: not readable ({error}); train the classifier again") from None
-        names = {head_name(name) for name in tensors}
-        heads = {n: (tensors[f"{PREFIX}{n}.weight"], tensors[f"{PREFIX}{n}.bias"]) for n in sorted(names)}
         damaged = next((name for name, values in tensors.items() if not np.isfinite(values).all()), None)
         if damaged:
             raise InputError(f"{folder / HEADS}: {damaged} is not a number everywhere; train the classifier again")
-        space = LabelSpace.load(folder / LABELS)
-        return cls(encoder, space, Calibration.load(folder / CALIBRATION), heads, config.classifier.training.max_length)
+        settings, space = config.classifier, LabelSpace.load(folder / LABELS)
+        calibration = Calibration.load(folder / CALIBRATION)
+        check_parts(folder, space, calibration, heads)
+        return cls(
+            encoder=encoder,
+            space=space,
+            calibration=calibration,
+            heads=heads,
+            max_length=settings.training.max_length,
+            required=settings.required,
+            decoder=JointDecoder.load(folder / JOINT, space) if (folder / JOINT).is_file() else None,
+        )
+
+    @property
+    def hidden_size(self) -> int:
+        """Length of the hidden states that the heads read."""
+        return next(int(weight.shape[1]) for weight, _ in self.heads.values())
 
     def prompts(self, tickets: Sequence[Ticket]) -> list[Prompt]:
         """Encoded prompts of tickets."""
         return [self.encoder.classifier_prompt(ticket, self.max_length) for ticket in tickets]
 
     def read(self, states: NDArray[np.float32]) -> list[Prediction]:
-        """Predictions from hidden states (tickets, hidden)."""
-        probabilities = {
-            column: self.calibration.heads[column].probabilities(self._logits(column, states))
-            for column in self.space.columns
-        }
-        for column, values in probabilities.items():
+        """Predictions from hidden states (tickets, hidden).
+
+        Raises:
+            InputError: states of another length than the heads read, or that are not numbers.
+        """
+        decoded = self._decode(self.logits(states))
+        for column, values in decoded.marginals.items():
             if not np.isfinite(values).all():
                 raise InputError(
                     f"the confidence of {column} is not a number; expected finite states, heads and calibration; train "
                     "or export the classifier again"
                 )
         tags = 1 / (1 + np.exp(-self._logits(TAGS, states))) if self.space.tags else np.zeros((len(states), 0))
-        return [
-            self._prediction({c: p[row] for c, p in probabilities.items()}, tags[row]) for row in range(len(states))
-        ]
+        return [self._prediction(decoded, tags[row], row) for row in range(len(states))]
+
+    def logits(self, states: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """Scores of the heads by column, (tickets, classes), from hidden states (tickets, hidden)."""
+        return {column: self._logits(column, states) for column in self.space.columns}
+
+    def applicable(self, prediction: Prediction) -> dict[str, bool]:
+        """Return by column whether the label is sure enough to be applied without a person."""
+        return {
+            column: confidence >= self.calibration.heads[column].threshold  # never what is no number
+            for column, confidence in prediction.confidence.items()
+        }
+
+    def is_never_sure(self, column: str) -> bool:
+        """Whether no label of a column can be applied without a person: its target was not reached in training."""
+        return is_never(self.calibration.heads[column].threshold)
 
     def needs_review(self, prediction: Prediction) -> bool:
-        """Whether the confidence of any label is below its threshold."""
-        return any(
-            not confidence >= self.calibration.heads[column].threshold  # what is no number needs a person too
-            for column, confidence in prediction.confidence.items()
+        """Whether a person has to look: a label is missing, or that of a required column is not sure enough."""
+        return prediction.labels.keys() != self.space.columns.keys() or any(
+            not applied for column, applied in self.applicable(prediction).items() if column in self.required
         )
 
     def _logits(self, head: str, states: NDArray[np.float32]) -> NDArray[np.float64]:
         weight, bias = self.heads[head]
         return states.astype(np.float64) @ weight.T.astype(np.float64) + bias
 
-    def _prediction(self, rows: dict[str, NDArray[np.float64]], tags: NDArray[np.float64]) -> Prediction:
-        probabilities = {
-            column: {label: float(p) for label, p in zip(self.space.columns[column], row, strict=True)}
-            for column, row in rows.items()
-        }
-        labels = {column: max(classes, key=lambda label: classes[label]) for column, classes in probabilities.items()}
+    def _decode(self, logits: dict[str, NDArray[np.float64]]) -> Decoded:
+        """Labels and probabilities from the logits of the heads, by column, (tickets, classes)."""
+        heads = self.calibration.heads
+        if self.decoder is not None:
+            return self.decoder.decode(logits, {column: np.array(heads[column].offset) for column in logits})
+        probabilities = {column: heads[column].probabilities(values) for column, values in logits.items()}
+        return Decoded({column: p.argmax(axis=1) for column, p in probabilities.items()}, probabilities, None)
+
+    def _prediction(self, decoded: Decoded, tags: NDArray[np.float64], row: int) -> Prediction:
+        columns = self.space.columns
         given = {
             tag: float(p)
             for tag, p in sorted(zip(self.space.tags, tags, strict=True), key=lambda item: -item[1])
             if p >= self.calibration.tag_threshold
         }
-        return Prediction(labels, probabilities, given)
+        return Prediction(
+            labels={column: classes[decoded.labels[column][row]] for column, classes in columns.items()},
+            probabilities={
+                column: {label: float(p) for label, p in zip(classes, decoded.marginals[column][row], strict=True)}
+                for column, classes in columns.items()
+            },
+            tags=given,
+            together=None if decoded.together is None else float(decoded.together[row]),
+        )

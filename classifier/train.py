@@ -1,11 +1,9 @@
 """Train the classifier adapter and heads, calibrate them on validation, and write a run folder."""
 
 import sys
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from peft import PeftModel, get_peft_model
 from safetensors.torch import save_file
@@ -15,12 +13,13 @@ from backbone.architecture import find_family
 from backbone.config import RunConfig
 from backbone.dataset import training_sample
 from backbone.device import pick_device
-from backbone.load import load_options
+from backbone.load import load_options, readable_base
 from backbone.runs.files import disk_guard
 from backbone.runs.layout import (
     CALIBRATION,
     CLASSIFIER,
     HEADS,
+    JOINT,
     LABELS,
 )
 from backbone.training import processes
@@ -30,12 +29,10 @@ from backbone.training.job import TrainingJob
 from backbone.training.loop import train
 from backbone.training.selection import check_select_by
 from backbone.training.stage import Stage, finish, open_stage
-from classifier.calibration import Calibration, fit_head, fit_tag_threshold
-from classifier.encoded import EncodedTickets, encode_tickets
+from classifier.encoded import encode_tickets
 from classifier.evaluation import compute_logits, evaluate, selectable_metrics
-from classifier.heads import TAGS
-from classifier.label_checks import labelled_tickets, training_warnings, validation_warnings
-from classifier.metrics import Floats, head_report
+from classifier.fitting import fit_on_validation
+from classifier.label_checks import check_decode, labelled_tickets, training_warnings, validation_warnings
 from classifier.model import label_model_class
 from classifier.objective import ClassifierLoss
 from classifier.warm_start import HEADS_KEY, run_identity, start_from
@@ -52,6 +49,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     stage = open_stage(CLASSIFIER, config, restart, init_from=start)
     settings = config.classifier
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)
+    check_decode(space, settings.decode)
     stage = replace(stage, train=labelled_tickets(stage.train, space, "training"))
     stage = replace(stage, validation=labelled_tickets(stage.validation, space, "validation"))
     training, validation = (encode_tickets(stage, part, space) for part in (stage.train, stage.validation))
@@ -78,21 +76,26 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     )
     result = train(job, stage.checkpoints)
     logits = compute_logits(model, validation, range(len(validation.prompts)), stage, as_served=True)
-    calibration = _calibrate(logits, validation, stage, space)
     rest = save_adapter(stage, model)
     if not processes.is_first():
         return stage.folder
+    fitted = fit_on_validation(logits, validation, stage, space)
     heads = {name.removeprefix(HEADS_KEY): tensor for name, tensor in rest.items()}
     with disk_guard(stage.partial):
         save_file(heads, stage.partial / HEADS)
         space.save(stage.partial / LABELS)
-        calibration.save(stage.partial / CALIBRATION)
-    after = {
-        column: head_report(_calibrated_logits(calibration, column, logits[column]), validation.targets[:, i], classes)
-        for i, (column, classes) in enumerate(space.columns.items())
-    }
-    examples = effective_examples(stage.train, space, settings)
-    return finish(stage, result, calibrated=after, examples=examples, max_length=settings.training.max_length)
+        fitted.calibration.save(stage.partial / CALIBRATION)
+        if fitted.decoder is not None:
+            fitted.decoder.save(stage.partial / JOINT)
+    return finish(
+        stage,
+        result,
+        calibrated=fitted.reports,
+        automated=fitted.automated,
+        decode=fitted.decode,
+        examples=effective_examples(stage.train, space, settings),
+        max_length=settings.training.max_length,
+    )
 
 
 def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
@@ -106,24 +109,10 @@ def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
     )
     device = pick_device()
     options = load_options(config.base, device)
-    model = label_model_class(find_family(stage.base_folder)).from_pretrained(stage.base_folder, space=space, **options)
+    base = stage.base_folder
+    with readable_base(base):
+        model = label_model_class(find_family(base)).from_pretrained(base, space=space, **options)
     model.heads.float()  # the library casts what it initialises to the base's format
     model.loss = loss.to(device)  # after loading, which builds on the meta device and would leave its buffers empty
     prepare_for_training(model, config.base, stage.recompute)
     return get_peft_model(model, lora_config(config.lora, saved_modules=["heads"]))
-
-
-def _calibrate(logits: dict[str, Floats], validation: EncodedTickets, stage: Stage, space: LabelSpace) -> Calibration:
-    heads = {}
-    for i, (column, classes) in enumerate(space.columns.items()):
-        counts = Counter(ticket.labels.get(column) for ticket in stage.train)
-        priors = np.array([counts[label] for label in classes]) / (len(stage.train) - counts[None])
-        heads[column] = fit_head(logits[column], validation.targets[:, i], priors, stage.config.classifier)
-    threshold = 0.5
-    if TAGS in logits:
-        threshold = fit_tag_threshold(1 / (1 + np.exp(-logits[TAGS])), validation.tags.astype(np.float64))
-    return Calibration(heads, threshold, {"validation_tickets": len(stage.validation), "data": stage.data})
-
-
-def _calibrated_logits(calibration: Calibration, column: str, logits: Floats) -> Floats:
-    return np.asarray(np.log(np.maximum(calibration.heads[column].probabilities(logits), 1e-12)))

@@ -9,11 +9,11 @@ import json
 import shutil
 from pathlib import Path
 
-from backbone.base import mini_folder
 from backbone.config import RunConfig
 from backbone.config_file import load_config
 from backbone.runs.files import write_json
 from backbone.runs.layout import MANIFEST
+from backbone.shipped import mini_folder
 from backbone.training.pretrain import load_pretrain_config, pretrain
 from classifier.train import train_classifier
 from generator.train import train_generator

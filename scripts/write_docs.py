@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 import yaml
 from pydantic import BaseModel
+from typer import Typer
 
 from backbone.config import RunConfig
 from cli import app
@@ -19,9 +20,20 @@ def command_names() -> list[str]:
     names = []
     for command in app.registered_commands:
         names.append(command.name or (command.callback.__name__ if command.callback else "").replace("_", "-"))
-    for group in app.registered_groups:
-        members = group.typer_instance.registered_commands if group.typer_instance else []
-        names += [f"{group.name} {member.name}" for member in members]
+    return [*names, *_members(app, "")]
+
+
+def _members(parent: Typer, prefix: str) -> list[str]:
+    """Return the commands of every group below, and a group itself where it is a command too."""
+    names: list[str] = []
+    for group in parent.registered_groups:
+        inner = group.typer_instance
+        if inner is None:
+            continue
+        name = f"{prefix}{group.name}"
+        names += [name] if inner.registered_callback else []
+        names += [f"{name} {member.name}" for member in inner.registered_commands]
+        names += _members(inner, f"{name} ")
     return names
 
 

@@ -127,24 +127,28 @@ def overconfident(rows: int = 4000) -> tuple[Any, Any]:
     return true * 3.0, targets
 
 
+def calibration_error(probabilities: Any, targets: Any) -> float:
+    return expected_calibration_error(probabilities.max(1), probabilities.argmax(1) == targets)
+
+
 def test_temperature_recovers_the_scale_and_calibrates() -> None:
     scaled, targets = overconfident()
-    head = fit_head(scaled, targets, np.ones(3) / 3, ClassifierConfig())
+    head = fit_head(scaled, targets, np.ones(3) / 3, "none", 0.8)
     assert head.temperature == pytest.approx(3.0, rel=0.1)
-    before = expected_calibration_error(softmax(scaled), targets)
-    after = expected_calibration_error(head.probabilities(scaled), targets)
+    before = calibration_error(softmax(scaled), targets)
+    after = calibration_error(head.probabilities(scaled), targets)
     assert after < before / 3
     assert (head.probabilities(scaled).argmax(1) == scaled.argmax(1)).all()
 
 
 def test_the_review_threshold_keeps_the_wanted_accuracy_above_it() -> None:
     scaled, targets = overconfident()
-    head = fit_head(scaled, targets, np.ones(3) / 3, ClassifierConfig(review_accuracy=0.8))
+    head = fit_head(scaled, targets, np.ones(3) / 3, "none", 0.8)
     probabilities = head.probabilities(scaled)
     sure = probabilities.max(1) >= head.threshold
     assert 0.1 < sure.mean() < 1
     assert (probabilities.argmax(1) == targets)[sure].mean() >= 0.8
-    never = fit_head(np.zeros((50, 3)), np.arange(50) % 3, np.ones(3) / 3, ClassifierConfig(review_accuracy=0.99))
+    never = fit_head(np.zeros((50, 3)), np.arange(50) % 3, np.ones(3) / 3, "none", 0.99)
     assert never.threshold > 1
 
 
@@ -154,8 +158,8 @@ def test_adjustment_raises_macro_f1_on_skewed_logits() -> None:
     evidence = rng.normal(size=(3000, 2))
     evidence[np.arange(3000), targets] += 1.5
     priors = np.array([0.9, 0.1])
-    plain = fit_head(evidence + np.log(priors), targets, priors, ClassifierConfig())
-    adjusted = fit_head(evidence + np.log(priors), targets, priors, ClassifierConfig(adjustment="macro_f1"))
+    plain = fit_head(evidence + np.log(priors), targets, priors, "none", 0.8)
+    adjusted = fit_head(evidence + np.log(priors), targets, priors, "macro_f1", 0.8)
     assert plain.strength == 0
     assert adjusted.strength > 0
 

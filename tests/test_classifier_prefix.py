@@ -19,12 +19,14 @@ from classifier.train import train_classifier
 from engines.layered import LayeredEngine
 from engines.protocols import SharedPrefix
 from engines.torch import TorchEngine
+from engines.writing import write_all
 from generator.train import train_generator
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
 from pipeline.export.export import export
 from pipeline.export.options import ExportOptions
 from pipeline.model_folder import open_model
+from pipeline.scheduler import Job
 from pipeline.two_stage import load_two_stage
 from tests.conftest import MakeConfig, merged, random_adapter
 from tests.test_packing import COMPLETIONS, PROMPTS, assert_same, gradients, replies_model
@@ -164,64 +166,108 @@ def decoded(engine: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+class Stages:
+    """Both stages of a system one after the other, for a closed list of tickets."""
+
+    def __init__(self, bundle: Path, together: int) -> None:
+        self.system: Any = load_two_stage(bundle, choice=EngineChoice("llama", together=together))
+        self.engine: Any = self.system.encoder
+
+    def label(self, tickets: list[Ticket]) -> list[Any]:
+        """Labels, and as many readings kept as there is room for."""
+        ids = [prompt.ids for prompt in self.system.classifier.prompts(tickets)]
+        lengths = [self.system.classifier.encoder.ticket_end(one) for one in ids]
+        states = self.engine.encode_and_cache(ids, CLASSIFIER, lengths)
+        return [one.labels for one in self.system.classifier.read(states)]
+
+    def reply(self, tickets: list[Ticket], labels: list[Any], on_token: Any = None) -> list[str]:
+        generator = self.system.generator
+        ids = [prompt.ids for prompt in generator.prompts(tickets, labels)]
+        shared_prefix = generator.shared_prefix(ids)
+        written = write_all(self.engine, ids, GENERATOR, generator.decoding, on_token, shared_prefix=shared_prefix)
+        return [generator.text(one) for one in written]
+
+    def reading(self, ticket: Ticket) -> tuple[int, ...]:
+        """What the classifier reads of a ticket."""
+        ids = self.system.classifier.prompts([ticket])[0].ids
+        return tuple(ids[: self.system.classifier.encoder.ticket_end(ids)])
+
+    def cut_alike(self, tickets: list[Ticket]) -> list[Ticket]:
+        """Those that are not cut otherwise for the generator, which has to leave room for the labels and the reply."""
+        prompts = self.system.generator.prompts(tickets, [{}] * len(tickets))
+        limit = max(len(one.ids) for one in prompts) - 40  # for labels
+        return [ticket for ticket, one in zip(tickets, prompts, strict=True) if len(one.ids) < limit]
+
+    @property
+    def free(self) -> int:
+        """Sequences that nobody holds."""
+        return len(self.engine._room._free)
+
+
 def test_llama_reads_a_ticket_once(bundle: Path, tickets: list[Ticket], monkeypatch: pytest.MonkeyPatch) -> None:
-    system: Any = load_two_stage(bundle, choice=EngineChoice("llama", together=6))
-    engine = system.encoder
-    some = tickets[:6]
-    labels = [one.prediction.labels for one in system.label(some)]
-    assert len(engine._cached) == 6
+    stages = Stages(bundle, together=6)
+    engine, free = stages.engine, stages.free
+    some = stages.cut_alike(tickets)[:6]
+    labels = stages.label(some)
+    assert engine.readings == 6
     counts = decoded(engine, monkeypatch)
-    replies = system.reply(some, labels)
+    replies = stages.reply(some, labels)
     first = sum(counts)
-    assert not engine._cached and len(engine._free) == 6
-    again = system.reply(some, labels)  # nothing is left of the reading, so all tickets are read
-    assert [one.text for one in again] == [one.text for one in replies]
-    encoder, both = system.classifier.encoder, (system.classifier.prompts(some), system.generator.prompts(some, labels))
-    read = [{tuple(prompt.ids[: encoder.ticket_end(prompt.ids)]) for prompt in prompts} for prompts in both]
-    same = read[0] & read[1]  # the longest tickets are cut otherwise for the generator
-    assert len(same) >= 4
-    assert sum(counts) - first == first + sum(len(ids) - len(engine._prefixes[CLASSIFIER]) for ids in same)
+    assert not engine.readings and stages.free == free
+    assert stages.reply(some, labels) == replies  # nothing is left of the reading, so all tickets are read
+    read = [len(ids) - len(engine._prefixes[CLASSIFIER]) for ids in map(stages.reading, some)]
+    assert sum(counts) - first == first + sum(read)
 
 
 def test_llama_gives_up_what_it_keeps_where_room_is_short(bundle: Path, tickets: list[Ticket]) -> None:
     """More tickets than places, a ticket twice, another order, labels that are never answered, and an interruption."""
-    system = load_two_stage(bundle, choice=EngineChoice("llama", together=3))
-    engine: Any = system.encoder
+    stages = Stages(bundle, together=3)
+    engine, free = stages.engine, stages.free
     some = [*tickets[:8], tickets[0]]
-    expected = load_two_stage(bundle, choice=EngineChoice("torch")).answer(some)
-    labels = [one.prediction.labels for one in system.label(some)]
-    assert 0 < len(engine._cached) <= 3
-    assert [one.text for one in system.reply(some, labels)] == [one.reply for one in expected]
-    system.label(some[:3])
-    backwards = system.reply(some[::-1], labels[::-1])
-    assert [one.text for one in backwards] == [one.reply for one in expected][::-1]
-    system.label(some[:3], to_reply=False)
-    assert not engine._cached
-    system.label(some[:3])
-    states = engine.encode([p.ids for p in system.classifier.prompts(some[3:6])], CLASSIFIER)
-    assert not engine._cached and len(engine._free) == 3 and np.isfinite(states).all()
+    expected = [one.reply for one in load_two_stage(bundle, choice=EngineChoice("torch")).answer(some)]
+    labels = stages.label(some)
+    assert engine.readings == 4  # one ahead of the places
+    assert stages.reply(some, labels) == expected
+    stages.label(some[:3])
+    assert stages.reply(some[::-1], labels[::-1]) == expected[::-1]
+    stages.label(some[:3])
+    states = engine.encode([p.ids for p in stages.system.classifier.prompts(some[3:6])], CLASSIFIER)
+    assert engine.readings == 3 and np.isfinite(states).all()
 
     def interrupted(_row: int, _token: int) -> None:
         raise KeyboardInterrupt
 
-    system.label(some[:3])
     with pytest.raises(KeyboardInterrupt):
-        system.reply(some[:3], labels[:3], interrupted)
-    assert not engine._cached and len(engine._free) == 3
+        stages.reply(some[:3], labels[:3], interrupted)
+    assert stages.free + engine.readings == free
 
 
 def test_what_no_reply_asks_for_holds_up_none(
     bundle: Path, tickets: list[Ticket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Readings of other tickets, as of those that are cut otherwise for the generator, are dropped at once."""
-    system: Any = load_two_stage(bundle, choice=EngineChoice("llama", together=8))
-    labels = [one.prediction.labels for one in system.label(tickets[:8])]
-    expected = system.reply(tickets[8:15], labels[:7])
-    system.label([*tickets[:7], tickets[14]])
-    counts = decoded(system.encoder, monkeypatch)
-    assert [one.text for one in system.reply(tickets[8:15], labels[:7])] == [one.text for one in expected]
+    """Readings of other tickets, as of those that are cut otherwise for the generator, give way at once."""
+    stages = Stages(bundle, together=8)
+    labels = stages.label(tickets[:8])
+    expected = stages.reply(tickets[8:15], labels[:7])
+    stages.label([*tickets[:7], tickets[14]])
+    counts = decoded(stages.engine, monkeypatch)
+    assert stages.reply(tickets[8:15], labels[:7]) == expected
     assert counts.count(7) >= 5 and len(counts) < 20  # all tickets write together
-    assert not system.encoder._cached and len(system.encoder._free) == 8
+
+
+def test_a_reading_that_no_reply_will_use_is_dropped(bundle: Path, tickets: list[Ticket]) -> None:
+    """Of labels alone, of tickets that were given up between the stages, and of those cut otherwise for the reply."""
+    stages = Stages(bundle, together=2)
+    scheduler, free = stages.system.scheduler(), stages.free
+    long = Ticket("long", "", "the printer does not work " * 300)
+    jobs = [Job(tickets[0], labels_only=True), *(Job(one) for one in stages.cut_alike(tickets)[1:5]), Job(long)]
+    for job in jobs:
+        scheduler.add(job)
+    ended = scheduler.step()
+    assert ended == [jobs[0]] and stages.engine.readings == 1
+    for job in jobs[1:]:
+        scheduler.end(job)
+    assert not scheduler.has_work and (stages.engine.readings, stages.free) == (0, free)
 
 
 @pytest.mark.filterwarnings("error::FutureWarning:engines.*")

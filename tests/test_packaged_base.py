@@ -55,6 +55,14 @@ def test_without_the_package_a_line_says_what_to_install(monkeypatch: pytest.Mon
         find_base("smollm2")
 
 
+def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(packaged_base, "packaged_file", lambda: tmp_path / "other.gguf")
+    with pytest.raises(InputError, match="set XDG_CACHE_HOME to a folder of yours"):
+        find_base("smollm2")
+
+
 def test_another_file_in_its_place_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "other.gguf").write_bytes(b"GGUF")

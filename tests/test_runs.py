@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -142,21 +143,22 @@ def _metrics(run: Path) -> list[dict[str, Any]]:
 def test_a_run_that_was_moved_ends_with_its_best_weights(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: str
 ) -> None:
-    # far too fast: the first evaluation is the best, so its weights come from an earlier checkpoint
-    steps = {"evaluations_per_epoch": 5, "max_steps": 8, "learning_rate": 2.0, "patience": 50}
-    fast = {f"classifier__training__{key}": value for key, value in steps.items()}
-    whole = train_classifier(make_config(output=tmp_path / "whole", **fast))
-    scores = [record["eval_loss"] for record in _metrics(whole) if "eval_loss" in record]
-    assert scores[-1] > min(scores)
-    config = make_config(output=tmp_path / "here", **fast)
+    # every evaluation is worse than the one before, so the best weights come from an earlier checkpoint
+    falling = count(0, -1)
+    monkeypatch.setattr("backbone.training.trainer.score", lambda *_: float(next(falling)))
+    steps = {"evaluations_per_epoch": 5, "max_steps": 8, "patience": 50}
+    often = {f"classifier__training__{key}": value for key, value in steps.items()}
+    whole = train_classifier(make_config(output=tmp_path / "whole", **often))
+    scores = [record[SELECTED] for record in _metrics(whole) if SELECTED in record]
+    assert scores == [0, -1, -2, -3]
+    config = make_config(output=tmp_path / "here", **often)
     if cut == "in the middle":
         with pytest.raises(WorkError, match="interrupted at step"), _signal_after(6):
             train_classifier(config)
     else:
-        monkeypatch.setattr("classifier.train.save_adapter", _fail)
-        with pytest.raises(RuntimeError, match="after training"):
+        with monkeypatch.context() as failing, pytest.raises(RuntimeError, match="after training"):
+            failing.setattr("classifier.train.save_adapter", _fail)
             train_classifier(config)
-        monkeypatch.undo()
     shutil.copytree(config.folder, tmp_path / "there")  # not renamed: this process holds the lock of the old place
     shutil.rmtree(config.folder)
     moved = train_classifier(config.model_copy(update={"output": str(tmp_path / "there")}))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tickets.errors import InputError, WorkError
 
@@ -49,6 +49,30 @@ def _is_full_disk(error: BaseException) -> bool:
     return any(sign in str(error) for sign in ("No space left", "inline_container", "PytorchStreamWriter"))
 
 
+def refuse_link(path: Path) -> None:
+    """Refuse a symbolic link at a name that is ours: what it leads to is not.
+
+    Raises:
+        InputError: one is there.
+    """
+    if path.is_symlink():
+        raise InputError(f"{path}: found a symbolic link where duet writes; remove it, or choose another output")
+
+
+def open_own(path: Path, mode: str, **options: Any) -> IO[Any]:
+    """Open a file at a name that is ours; a link there is refused, not followed.
+
+    Raises:
+        InputError: a link is there.
+    """
+    refuse_link(path)  # where the system cannot be told, and for the line
+
+    def open_here(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    return open(path, mode, opener=open_here, **options)  # Path.open takes no opener
+
+
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write indented JSON; a reader finds the old content or the new, never half."""
     write_text(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
@@ -57,7 +81,9 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
 def write_text(path: Path, text: str, newline: str | None = None) -> None:
     """Write a file; a reader finds the old content or the new, never half."""
     part = path.with_name(f"{path.name}{PART}")
-    part.write_text(text, encoding="utf-8", newline=newline)
+    part.unlink(missing_ok=True)  # of a write that was cut off, or a link
+    with open_own(part, "x", encoding="utf-8", newline=newline) as file:
+        file.write(text)
     flush(part)
     part.replace(path)
 
@@ -70,7 +96,7 @@ def read_json(path: Path, expected: str = "a file of a finished run; train again
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable ({error}); expected {expected}") from None
     if not isinstance(record, dict):
         raise InputError(f"{path}: found {type(record).__name__}, not an object; expected {expected}")

@@ -1,18 +1,18 @@
 """Run folders: written to a sibling and renamed into place, with a manifest of SHA-256 sums."""
 
-import json
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from backbone.runs.files import PART, disk_guard, flush, read_json, sha256, writable, write_json
+from backbone.runs.files import PART, disk_guard, flush, read_json, refuse_link, sha256, writable, write_json
 from backbone.runs.layout import CHECKPOINTS, MANIFEST, PARTIAL, PLAN
 from backbone.runs.locks import hold, release
+from backbone.runs.manifest import read_manifest
 from tickets.errors import InputError
 
 _PACKAGES = (
@@ -41,6 +41,7 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
         InputError: not to be written, an unfinished run of another plan is there, or another process is at it.
     """
     partial = partial_folder(folder)
+    refuse_link(partial)
     with disk_guard(partial):
         with writable(folder, "--set output=..."):
             partial.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,8 @@ def publish(partial: Path, folder: Path, **facts: Any) -> None:
         for name in [*sums, MANIFEST]:
             flush(partial / name)
     replaced = folder.with_name(folder.name + ".replaced")
+    if replaced.is_symlink():
+        replaced.unlink()
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
         folder.rename(replaced)
@@ -109,21 +112,35 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> None:
     """Compare a folder with its manifest: the files named, or all of them.
 
     Raises:
-        InputError: the manifest or a file is missing, or a file's content changed.
+        InputError: the manifest or a file is missing, a name leads out of the folder, or a file's content changed.
     """
-    try:
-        sums = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{folder}: not a finished run (no readable {MANIFEST}); expected the folder that training writes when it "
-            "is done; run the same training command again"
-        ) from None
+    sums = read_manifest(folder)["files"]
     for name in sums if names is None else names:
         path = folder / name
         if not path.is_file() or name not in sums:
             raise InputError(f"{path}: missing, here or in {MANIFEST}; restore it, or train or export again")
         if sha256(path) != sums[name]:
             raise InputError(f"{path}: damaged (SHA-256 differs from {MANIFEST}); restore it, or train or export again")
+
+
+def relist(folder: Path, below: str, names: Iterable[str], change: Callable[[dict[str, Any]], None]) -> None:
+    """Let the manifest of a finished folder name these files below a subfolder, and no others there, in one step.
+
+    Args:
+        names: relative to the subfolder; those that are listed already keep their sums.
+        change: what else changes in the manifest.
+    """
+    record = read_manifest(folder)
+    old = record["files"]
+    listed = [f"{below}/{name}" for name in names]
+    for name in listed:
+        if name not in old:
+            flush(folder / name)
+    record["files"] = {name: value for name, value in old.items() if not name.startswith(f"{below}/")} | {
+        name: old.get(name) or sha256(folder / name) for name in listed
+    }
+    change(record)
+    write_json(folder / MANIFEST, record)
 
 
 def run_record(**facts: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 LABELS = "labels.json"
 HEADS = "heads.safetensors"
 CALIBRATION = "calibration.json"
+JOINT = "joint.json"  # only where labels are decoded together
 SAMPLES = "samples.jsonl"
 
 # of a checkpoint

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from backbone.runs.files import open_own, write_text
 from tickets.errors import InputError
 
 _held: dict[Path, BaseFileLock] = {}  # locks of this process, by the path of their files
@@ -20,7 +21,7 @@ def hold(folder: Path) -> None:
     path = _lock_path(folder)
     if path in _held:
         return
-    path.open("a").close()  # a folder that cannot be written would look like a lock that is held
+    open_own(path, "a").close()  # a folder that cannot be written would look like a lock that is held
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=0)
@@ -30,7 +31,7 @@ def hold(folder: Path) -> None:
         raise InputError(
             f"{folder}: {process} is writing it; wait for it to end, stop it, or choose another output"
         ) from None
-    _owner_path(path).write_text(f"{os.getpid()}\n", encoding="utf-8")
+    write_text(_owner_path(path), f"{os.getpid()}\n")
     _held[path] = lock
 
 
@@ -45,7 +46,7 @@ def release(folder: Path) -> None:
 
 
 def _lock_path(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock").resolve()
+    return folder.parent.resolve() / f"{folder.name}.lock"
 
 
 def _owner_path(lock: Path) -> Path:

@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import TrainerState
 
+from backbone.device import on_cuda
+from backbone.resident import keep_freed_memory
 from backbone.runs.files import disk_guard, read_json
 from backbone.runs.layout import CLOCK, METRICS, STATE, TENSORBOARD
 from backbone.training import processes
@@ -54,6 +56,8 @@ def train(job: TrainingJob, folder: Path) -> TrainingResult:
     Raises:
         WorkError: interrupted, diverged, or the disk is full.
     """
+    if not on_cuda():
+        keep_freed_memory()
     with disk_guard(folder):
         return _train(job, folder)
 

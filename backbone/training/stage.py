@@ -17,6 +17,7 @@ from backbone.runs.layout import BASE, BASELINE, CHECKPOINTS, CLASSIFIER, CONFIG
 from backbone.training import processes
 from backbone.training.cost import Shape, packs, recomputes, stage_settings
 from backbone.training.token_cache import TokenCache
+from tickets.reading import Reading
 from tickets.schema import Ticket
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Stage:
     train: list[Ticket]
     validation: list[Ticket]
     data: str
+    reading: Reading
     packed: bool
     recompute: bool
     tokens: TokenCache
@@ -89,6 +91,7 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         train=load_part(data_folder, "train", config.data.max_train),
         validation=load_part(data_folder, "validation", config.data.max_validation),
         data=data,
+        reading=Reading.of_prepared(data_folder),
         packed=packs(config, name, on_cuda()),
         recompute=recomputes(config, name, Shape.load(base_folder, config)),
         tokens=TokenCache(None if config.data.path == SAMPLE else data_folder),  # the package is not written to
@@ -115,6 +118,7 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
             compute=stage.config.base.compute,
             packed=stage.packed,
             recomputed=stage.recompute,
+            reading=stage.reading.to_dict(),
             best=result.best,
             loss_ratio=result.best["eval_loss"] / max(result.best["eval_train_loss"], 1e-9),
             **facts,
@@ -132,4 +136,8 @@ def _relevant(name: str, config: RunConfig) -> dict[str, Any]:
         record[other] = {"columns": record[other]["columns"]} if other == CLASSIFIER else {}
     if name == CLASSIFIER:
         del record["decoding"]
+        for key in ("decode", "required_columns"):  # they matter when the weights are there; older plans lack them
+            del record[name][key]
+    else:
+        del record["decoding"]["mask_contacts"], record["decoding"]["allowed_contacts"]  # of drafts in service
     return record

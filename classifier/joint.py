@@ -1,0 +1,184 @@
+"""Labels that are decoded together: head scores and tables of label pairs, and the best combination of all columns.
+
+score(y) = sum over columns of scale * score of the head + sum over pairs of columns of table[label, label]. Heads alone
+give the likeliest label of every column; the likeliest combination is another thing (Dembczynski et al. 2012). All
+combinations are enumerated, so both it and every probability are exact.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from backbone.runs.files import read_json, write_json
+from classifier.metrics import Floats, Ints
+from tickets.errors import InputError
+from tickets.labels import LabelSpace
+
+MOST_COMBINATIONS = 10_000
+_MOST_CELLS = 1_000_000  # tickets times combinations in memory at a time
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Labels of some tickets, by column, and how likely they are.
+
+    Attributes:
+        labels: class ids, (tickets,).
+        marginals: probability of every class, summed over all combinations that have it, (tickets, classes).
+        together: probability of the combination of the labels, (tickets,); None where no combinations were looked at.
+    """
+
+    labels: Mapping[str, Ints]
+    marginals: Mapping[str, Floats]
+    together: Floats | None
+
+    @classmethod
+    def joined(cls, parts: Sequence["Decoded"], rows: Ints | None = None) -> "Decoded":
+        """Return some parts as one; in the order of `rows`, the places that their tickets have, (tickets,)."""
+        order = slice(None) if rows is None else np.argsort(rows)
+        together = [part.together for part in parts if part.together is not None]
+        return cls(
+            {column: np.concatenate([part.labels[column] for part in parts])[order] for column in parts[0].labels},
+            {column: np.concatenate([part.marginals[column] for part in parts])[order] for column in parts[0].labels},
+            np.concatenate(together)[order] if together else None,
+        )
+
+
+@dataclass(frozen=True)
+class JointDecoder:
+    """Scores of label combinations.
+
+    Attributes:
+        scales: factor of every head's scores, by column.
+        weightings: log of what training made of each class's share by class weights and sampling, (classes,). It is no
+            evidence, so probabilities leave it out; it was asked for, so the choice of the labels keeps it.
+        tables: score of two labels together, (classes, classes), by pair of columns in the order of `scales`.
+    """
+
+    scales: Mapping[str, float]
+    weightings: Mapping[str, Floats]
+    tables: Mapping[Pair, Floats]
+
+    @cached_property
+    def pair_scores(self) -> Floats:
+        """Sum of all tables for every combination, with an axis for each column."""
+        columns = list(self.scales)
+        total = np.zeros([len(self.weightings[column]) for column in columns])
+        for (first, second), table in self.tables.items():
+            total += _along(table, [columns.index(first), columns.index(second)], len(columns))
+        return total
+
+    def decode(self, logits: Mapping[str, Floats], offsets: Mapping[str, Floats]) -> Decoded:
+        """Decode tickets, exactly.
+
+        Args:
+            logits: of the heads, by column, (tickets, classes).
+            offsets: added to the logits where labels are chosen (the logit adjustment), by column, (classes,).
+        """
+        blocks = _row_blocks(len(next(iter(logits.values()))), self.pair_scores.size)
+        return Decoded.joined(
+            [self._decode({column: values[rows] for column, values in logits.items()}, offsets) for rows in blocks]
+        )
+
+    def _decode(self, logits: Mapping[str, Floats], offsets: Mapping[str, Floats]) -> Decoded:
+        choosing = self.pair_scores + sum_of_columns(
+            [scale * (logits[column] + offsets[column]) for column, scale in self.scales.items()]
+        )
+        probabilities = normalised(self.pair_scores + sum_of_columns(self.evidence(logits)))
+        count, shape = self.pair_scores.size, self.pair_scores.shape
+        best = choosing.reshape(len(choosing), count).argmax(axis=1)
+        return Decoded(
+            dict(zip(self.scales, np.unravel_index(best, shape), strict=True)),
+            {column: marginal(probabilities, [place]) for place, column in enumerate(self.scales)},
+            probabilities.reshape(len(best), count)[np.arange(len(best)), best],
+        )
+
+    def evidence(self, logits: Mapping[str, Floats]) -> list[Floats]:
+        """Return the scaled scores of the heads without class weights, one (tickets, classes) per column."""
+        return [scale * (logits[column] - self.weightings[column]) for column, scale in self.scales.items()]
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        columns = {
+            column: {"scale": scale, "weighting": self.weightings[column].tolist()}
+            for column, scale in self.scales.items()
+        }
+        tables = [{"columns": list(pair), "scores": table.tolist()} for pair, table in self.tables.items()]
+        write_json(path, {"columns": columns, "tables": tables})
+
+    @classmethod
+    def load(cls, path: Path, space: LabelSpace) -> "JointDecoder":
+        """Read what `save` wrote, for the label space of the same run."""
+        record = read_json(path)
+        try:
+            decoder = cls(
+                {column: float(one["scale"]) for column, one in record["columns"].items()},
+                {column: np.array(one["weighting"], dtype=float) for column, one in record["columns"].items()},
+                {tuple(one["columns"]): np.array(one["scores"], dtype=float) for one in record["tables"]},
+            )
+            decoder.check(space)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: not what decodes joint labels ({error}); train the classifier again") from None
+        return decoder
+
+    def check(self, space: LabelSpace) -> None:
+        """Raises ValueError where columns, classes or pairs are not those of the label space, or a value no number."""
+        sizes = {column: len(classes) for column, classes in space.columns.items()}
+        if {column: len(values) for column, values in self.weightings.items()} != sizes:
+            raise ValueError("other columns or classes than labels.json")
+        shapes = {pair: table.shape for pair, table in self.tables.items()}
+        if shapes != {(a, b): (sizes[a], sizes[b]) for a, b in combinations(self.scales, 2)}:
+            raise ValueError("other pairs of columns than labels.json")
+        arrays = [np.array(list(self.scales.values())), *self.weightings.values(), *self.tables.values()]
+        if not all(np.isfinite(values).all() for values in arrays):
+            raise ValueError("a value is not a number")
+
+
+def count_combinations(space: LabelSpace) -> int:
+    """Return how many combinations of labels there are."""
+    return prod(len(classes) for classes in space.columns.values())
+
+
+def has_combinations(space: LabelSpace) -> bool:
+    """Whether labels can be decoded together: several columns, of combinations that can be enumerated."""
+    return len(space.columns) > 1 and count_combinations(space) <= MOST_COMBINATIONS
+
+
+def sum_of_columns(scores: Sequence[Floats]) -> Floats:
+    """Return the sums for every combination, (rows, classes of the first column, ...), of one (rows, classes) each."""
+    total = np.zeros(1)
+    for place, values in enumerate(scores):
+        rows, classes = values.shape
+        total = total + values.reshape(rows, *(1,) * place, classes, *(1,) * (len(scores) - place - 1))
+    return total
+
+
+def normalised(scores: Floats) -> Floats:
+    """Return probabilities of combinations from their scores, (rows, classes of the first column, ...)."""
+    axes = tuple(range(1, scores.ndim))
+    shifted = np.exp(scores - scores.max(axis=axes, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=axes, keepdims=True))
+
+
+def marginal(combined: Floats, places: Sequence[int]) -> Floats:
+    """Return sums over all columns but those in `places`, of (rows, classes of the first column, ...)."""
+    return np.asarray(combined.sum(axis=tuple(a for a in range(1, combined.ndim) if a - 1 not in places)))
+
+
+def _along(table: Floats, places: Sequence[int], columns: int) -> Floats:
+    """Give a table of some columns axes of length 1 for the others."""
+    sizes = iter(table.shape)
+    return table.reshape([next(sizes) if place in places else 1 for place in range(columns)])
+
+
+def _row_blocks(rows: int, combinations_per_row: int) -> Iterator[slice]:
+    """Parts of the rows that fit into memory together; one that is empty where there is no row."""
+    size = max(1, _MOST_CELLS // combinations_per_row)
+    for start in range(0, max(rows, 1), size):
+        yield slice(start, start + size)

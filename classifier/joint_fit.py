@@ -1,0 +1,172 @@
+"""Fitting what decodes labels together, on validation tickets, around what the training labels say of pairs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import prod
+
+import numpy as np
+
+from classifier.joint import Decoded, JointDecoder, Pair, marginal
+from classifier.metrics import Floats, Ints, softmax
+from classifier.review import folds_of
+from tickets.labels import LabelSpace
+from tickets.schema import Ticket
+
+_STRENGTHS = (1000.0, 100.0, 30.0, 10.0)  # of the penalty on what tables add, the strongest first
+_SCALES, _SHARES = (0.01, 10.0), (0.0, 2.0)  # least and most
+_MOST_CELLS = 2_000_000  # validation tickets times combinations that are fitted on
+_SEARCH = {"maxiter": 60, "ftol": 1e-7}
+_LEAST = 1e-300  # probability that still has a logarithm
+
+
+def pair_information(tickets: Sequence[Ticket], space: LabelSpace) -> dict[Pair, Floats]:
+    """Return the pointwise mutual information in nats of every two labels, (classes, classes), by pair of columns.
+
+    Counted over the tickets that have both labels; one more ticket per pair of labels on average, spread as if columns
+    were independent, keeps pairs that never occur finite.
+    """
+    tables = {}
+    for first, second in combinations(space.columns, 2):
+        counts = np.zeros((len(space.columns[first]), len(space.columns[second])))
+        for ticket in tickets:
+            ids = space.label_ids(ticket)
+            if min(ids[first], ids[second]) >= 0:
+                counts[ids[first], ids[second]] += 1
+        rows, columns = counts.sum(axis=1, keepdims=True) + 1, counts.sum(axis=0, keepdims=True) + 1
+        expected = (rows / rows.sum()) * (columns / columns.sum())
+        shares = (counts + counts.size * expected) / (counts.sum() + counts.size)
+        tables[first, second] = np.log(shares / expected)
+    return tables
+
+
+@dataclass(frozen=True)
+class JointFit:
+    """What a `JointDecoder` is fitted on.
+
+    Attributes:
+        logits: of the heads, by column, (tickets, classes).
+        targets: class ids, (tickets, columns); negative where a ticket has no known label.
+        weightings: of `JointDecoder`.
+        information: of `pair_information`.
+    """
+
+    logits: Mapping[str, Floats]
+    targets: Ints
+    weightings: Mapping[str, Floats]
+    information: Mapping[Pair, Floats]
+
+    def of(self, rows: Ints) -> "JointFit":
+        """Return that of some tickets."""
+        logits = {column: values[rows] for column, values in self.logits.items()}
+        return replace(self, logits=logits, targets=self.targets[rows])
+
+    def fit(self) -> JointDecoder:
+        """Return the decoder with the highest penalised likelihood; the strength of the penalty is cross-validated.
+
+        The likelihood is that of the labels that a ticket has, without class weights. Penalised are squares: of scales
+        less 1, of the share of the information, and, by the strength, of what is added to it. Of many combinations only
+        so many tickets are used as make 2 million cells.
+        """
+        most = _MOST_CELLS // prod(values.shape[1] for values in self.logits.values())
+        known = np.flatnonzero((self.targets >= 0).any(axis=1))[:most]
+        folds = folds_of(len(known))
+        held_out = np.zeros(len(_STRENGTHS))
+        for fold in np.unique(folds):
+            inside, outside = (_Likelihood(self.of(known[folds == fold])), _Likelihood(self.of(known[folds != fold])))
+            held_out += [inside.log_likelihood(found) for found in outside.path(_STRENGTHS)]
+        likelihood = _Likelihood(self.of(known))
+        return likelihood.decoder(likelihood.path(_STRENGTHS[: np.argmax(held_out) + 1])[-1])
+
+    def cross_fit(self, offsets: Mapping[str, Floats], folds: Ints) -> Decoded:
+        """Decode every fold of the tickets, (tickets,), by what was fitted on the others."""
+        parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+        decoders = [self.of(np.setdiff1d(np.arange(len(folds)), held_out)).fit() for held_out in parts]
+        decoded = [d.decode(self.of(held_out).logits, offsets) for d, held_out in zip(decoders, parts, strict=True)]
+        return Decoded.joined(decoded, np.concatenate(parts))
+
+
+class _Likelihood:
+    """Log-likelihood of the labels of some tickets, as a function of scales, share of the information and tables."""
+
+    def __init__(self, data: JointFit) -> None:
+        self._data = data
+        self._columns = list(data.logits)
+        self._pairs = list(data.information)
+        self._classes = [values.shape[1] for values in data.logits.values()]
+        self._sizes = [table.size for table in data.information.values()]
+        unscaled = JointDecoder(dict.fromkeys(self._columns, 1.0), data.weightings, data.information)
+        self._information = unscaled.pair_scores
+        # heads side by side: evidence (tickets, labels), and which labels a combination has, (combinations, labels)
+        self._evidence = np.concatenate(unscaled.evidence(data.logits), axis=1)
+        ids = np.indices(self._information.shape).reshape(len(self._columns), -1)
+        self._has = np.concatenate(
+            [(ids[i][:, None] == np.arange(size)).astype(np.float64) for i, size in enumerate(self._classes)], axis=1
+        )
+        possible = [
+            (data.targets[:, [i]] < 0) | (data.targets[:, [i]] == np.arange(size))
+            for i, size in enumerate(self._classes)
+        ]
+        self._allowed = np.concatenate(possible, axis=1).astype(np.float64) @ self._has.T == len(self._columns)
+
+    def decoder(self, values: Floats) -> JointDecoder:
+        """Return what the parameters stand for: scales, the share of the information, what is added to it by pair."""
+        scales, share, added = self._parts(values)
+        tables = {pair: share * self._data.information[pair] + added[pair] for pair in self._pairs}
+        return JointDecoder(dict(zip(self._columns, map(float, scales), strict=True)), self._data.weightings, tables)
+
+    def path(self, strengths: Sequence[float]) -> list[Floats]:
+        """Return the best parameters for every strength of the penalty, each search starting from the one before."""
+        from scipy.optimize import minimize  # not needed for prediction
+
+        columns = len(self._columns)
+        values = np.concatenate([np.ones(columns), [0.5], np.zeros(sum(self._sizes))])
+        bounds = [_SCALES] * columns + [_SHARES] + [(None, None)] * sum(self._sizes)
+        found = []
+        for strength in strengths:
+            result = minimize(self.loss, values, (strength,), "L-BFGS-B", jac=True, bounds=bounds, options=_SEARCH)
+            values = result.x
+            found.append(values)
+        return found
+
+    def log_likelihood(self, values: Floats) -> float:
+        """Return that of all tickets in nats."""
+        return float(self._odds(values)[0].sum())
+
+    def loss(self, values: Floats, strength: float) -> tuple[float, Floats]:
+        """Return the penalised negative log-likelihood of all tickets, and its gradient."""
+        logs, probabilities, allowed = self._odds(values)
+        scales, share, _ = self._parts(values)
+        added = values[len(scales) + 1 :]
+        excess = probabilities - allowed
+        by_label = np.sum((excess @ self._has) * self._evidence, axis=0)
+        slopes = np.add.reduceat(by_label, np.cumsum([0, *self._classes[:-1]]))
+        summed = excess.sum(axis=0).reshape(1, *self._information.shape)
+        tables = [marginal(summed, [self._columns.index(name) for name in pair]).ravel() for pair in self._pairs]
+        penalty = 0.5 * (np.sum((scales - 1) ** 2) + share**2 + strength * np.sum(added**2))
+        gradient = np.concatenate(
+            [
+                slopes + scales - 1,
+                [np.sum(summed[0] * self._information) + share],
+                np.concatenate(tables) + strength * added,
+            ]
+        )
+        return float(penalty - logs.sum()), gradient
+
+    def _odds(self, values: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the log-likelihood of every ticket, and probabilities of combinations: all, and those it may have."""
+        scales = np.repeat(self._parts(values)[0], self._classes)
+        pair_scores = self.decoder(values).pair_scores.ravel()
+        probabilities = softmax((self._evidence * scales) @ self._has.T + pair_scores)
+        allowed = probabilities * self._allowed
+        total = np.maximum(allowed.sum(axis=1), _LEAST)
+        return np.log(total), probabilities, allowed / total[:, None]
+
+    def _parts(self, values: Floats) -> tuple[Floats, float, dict[Pair, Floats]]:
+        columns = len(self._columns)
+        parts = np.split(values[columns + 1 :], np.cumsum(self._sizes)[:-1])
+        added = {
+            pair: part.reshape(self._data.information[pair].shape)
+            for pair, part in zip(self._pairs, parts, strict=True)
+        }
+        return values[:columns], float(values[columns]), added
