@@ -9,61 +9,58 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from tqdm import tqdm
 
-from backbone.runs.files import disk_guard, read_json, writable, write_json
+from backbone.runs.files import disk_guard, open_own, read_json, writable, write_json
 from backbone.runs.folder import partial_folder
 from backbone.runs.layout import MANIFEST
 from backbone.runs.locks import hold, release
 from engines.addresses import without_credentials
-from engines.protocols import TicketsRefused
+from engines.protocols import TicketRefused
+from pipeline.answer_lines import Line, Lines, Row
 from pipeline.engine_choice import EngineChoice
-from pipeline.model_folder import ModelFolder, open_model
-from pipeline.predict import answer_to_dict
+from pipeline.model_folder import ModelFolder
+from pipeline.scheduler import Job
+from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.cleaning import Cleaner
 from tickets.errors import InputError
 from tickets.readers import estimate_steps
+from tickets.reading import Reading
 from tickets.rows import Source, UniqueIds
-from tickets.schema import Answer, Ticket
-from tickets.sources import same_file, source_fingerprint
-from tickets.terminal import escape_controls
+from tickets.schema import Ticket
+from tickets.sources import holds, source_fingerprint, source_path
 
-_WINDOW = 4  # tickets read ahead per place in the engine, so that places refill
+_WINDOW = 4  # tickets in work per place in the engine: enough for groups of similar length
+_UNWRITTEN = 16  # lines per place that may wait for an earlier one
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What to answer and how the source is read; as `duet prepare` has it."""
+    """What to answer and how the source is read.
+
+    Of the steps of cleaning, None stands for what the training data had, and for `escapes` for what the source means.
+    """
 
     source: str
     out: Path
     preset: str | None = None
+    encoding: str | None = None
     maps: tuple[str, ...] = ()
-    cleaning: tuple[bool | None, bool, bool] = (
-        None,
-        True,
-        True,
-    )  # escapes (None: as the source means it), HTML, quotes
+    escapes: bool | None = None
+    html: bool | None = None
+    quotes: bool | None = None
+    signatures: bool | None = None
     labels_only: bool = False
     restart: bool = False
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row of the source: a ticket, or why it is none."""
-
-    line: int
-    id: str
-    ticket: Ticket | None
-    fault: str
+    allowed_contacts: tuple[str, ...] = ()
 
 
 def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoice) -> int:
@@ -76,29 +73,31 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
             that is writing them.
         WorkError: the disk is full.
     """
-    partial = partial_folder(options.out)
+    options = replace(options, out=source_path(str(options.out)))  # `~` in it too
+    partial, plan_path = partial_folder(options.out), options.out.with_name(options.out.name + ".plan")
     if options.out.is_dir():
         raise InputError(f"{options.out}: is a folder, expected a JSONL file to write; choose another --out")
-    if same_file(options.source, options.out) or same_file(options.source, partial):
-        raise InputError(f"{options.out}: is what is to be answered; choose another --out")
+    if any(holds(options.source, path) for path in (options.out, partial, plan_path)):
+        raise InputError(f"{options.out}: is what is to be answered, or inside of it; choose another --out")
     if options.out.exists() and not options.restart and not partial.exists():
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
-    source, cleaner = Source.open(options.source, options.preset, options.maps), Cleaner(*options.cleaning)
+    source = Source.open(options.source, options.preset, options.maps, encoding=options.encoding)
+    opened = open_to_answer(model, choice)
+    reading = opened.reading.changed(html=options.html, quotes=options.quotes, signatures=options.signatures)
+    cleaner = reading.cleaner(options.escapes)
     cleaner.decide_escapes(source.sample)
     rows = _rows(source, cleaner)
-    opened = open_model(model)
-    plan = _plan(options, opened, choice)
+    plan = _plan(options, opened, choice, reading)
     with disk_guard(partial), _locked(options.out, partial) as file:
-        plan_path = options.out.with_name(options.out.name + ".plan")
         if options.restart:
             file.truncate(0)
         _check_plan(file, partial, plan_path, plan)
         done, line = _skip_answered(file, partial, rows)
-        system = load_two_stage(opened, options.labels_only, choice)
+        system = load_two_stage(opened, options.labels_only, choice, options.allowed_contacts)
         answered = done
         with _bar(options.source, line) as bar:
 
-            def count_row(row: _Row) -> None:
+            def count_row(row: Row) -> None:
                 nonlocal answered, line
                 answered += 1
                 rate = (answered - done) / max(bar.format_dict["elapsed"], 1e-9)
@@ -106,31 +105,31 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
                 bar.update(row.line - line)
                 line = row.line
 
-            # what is read once must stay in the context from the labels to the reply
-            size = choice.together * (1 if system.caching_encoder else _WINDOW)
-            while window := list(islice(rows, size)):
-                _answer(file, system, window, count_row)
+            lines = Lines(file, count_row)
+            _answer_rows(rows, system, options.labels_only, choice.together, lines)
         partial.replace(options.out)
         plan_path.unlink(missing_ok=True)
+    for doubt, count in lines.doubts.items():
+        print(f"warning: {count:,} of the replies {doubt}", file=sys.stderr)
     return answered
 
 
 @contextmanager
-def _locked(out: Path, partial: Path) -> Iterator[BinaryIO]:
+def _locked(out: Path, partial: Path) -> Iterator[IO[bytes]]:
     """Open the file of answers for reading and appending, with no other process at it."""
     with writable(partial, "--out"):
         partial.parent.mkdir(parents=True, exist_ok=True)
         hold(out)
     try:
         with writable(partial, "--out"):
-            file = partial.open("a+b")
+            file = open_own(partial, "a+b")
         with file:
             yield file
     finally:
         release(out)
 
 
-def _rows(source: Source, cleaner: Cleaner) -> Iterator[_Row]:
+def _rows(source: Source, cleaner: Cleaner) -> Iterator[Row]:
     """The rows of the source with ids that are unique: a repeated one gets `#2` and so on."""
     ids = UniqueIds()
     for number, row in enumerate(source.rows, start=1):
@@ -139,52 +138,45 @@ def _rows(source: Source, cleaner: Cleaner) -> Iterator[_Row]:
         if source.columns.id:
             name = ids.unique(name)
         if ticket is None or not (ticket.body or ticket.subject):
-            yield _Row(row.line, name, None, row.fault or "no text")
+            yield Row(row.line, name, None, row.fault or "no text")
         else:
-            yield _Row(row.line, name, Ticket(name, ticket.subject, ticket.body, ticket.language), "")
+            yield Row(row.line, name, Ticket(name, ticket.subject, ticket.body, ticket.language), "")
 
 
-def _answer(file: BinaryIO, system: TwoStage, window: Sequence[_Row], on_row: Callable[[_Row], None]) -> None:
-    """Answer a window of rows; `on_row` hears of every row when its line, and those before it, are on the disk.
+def _answer_rows(rows: Iterator[Row], system: TwoStage, labels_only: bool, together: int, lines: Lines) -> None:
+    """Answer all rows; a place that becomes free is taken at once. A row that a server refuses gets a line saying so.
 
-    Answers become ready in any order and are written in that of the rows, so some wait for their turn. A row that a
-    server refuses gets a line that says so.
+    Raises:
+        DuetError: a ticket cannot be answered; what was answered before it is written.
     """
-    ready: dict[int, dict[str, Any]] = {
-        i: {"id": row.id, "error": f"line {row.line}: {row.fault}"} for i, row in enumerate(window) if not row.ticket
-    }
-    places = [i for i in range(len(window)) if i not in ready]
-    written = 0
-
-    def write() -> None:
-        nonlocal written
-        first = written
-        while written in ready:
-            line = escape_controls(json.dumps(ready.pop(written), ensure_ascii=False, allow_nan=False))
-            file.write(line.encode("utf-8", "backslashreplace") + b"\n")
-            written += 1
-        file.flush()
-        os.fsync(file.fileno())
-        for row in window[first:written]:
-            on_row(row)
-
-    def collect(place: int, answer: Answer) -> None:
-        record = answer_to_dict(answer)
-        del record["timings"]  # of the whole window, so of no ticket
-        ready[places[place]] = record
-        if answer.reply is not None:  # labels come all at once
-            write()
-
+    # a ticket that is read once has to stay in the context from its labels to its reply
+    ahead = max(1, together // 4) if system.caching_encoder else (_WINDOW - 1) * together
+    scheduler = system.scheduler(label_tokens=None)
+    line_of: dict[Job, Line] = {}
     try:
-        system.answer([row.ticket for row in window if row.ticket], on_answer=collect)
-    except TicketsRefused as error:
-        for place, reason in error.reasons.items():
-            row = window[places[place]]
-            ready[places[place]] = {"id": row.id, "error": f"line {row.line}: {reason}"}
-    write()
+        while True:
+            missing = together + ahead - len(line_of)
+            if missing >= min(together, ahead) and len(lines) < _UNWRITTEN * together:
+                for row in islice(rows, missing):
+                    line = lines.add(row)
+                    if row.ticket:
+                        job = Job(row.ticket, labels_only)
+                        line_of[job] = line
+                        scheduler.add(job)
+            if not lines:
+                return
+            ended = scheduler.step()
+            for job in ended:
+                lines.complete(line_of.pop(job), job)
+            lines.write()
+            for job in ended:
+                if job.error and not isinstance(job.error, TicketRefused):
+                    raise job.error
+    finally:
+        scheduler.clear()
 
 
-def _skip_answered(file: BinaryIO, partial: Path, rows: Iterator[_Row]) -> tuple[int, int]:
+def _skip_answered(file: IO[bytes], partial: Path, rows: Iterator[Row]) -> tuple[int, int]:
     """Move past the rows that have an answer; returns how many, and the line of the last. A torn line is cut off."""
     done = end = at = 0
     file.seek(0)
@@ -208,7 +200,7 @@ def _skip_answered(file: BinaryIO, partial: Path, rows: Iterator[_Row]) -> tuple
     return done, at
 
 
-def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice) -> dict[str, Any]:
+def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, reading: Reading) -> dict[str, Any]:
     """Return what decides the answers."""
     manifests = {name: stage.path / MANIFEST for name, stage in opened.stages.items()}
     if opened.bundle:
@@ -217,16 +209,18 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice) -> d
         "source": options.source,
         "content": source_fingerprint(options.source),
         "preset": options.preset,
+        "encoding": options.encoding,
         "map": list(options.maps),
-        "cleaning": list(options.cleaning),
+        "cleaning": {"escapes": options.escapes, **reading.to_dict()},
         "labels_only": options.labels_only,
+        "allowed_contacts": list(options.allowed_contacts),
         "model": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in manifests.items()},
         "engine": choice.kind,
         "endpoint": [without_credentials(part) for part in choice.endpoint or ()],
     }
 
 
-def _check_plan(file: BinaryIO, partial: Path, path: Path, plan: dict[str, Any]) -> None:
+def _check_plan(file: IO[bytes], partial: Path, path: Path, plan: dict[str, Any]) -> None:
     """Refuse to go on with answers that came about otherwise; note the plan of new ones."""
     if file.seek(0, os.SEEK_END) == 0:
         write_json(path, plan)

@@ -25,7 +25,7 @@ from backbone.training.cost import (
 )
 from backbone.training.selection import LOSS, check_select_by
 from classifier.evaluation import selectable_metrics
-from classifier.label_checks import labelled_tickets, validation_warnings
+from classifier.label_checks import check_decode, labelled_tickets, validation_warnings
 from engines.cores import usable_cores
 from generator.samples import reply_sample
 from generator.single_prompt.format import baseline_encoder, multitask_sample
@@ -53,6 +53,7 @@ def check(config: RunConfig) -> str:
     learnt, judged = (
         labelled_tickets(part, space, name) for part, name in ((train, "training"), (validation, "validation"))
     )
+    check_decode(space, config.classifier.decode)
     examples = effective_examples(learnt, space, config.classifier)
     check_select_by(CLASSIFIER, config.classifier.training, selectable_metrics(space, judged))
     for stage in GENERATES:

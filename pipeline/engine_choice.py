@@ -18,6 +18,7 @@ from tickets.errors import InputError
 
 AUTO = "auto"
 HOW_TO_ADD_LLAMA = "`make llama` adds it (it needs a C++ compiler)"
+WITHOUT_LLAMA = f"note: llama-cpp-python is not installed, so torch is used; {HOW_TO_ADD_LLAMA}"
 _CELLS_PER_TICKET = 512  # of the KV cache that tickets in flight share; a typical ticket with its reply
 
 
@@ -80,20 +81,27 @@ def _load_llama(model: ModelFolder, stages: Sequence[str], together: int, cells:
     bundle = _bundle(model)
     base = bundle.checked(base_file(bundle.quant))
     adapters = {name: bundle.checked(adapter_file(name)) for name in stages}
-    return llama_engine(model, base, adapters, together, max(cells, together * min(cells, _CELLS_PER_TICKET)))
+    shared = max(cells, together * min(cells, _CELLS_PER_TICKET))
+    return llama_engine(model, base, adapters, together, shared, cells)
 
 
 def llama_engine(
-    model: ModelFolder, base: Path, adapters: Mapping[str, Path | None], together: int, cells: int
+    model: ModelFolder, base: Path, adapters: Mapping[str, Path | None], together: int, cells: int, longest: int
 ) -> Engine:
-    """Load llama.cpp on a GGUF with LoRA GGUFs by stage (None: merged into the base), for `together` tickets."""
+    """Load llama.cpp on a GGUF with LoRA GGUFs by stage (None: merged into the base), for `together` tickets.
+
+    Args:
+        cells: tokens of context that they need, replies included.
+        longest: tokens of context that one may need.
+    """
     from engines.llama import LlamaEngine
-    from engines.llama_api import LlamaOptions
+    from engines.room import Sizes
 
     encoders = {name: model.stages[name].encoder for name in adapters}
     prefixes = {name: encoder.prefix for name, encoder in encoders.items()}
     encoder = next(iter(encoders.values()))
-    return LlamaEngine(base, adapters, prefixes, (encoder.end_id, encoder.pad_id), LlamaOptions(together, cells))
+    sizes = Sizes(together, cells, ahead=max(1, together // 4), label_cells=longest)
+    return LlamaEngine(base, adapters, prefixes, (encoder.end_id, encoder.pad_id), sizes)
 
 
 def _load_onnx(model: ModelFolder, stages: Sequence[str], together: int, cells: int) -> Encoder:
@@ -157,7 +165,7 @@ ENGINES = (
         load=_load_llama,
         caches_prefix=True,
         missing="has no GGUF; make a bundle with `duet export --model {path} --out bundle` and give that to --model",
-        how_to_add=f"note: llama-cpp-python is not installed, so torch is used; {HOW_TO_ADD_LLAMA}",
+        how_to_add=WITHOUT_LLAMA,
     ),
     EngineKind(name="torch", package="torch", fits=lambda model: True, load=_load_torch),
 )

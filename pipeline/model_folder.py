@@ -1,11 +1,11 @@
-"""Finding a model: a folder with classifier and generator runs, one such run, a bundle, or the shipped mini model."""
+"""Finding a model: a folder with classifier and generator runs, one such run, a bundle, or a shipped model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from backbone.base import BaseIdentity, find_base, identify, mini_folder
+from backbone.base import BaseIdentity, find_base, identify
 from backbone.config import RunConfig
 from backbone.config_file import load_config
 from backbone.prompts import PromptEncoder
@@ -23,8 +23,11 @@ from backbone.runs.layout import (
     MANIFEST,
     RUN,
 )
+from backbone.runs.manifest import read_manifest, require
+from backbone.shipped import resolve_model
 from pipeline.export.bundle import Bundle
 from tickets.errors import InputError
+from tickets.reading import Reading
 
 _STAGES = (CLASSIFIER, GENERATOR)
 _COMMANDS = {CLASSIFIER: "train-cls", GENERATOR: "train-gen", BASELINE: "train-baseline"}
@@ -80,6 +83,11 @@ class ModelFolder:
         """A stage, for what all of them share."""
         return next(iter(self.stages.values()))
 
+    @property
+    def reading(self) -> Reading:
+        """How the tickets of the training were cleaned."""
+        return Reading.from_record(read_json(self.any_stage.path / RUN).get("reading"))
+
     def base_folder(self) -> Path:
         """The weights its stages were trained on: inside the model folder, or where the runs name them.
 
@@ -90,21 +98,25 @@ class ModelFolder:
         if not inside.is_dir():
             return self.any_stage.base_folder()
         if self.bundle:
+            weights = sorted(path.name for path in inside.glob("*.safetensors"))
+            self.bundle.require(["config.json", "tokenizer.json", *weights], inside.name)
             self.bundle.verify_folders(inside.name)
         return self.any_stage.base_folder(inside)
 
 
 def open_model(path: Path | None, option: str = "--model") -> ModelFolder:
-    """Open a run folder (runs/NAME or runs/NAME/classifier), a model folder or a bundle; without a path the shipped
-    mini model. `option` is what the caller calls the path.
+    """Open a run folder (runs/NAME or runs/NAME/classifier), a model folder or a bundle; or a shipped model, by name or
+    without a path. `option` is what the caller calls the path.
 
     Raises:
         InputError: nothing trained there, a damaged file, or stages of different bases.
     """
-    root = path if path is not None else mini_folder()
+    root = resolve_model(path)
     bundle = Bundle.open(root)
     folders = _stage_folders(root)
     if bundle:
+        for name, folder in folders.items():
+            bundle.require([MANIFEST, *read_manifest(folder)["files"]], name)
         bundle.verify_folders(*folders)  # by the bundle's sums, which cover the stages' own manifests
     stages = {name: open_stage_folder(folder, verified=bundle is not None) for name, folder in folders.items()}
     if not stages:
@@ -164,6 +176,7 @@ def open_stage_folder(folder: Path, verified: bool = False) -> StageFolder:
     """
     if not verified:
         verify(folder)
+    require(folder, read_manifest(folder)["files"], str(read_json(folder / RUN).get("stage")))
     return StageFolder(folder, load_config(folder / CONFIG), BaseIdentity.load(folder / BASE))
 
 

@@ -3,16 +3,20 @@
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier.predict import Classifier
+from memory.memory import Similar
 from pipeline.engine_choice import EngineChoice
+from pipeline.resolved import ResolvedTickets, load_resolved
+from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
 from tickets.schema import Answer, Prediction, Ticket
-from tickets.text_file import read_ticket
+from tickets.text_file import read_text
 
 _WIDTH = 80
 _INDENT = 10
@@ -21,10 +25,15 @@ _TORN = "\N{REPLACEMENT CHARACTER}"  # what an unfinished character decodes to
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What to print: text, or one JSON object per line; with or without replies."""
+    """What to print: text, or one JSON object per line; with or without replies, and the contacts they may hold.
+
+    `similar` is how many resolved tickets are shown beside.
+    """
 
     as_json: bool = False
     labels_only: bool = False
+    allowed_contacts: tuple[str, ...] = ()
+    similar: int = 0
 
 
 def predict_files(
@@ -33,24 +42,41 @@ def predict_files(
     """Label and answer every file, in order: labels as soon as they are known, then the reply as it is written."""
     if files.count(Path("-")) > 1:
         raise InputError("found `-`, standard input, twice; expected it once")
-    tickets = [read_ticket(path) for path in files]  # all of them before the model: a bad file fails at once
-    system = load_two_stage(model, options.labels_only, choice)
+    texts = [read_text(path) for path in files]  # all of them before the model: a bad file fails at once
+    opened = open_to_answer(model, choice)
+    tickets = [text.ticket(opened.reading) for text in texts]
+    resolved = load_resolved(opened.bundle, opened.path) if options.similar else None
+    system = load_two_stage(opened, options.labels_only, choice, options.allowed_contacts)
     if system.generator is None and not options.labels_only:
         print("this model has no generator: labels only; `duet train-gen` adds replies", file=sys.stderr)
     for number, ticket in enumerate(tickets):
         if options.as_json:
             answer = system.answer([ticket])[0]
-            print(json.dumps(answer_to_dict(answer), ensure_ascii=False, allow_nan=False), flush=True)
+            record = answer_to_dict(answer)
+            if resolved:
+                record["similar"] = [resolved.to_dict(one) for one in resolved.similar(ticket, options.similar)]
+            print(json.dumps(record, ensure_ascii=False, allow_nan=False), flush=True)
         else:
             heading = f"{ticket.id}\n" if len(tickets) > 1 else ""
             print(("\n" if number else "") + heading, end="")
             answer = _answer_aloud(system, ticket)
-        if answer.truncated:
-            print(
-                f"warning: {ticket.id}: longer than this model reads ({system.classifier.max_length} tokens, reply "
-                "included); its end was cut off; train with a larger training.max_length to read more",
-                file=sys.stderr,
-            )
+            if resolved:
+                print(render_similar(resolved, resolved.similar(ticket, options.similar)), flush=True)
+        for warning in _warnings(answer, system):
+            print(f"warning: {ticket.id}: {warning}", file=sys.stderr)
+
+
+def _warnings(answer: Answer, system: TwoStage) -> Iterator[str]:
+    """What a reader of an answer should know of it."""
+    if answer.truncated:
+        yield (
+            f"longer than this model reads ({system.classifier.max_length} tokens, reply included); its end was cut "
+            "off; train with a larger training.max_length to read more"
+        )
+    if answer.reply_cut:
+        yield "the reply stops before its end; it reached decoding.max_new_tokens, or the server's own limit"
+    if answer.reply == "":
+        yield "the reply is empty"
 
 
 def answer_to_dict(answer: Answer) -> dict[str, Any]:
@@ -59,22 +85,49 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
         "id": answer.ticket_id,
         "labels": dict(answer.prediction.labels),
         "confidence": {column: round(value, 4) for column, value in answer.prediction.confidence.items()},
+        "confidence_all": round(answer.prediction.confidence_all, 4),
         "tags": list(answer.prediction.tags),
         "reply": answer.reply,
+        "apply": dict(answer.apply),
         "needs_review": answer.needs_review,
+        "masked": list(answer.masked),
         "truncated": answer.truncated,
+        "reply_cut": answer.reply_cut,
         "timings": {name: round(value, 3) for name, value in answer.timings.items()},
     }
 
 
-def render_labels(prediction: Prediction, needs_review: bool) -> str:
+def render_labels(prediction: Prediction, classifier: Classifier) -> str:
     """The text form of the first stage, 80 columns wide."""
-    confidence = prediction.confidence
-    lines = [f"{column:<{_INDENT}}{label}  {confidence[column]:.0%}" for column, label in prediction.labels.items()]
+    confidence, applied = prediction.confidence, classifier.applicable(prediction)
+    lines = []
+    for column, label in prediction.labels.items():
+        advice = "apply" if applied[column] else "suggest"
+        advice += ", never sure enough" if classifier.is_never_sure(column) else ""
+        lines.append(f"{column:<{_INDENT}}{label}  {confidence[column]:.0%}  {advice}")
     if prediction.tags:
         wrapped = textwrap.wrap(", ".join(prediction.tags), _WIDTH - _INDENT)
         lines += [f"{'tags' if not i else '':<{_INDENT}}{line}" for i, line in enumerate(wrapped)]
-    lines.append(f"{'review':<{_INDENT}}{'a person should look' if needs_review else 'not needed'}")
+    review = "a person should look" if classifier.needs_review(prediction) else "not needed"
+    lines.append(f"{'review':<{_INDENT}}{review}")
+    return "\n".join(lines)
+
+
+def render_similar(resolved: ResolvedTickets, found: Sequence[Similar]) -> str:
+    """The text form of resolved tickets, 80 columns wide: what they are, and the reply of one that is a repeat."""
+    if not found:
+        return f"{'similar':<{_INDENT}}no resolved ticket shares a word with this one"
+    lines = []
+    for number, one in enumerate(found):
+        name = "" if number else "similar"
+        lines.append(f"{name:<{_INDENT}}{one.similarity:.0%}  {one.ticket.id}  {', '.join(one.ticket.labels.values())}")
+        heading = textwrap.shorten(one.ticket.subject or one.ticket.body, _WIDTH - _INDENT, placeholder=" ...")
+        lines.append(" " * _INDENT + heading)
+    if resolved.is_repeat(found[0]):
+        lines.append(f"{'repeat':<{_INDENT}}nearly the same as {found[0].ticket.id}, which was answered:")
+        written: list[str] = []
+        WrappedStream("", written.append).show(found[0].ticket.reply.rstrip(), final=True)
+        lines.append("".join(written).rstrip("\n"))
     return "\n".join(lines)
 
 
@@ -133,12 +186,13 @@ def _answer_aloud(system: TwoStage, ticket: Ticket) -> Answer:
     ids: list[int] = []
 
     def show_labels(_row: int, prediction: Prediction) -> None:
-        print(render_labels(prediction, system.classifier.needs_review(prediction)), flush=True)
+        print(render_labels(prediction, system.classifier), flush=True)
 
     def show_token(_row: int, token: int) -> None:
         ids.append(token)
         if system.generator:
-            stream.show(system.generator.encoder.decode(ids).lstrip())
+            text = system.generator.encoder.decode(ids).lstrip()
+            stream.show(system.guard.mask_unfinished(text, ticket.text) if system.guard else text)
 
     try:
         answer = system.answer([ticket], on_labels=show_labels, on_token=show_token)[0]
@@ -147,6 +201,9 @@ def _answer_aloud(system: TwoStage, ticket: Ticket) -> Answer:
         raise
     if answer.reply is not None:
         stream.show(answer.reply, final=True)
+    if answer.masked:
+        kinds = ", ".join(dict.fromkeys(answer.masked))
+        print(f"{'review':<{_INDENT}}a person should look: masked in the reply: {kinds}")
     return answer
 
 

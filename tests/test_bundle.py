@@ -11,6 +11,7 @@ import pytest
 
 from backbone.config import RunConfig
 from backbone.dataset import load_part
+from backbone.runs.files import sha256
 from backbone.runs.layout import MANIFEST
 from classifier.onnx_export import check_size
 from pipeline.engine_choice import EngineChoice
@@ -19,7 +20,8 @@ from pipeline.export import parity
 from pipeline.export.bundle import Bundle
 from pipeline.export.export import export
 from pipeline.export.options import ExportOptions
-from pipeline.export.parity import Parity
+from pipeline.export.parity import ColumnParity, Parity
+from pipeline.predict import PredictOptions, predict_files
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
@@ -32,7 +34,7 @@ pytest.importorskip("llama_cpp")
 @pytest.fixture(scope="module")
 def bundle(trained_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundle") / "bundle"
-    text = export(ExportOptions(trained_run.folder, out, quant="f16", onnx=True, merged=True, check=24))
+    text = export(ExportOptions(trained_run.folder, out, quant="f16", onnx=True, merged=True, check=24, memory=True))
     assert "0 labels changed" in text
     return out
 
@@ -60,6 +62,17 @@ def test_a_bundle_holds_what_it_says(bundle: Path, trained_run: RunConfig) -> No
     accuracy = run["calibrated"]["type"]["accuracy"]
     assert f"{accuracy:.3f}" in (bundle / "README.md").read_text(encoding="utf-8")
     assert not bundle.with_name("bundle.partial").exists()
+
+
+def test_resolved_tickets_are_shown_beside_an_answer(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tickets: list[Ticket]
+) -> None:
+    (tmp_path / "ticket.txt").write_text(tickets[0].text, encoding="utf-8")
+    options = PredictOptions(as_json=True, labels_only=True, similar=2)
+    predict_files([tmp_path / "ticket.txt"], bundle, options)
+    found = json.loads(capsys.readouterr().out)["similar"]
+    assert len(found) == 2 and found[0]["similarity"] >= found[1]["similarity"] > 0
+    assert set(found[0]) == {"id", "similarity", "subject", "labels", "tags", "reply", "repeat"}
 
 
 @pytest.mark.parametrize("engine", ["auto", "llama", "onnx", "torch"])
@@ -200,10 +213,11 @@ def test_a_bundle_without_its_base_still_answers(copied: Path, trained_run: RunC
         text = json.dumps(record)
         (copied / stage / "base.json").write_text(text)
         manifest = json.loads((copied / stage / MANIFEST).read_text(encoding="utf-8"))
-        del manifest["files"]["base.json"]
+        manifest["files"]["base.json"] = sha256(copied / stage / "base.json")
         (copied / stage / MANIFEST).write_text(json.dumps(manifest))
         whole = json.loads((copied / MANIFEST).read_text(encoding="utf-8"))
-        del whole["files"][f"{stage}/base.json"], whole["files"][f"{stage}/{MANIFEST}"]
+        changed = (f"{stage}/base.json", f"{stage}/{MANIFEST}")
+        whole["files"] |= {name: sha256(copied / name) for name in changed}
         (copied / MANIFEST).write_text(json.dumps(whole))
     answers = load_two_stage(copied).answer(tickets[:2])
     assert all(answer.reply is not None for answer in answers)
@@ -217,7 +231,7 @@ def test_stages_of_another_bundle_are_refused(copied: Path) -> None:
     labels = json.loads((other / "labels.json").read_text(encoding="utf-8"))
     (other / "labels.json").write_text(json.dumps(labels))
     manifest = json.loads((other / MANIFEST).read_text(encoding="utf-8"))
-    del manifest["files"]["labels.json"]
+    manifest["files"]["labels.json"] = sha256(other / "labels.json")
     (other / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"classifier/.*: damaged"):
         load_two_stage(copied, labels_only=True)
@@ -229,7 +243,7 @@ def _edited_run(run: Path, out: Path, stage: str, name: str, edit: dict[str, Any
     path = out / stage / name
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **edit}), encoding="utf-8")
     manifest = json.loads((out / stage / MANIFEST).read_text(encoding="utf-8"))
-    manifest["files"].pop(name)
+    manifest["files"][name] = sha256(path)
     (out / stage / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     return out
 
@@ -279,13 +293,15 @@ def test_onnx_is_for_bases_up_to_1_5b(tmp_path: Path) -> None:
     check_size(tmp_path)
 
 
-@pytest.mark.parametrize(("fall", "flips", "words"), [(0.02, 0, "lowers the accuracy of type"), (0.0, 1, "changes 1")])
+@pytest.mark.parametrize(
+    ("lost", "flips", "words"), [(9, 0, "lowers the accuracy of type from 0.800 to 0.755"), (0, 1, "changes 1")]
+)
 def test_an_export_that_changed_the_model_is_not_kept(
     trained_run: RunConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    fall: float,
+    lost: int,
     flips: int,
     words: str,
 ) -> None:
@@ -293,8 +309,7 @@ def test_an_export_that_changed_the_model_is_not_kept(
 
     def changed(*arguments: Any) -> Parity:
         result = compare(*arguments)
-        column = result.columns["type"]
-        column = type(column)(flips, 0, column.accuracy_before, column.accuracy_before - fall)
+        column = ColumnParity(flips, 0, tickets=200, right_before=160, lost=lost, won=0)
         return Parity(**{**vars(result), "columns": {**result.columns, "type": column}})
 
     monkeypatch.setattr(export_check, "compare", changed)
@@ -307,6 +322,37 @@ def test_an_export_that_changed_the_model_is_not_kept(
     times = {path.name: path.stat().st_mtime_ns for path in out.with_name("out.partial").glob("*.gguf")}
     export(ExportOptions(trained_run.folder, out, quant="f16", check=4))  # goes on: the files are there already
     assert {name: (out / name).stat().st_mtime_ns for name in times} == times
+
+
+@pytest.mark.parametrize(
+    ("tickets", "lost", "won", "verdict"),
+    [
+        (24, 1, 0, "kept"),  # 4.2 points, and one label
+        (24, 2, 0, "warned, 3202"),
+        (64, 2, 0, "warned, 1201"),
+        (64, 3, 0, "refused"),  # 4.7 points
+        (256, 3, 1, "kept"),  # 0.8 points
+        (256, 4, 1, "warned, 751"),  # 1.2 points, exact interval from -0.6
+        (256, 6, 0, "refused"),  # 2.3 points, clear of zero
+        (256, 5, 0, "warned, 751"),  # 2.0 points, p = 0.06
+        (1000, 25, 9, "refused"),  # 1.6 points, clear of zero
+        (1000, 20, 9, "warned, 1115"),  # 1.1 points
+        (1000, 9, 0, "kept"),  # 0.9 points, clear of zero
+        (2000, 300, 240, "refused"),  # 3.0 points, clear of zero
+        (256, 0, 9, "kept"),
+    ],
+)
+def test_a_loss_is_refused_when_it_is_no_chance(tickets: int, lost: int, won: int, verdict: str) -> None:
+    column = ColumnParity(lost + won, 0, tickets=tickets, right_before=tickets * 3 // 4, lost=lost, won=won)
+    result = Parity("GGUF q8_0", tickets, {"type": column}, None, 0, 0, None)
+    fault, warnings = export_check._fault(result, exact=False), list(export_check._warnings(result))
+    assert (fault is not None) == (verdict == "refused")
+    if verdict.startswith("warned"):
+        assert verdict.removeprefix("warned, ") in warnings[0]
+    if verdict == "kept":
+        assert not warnings
+    record = result.to_dict()["columns"]["type"]
+    assert record["accuracy_before"] - record["accuracy_after"] == pytest.approx((lost - won) / tickets)
 
 
 def test_what_an_earlier_attempt_left_is_not_published(

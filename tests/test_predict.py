@@ -21,13 +21,15 @@ from filelock import FileLock
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import PromptEncoder
 from engines.endpoint import EndpointEngine
-from engines.protocols import TicketsRefused
+from engines.protocols import Row, TicketRefused
+from engines.torch import TorchEngine
+from engines.writing import write_all
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
 from pipeline.export.export import export
 from pipeline.export.options import ExportOptions
 from pipeline.predict import WrappedStream
-from pipeline.two_stage import TwoStage, load_two_stage
+from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
 from tickets.rows import UniqueIds
 from tickets.schema import Ticket
@@ -140,31 +142,40 @@ def test_finished_answers_and_the_source_are_not_written_over(trained_run: RunCo
 
 
 class _Replies:
-    """A writer that answers the prompts in reverse, refuses one, and notes what lies on the disk meanwhile."""
+    """A writer that answers rows in reverse, by threes, refuses one, and notes what lies on the disk meanwhile."""
 
     def __init__(self, partial: Path) -> None:
         self._partial = partial
+        self._rows: list[Row] = []
+        self._ended = 0
         self.lines: list[int] = []
 
-    def generate(
-        self, prompts: Any, adapter: str, options: Any, on_token: Any, on_done: Any, shared_prefix: Any = None
-    ) -> Any:
-        for row in [*reversed(range(3)), *range(3, len(prompts))]:
-            if row != 4:
-                on_done(row, [5, 6])
-            self.lines.append(self._partial.read_bytes().count(b"\n"))
-        raise TicketsRefused({4: "the server answered 400"})
+    def admit(self, row: Row) -> bool:
+        self._rows.append(row)
+        return True
+
+    def step(self) -> list[Row]:
+        self.lines.append(self._partial.read_bytes().count(b"\n"))
+        row = self._rows.pop(min(2 - self._ended % 3, len(self._rows) - 1))
+        row.error = TicketRefused("the server answered 400") if self._ended == 4 else None
+        row.written = [5, 6]
+        self._ended += 1
+        return [row]
+
+    def end(self, row: Row) -> None:
+        """Nothing is to be freed."""
 
 
 def test_every_answer_is_saved_when_its_turn_comes(
     trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of every three answers the last comes first, so none is saved before the third; one of the rows is refused."""
     source, out = write_csv(tmp_path / "t.csv", 9), tmp_path / "a.jsonl"
     replies = _Replies(tmp_path / "a.jsonl.partial")
     system = replace(load_two_stage(trained_run.folder), writer=replies)
     monkeypatch.setattr("pipeline.batch.load_two_stage", lambda *_: system)
     assert predict_batch(BatchOptions(str(source), out), trained_run.folder, EngineChoice("torch", together=8)) == 12
-    assert replies.lines == [0, 0, 3, *[4] * 8]
+    assert replies.lines == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9]
     rows = records(out)
     assert [row["id"] for row in rows] == [*(f"T{i}" for i in range(9)), "T1#2", "T-empty", "T-multi"]
     assert rows[4]["error"] == "line 6: the server answered 400"
@@ -174,16 +185,17 @@ def test_a_source_that_changed_is_refused(
     trained_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = write_csv(tmp_path / "t.csv", 9), tmp_path / "a.jsonl"
-    answer, calls = TwoStage.answer, 0
+    step, calls = TorchEngine.step, 0
 
-    def failing(self: TwoStage, tickets: list[Ticket], labels_only: bool = False, on_answer: Any = None) -> Any:
+    def failing(self: TorchEngine) -> list[Row]:
         nonlocal calls
         calls += 1
         if calls > 1:
             raise WorkError("the server went away")
-        return answer(self, tickets, labels_only, on_answer=on_answer)
+        return step(self)
 
-    monkeypatch.setattr(TwoStage, "answer", failing)
+    monkeypatch.setattr(TorchEngine, "step", failing)
+    monkeypatch.setattr("engines.torch._GENERATE_ROWS", 4)
     options = BatchOptions(str(source), out)
     with pytest.raises(WorkError, match="went away"):
         predict_batch(options, trained_run.folder, EngineChoice("torch", together=1))
@@ -253,7 +265,9 @@ def test_a_forged_control_token_stays_text_at_a_server(
     request = engine._request
     monkeypatch.setattr(engine, "_request", lambda *given: sent.append(request(*given)) or sent[-1])
     heard: list[int] = []
-    written = engine.generate([prompt.ids], "generator", DecodingConfig(max_new_tokens=4), lambda _, t: heard.append(t))
+    written = write_all(
+        engine, [prompt.ids], "generator", DecodingConfig(max_new_tokens=4), lambda _, t: heard.append(t)
+    )
     assert written == [heard]
     for message in sent[0]["messages"]:
         assert all(literal not in message["content"] for literal in encoder.control_literals)
@@ -299,20 +313,52 @@ def test_a_ticket_that_a_server_refuses_is_told_from_a_server_that_refuses(
     encoder = PromptEncoder(tiny_base, "i")
     prompts = [encoder.classifier_prompt(Ticket("t", "", text), 64).ids for text in ("one", "please refuse", "three")]
     engine = EndpointEngine(mock_url, "m", encoder, 60, retries=0)
-    done: dict[int, list[int]] = {}
-    with pytest.raises(TicketsRefused, match="answered 400") as refused:
-        engine.generate(prompts, "generator", DecodingConfig(), None, done.__setitem__)
-    assert list(refused.value.reasons) == [1]
-    assert {row: encoder.decode(ids) for row, ids in done.items()} == {0: "Hi", 2: "Hi"}
+    rows = [Row(prompt, "generator", DecodingConfig()) for prompt in prompts]
+    written_to(engine, rows)
+    assert isinstance(rows[1].error, TicketRefused) and "answered 400" in str(rows[1].error)
+    assert [(encoder.decode(row.written), row.error) for row in (rows[0], rows[2])] == [("Hi", None)] * 2
     monkeypatch.setattr(_Server, "refuses_all", True)
     with pytest.raises(WorkError, match="answered 400") as failed:
-        engine.generate(prompts, "generator", DecodingConfig())
-    assert not isinstance(failed.value, TicketsRefused)
+        write_all(engine, prompts, "generator", DecodingConfig())
+    assert not isinstance(failed.value, TicketRefused)
+
+
+def written_to(engine: EndpointEngine, rows: list[Row]) -> None:
+    """Wait until all rows have ended."""
+    assert all(engine.admit(row) for row in rows)
+    left = len(rows)
+    while left:
+        left -= len(engine.step())
+
+
+def test_one_request_can_be_given_up(tiny_base: Path, mock_url: str) -> None:
+    """While one waits for a slow server, others are answered; a listener that raises ends its own."""
+
+    def failing(_token: int) -> None:
+        raise ValueError("gone")
+
+    encoder = PromptEncoder(tiny_base, "i")
+    engine = EndpointEngine(mock_url, "m", encoder, 60, concurrent=2)
+    slow, quick, broken = (
+        Row(encoder.classifier_prompt(Ticket("t", "", text), 64).ids, "generator", DecodingConfig(), on_token=listener)
+        for text, listener in (("wait", None), ("one", None), ("two", failing))
+    )
+    assert engine.admit(slow)
+    written_to(engine, [quick])
+    assert encoder.decode(quick.written) == "Hi"
+    assert engine.admit(broken) and not engine.admit(quick)
+    engine.end(slow)
+    while broken.error is None:
+        engine.step()
+    assert engine.admit(slow)  # its place is free again
+    engine.end(slow)
+    assert engine.step() == []
 
 
 def test_ctrl_c_does_not_wait_for_a_slow_server(mock_url: str, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("Subject: wait\n\nPlease wait.", encoding="utf-8")
     command = [sys.executable, "cli.py", "predict", str(tmp_path / "t.txt"), "--endpoint", mock_url, "--json"]
+    _Server.waiting.clear()
     child = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -336,10 +382,8 @@ def test_a_server_that_is_not_there_is_one_line(tiny_base: Path, server: tuple[s
     with pytest.raises(InputError, match="expected a URL"):
         EndpointEngine("localhost:1", "m", encoder, 60)
     with pytest.raises(WorkError, match="is the server running"):
-        EndpointEngine("http://127.0.0.1:9/v1", "m", encoder, 60, retries=0).generate(
-            [prompt], "generator", DecodingConfig()
-        )
+        engine = EndpointEngine("http://127.0.0.1:9/v1", "m", encoder, 60, retries=0)
+        write_all(engine, [prompt], "generator", DecodingConfig())
     with pytest.raises(WorkError, match="answered 404"):
-        EndpointEngine(f"{server[0]}/nothing", "m", encoder, 60, retries=0).generate(
-            [prompt, prompt], "generator", DecodingConfig()
-        )
+        engine = EndpointEngine(f"{server[0]}/nothing", "m", encoder, 60, retries=0)
+        write_all(engine, [prompt, prompt], "generator", DecodingConfig())

@@ -1,5 +1,6 @@
 """The files that make a model folder a bundle: one GGUF base, LoRA GGUFs, and ONNX graphs of the classifier."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from backbone.runs.files import read_json
 from backbone.runs.folder import verify
 from backbone.runs.layout import MANIFEST
+from backbone.runs.manifest import read_manifest
 from tickets.errors import InputError
 
 NO_GGUF = "none"  # a bundle of ONNX labels alone, for where there is no llama.cpp
@@ -15,6 +17,7 @@ QUANTS = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0", NO_GGUF)
 K_QUANTS, K_WIDTH = ("q5_k_m", "q4_k_m"), 256  # K-quants need rows of a multiple of so many values
 BUNDLE = "bundle"  # key of the manifest
 CHECK, CARD = "check.json", "README.md"
+MEMORY = "memory"  # folder of the resolved tickets, and their key in what the manifest says of the bundle
 ONNX_FP32, ONNX_INT8 = "onnx-fp32/classifier.onnx", "onnx-int8/classifier.onnx"
 _FORMAT = 1
 
@@ -41,6 +44,7 @@ class Bundle:
     folder: Path
     quant: str
     files: frozenset[str]
+    memory: Mapping[str, Any] | None = None  # what the manifest says of the resolved tickets
 
     @classmethod
     def open(cls, folder: Path) -> "Bundle | None":
@@ -56,18 +60,23 @@ class Bundle:
         record = read_json(path, "the manifest of a bundle; restore it, or export again")
         if BUNDLE not in record and not exported:
             return None
+        unreadable = f"{path}: not the manifest of a bundle; restore it, or export again"
+        read_manifest(folder, unreadable)  # refuses names that lead out of the folder
         try:
             version = record[BUNDLE]["format"]
             if version != _FORMAT:
                 raise InputError(
                     f"{folder}: a bundle of format {version}, expected {_FORMAT}; update duet or export again"
                 )
-            bundle = cls(folder, str(record[BUNDLE]["quant"]), frozenset(dict(record["files"])))
+            memory = record[BUNDLE].get(MEMORY)
+            if not isinstance(memory, dict | None):
+                raise TypeError
+            bundle = cls(folder, str(record[BUNDLE]["quant"]), frozenset(dict(record["files"])), memory)
             if CHECK not in bundle.files or (bundle.quant != NO_GGUF and not bundle.has_gguf):
                 raise ValueError
             return bundle
         except (KeyError, TypeError, ValueError):
-            raise InputError(f"{path}: not the manifest of a bundle; restore it, or export again") from None
+            raise InputError(unreadable) from None
 
     @property
     def has_gguf(self) -> bool:
@@ -78,6 +87,14 @@ class Bundle:
     def graph(self) -> str | None:
         """Name of the best ONNX graph, int8 before fp32."""
         return next((name for name in (ONNX_INT8, ONNX_FP32) if name in self.files), None)
+
+    def require(self, names: Iterable[str], below: str) -> None:
+        """Raises InputError where the manifest leaves out a file that has to be there: nothing vouches for it."""
+        missing = next((name for name in names if f"{below}/{name}" not in self.files), None)
+        if missing:
+            raise InputError(
+                f"{self.folder / below / missing}: missing in {MANIFEST} of the bundle; restore it, or export again"
+            )
 
     def verify_folders(self, *names: str) -> None:
         """Raises InputError where a file below these folders is missing, damaged, or of another bundle."""

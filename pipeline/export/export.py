@@ -7,14 +7,16 @@ from functools import partial as partial_call
 from pathlib import Path
 from typing import Any
 
-from backbone.dataset import load_part, resolve_data
-from backbone.runs.files import disk_guard, read_json, writable, write_json
+from backbone.dataset import data_fingerprint, load_part, resolve_data
+from backbone.runs.files import disk_guard, read_json, refuse_link, writable, write_json
 from backbone.runs.folder import package_versions, partial_folder, publish
 from backbone.runs.layout import CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
 from backbone.runs.locks import hold
+from memory.memory import open_memory, write_memory
 from pipeline.export.bundle import (
     CARD,
     CHECK,
+    MEMORY,
     NO_GGUF,
     ONNX_FP32,
     ONNX_INT8,
@@ -28,6 +30,7 @@ from pipeline.export.model_card import model_card
 from pipeline.export.options import MODELFILE, ExportOptions, merged_file, settle_quant
 from pipeline.export.writing import write_gguf, write_once, write_onnx
 from pipeline.model_folder import ModelFolder, StageFolder, check_prefix_classifier, check_same_base, open_model
+from pipeline.resolved import memory_facts, resolved_tickets
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
@@ -46,13 +49,14 @@ def export(options: ExportOptions) -> str:
     model = _gather(options)
     base = model.base_folder()
     options = replace(options, quant=settle_quant(options.quant, base))
-    validation = _validation(model, options)
+    data = _data(model, options)
+    validation = _validation(model, options, data)
     if options.onnx:
         from classifier.onnx_export import check_size
 
         check_size(base)
     _check_out(options.out)
-    partial = _open_partial(options, model)
+    partial = _open_partial(options, model, data)
     with disk_guard(partial):
         for name, stage in model.stages.items():
             write_once(partial / name, partial_call(shutil.copytree, stage.path))
@@ -62,13 +66,17 @@ def export(options: ExportOptions) -> str:
             write_gguf(options, model, base, partial)
         if options.onnx:
             write_onnx(model, base, partial, options.int8)
+        if options.memory:
+            write_once(partial / MEMORY, lambda out: write_memory(out, resolved_tickets(data)))
         _drop_others(partial, options, model)
         graphs = [name for name in (ONNX_FP32, ONNX_INT8) if (partial / name).is_file()]
         results = check_export(model, partial, options.quant, graphs, merged_file(options, model), validation)
         write_json(partial / CHECK, {"check": [result.to_dict() for result in results]})
         (partial / CARD).write_text(model_card(model, options.quant, results), encoding="utf-8")
     runs = {name: {"path": str(stage.path), **_run_facts(stage)} for name, stage in model.stages.items()}
-    facts = {"runs": runs, "base": vars(model.any_stage.base), "versions": package_versions()}
+    facts: dict[str, Any] = {"runs": runs, "base": vars(model.any_stage.base), "versions": package_versions()}
+    if options.memory:
+        facts[MEMORY] = memory_facts(open_memory(partial / MEMORY))
     publish(partial, options.out.resolve(), **bundle_facts(options.quant, **facts))
     return "\n".join(str(result) for result in results)
 
@@ -117,12 +125,15 @@ def _check_tokenizers(stages: dict[str, StageFolder]) -> None:
         )
 
 
-def _validation(model: ModelFolder, options: ExportOptions) -> list[Ticket]:
+def _data(model: ModelFolder, options: ExportOptions) -> Path:
     data = options.data if options.data is not None else model.stages[CLASSIFIER].config.data.path
     try:
-        folder = resolve_data(data)
+        return resolve_data(data)
     except InputError as error:
         raise InputError(f"the check needs validation tickets: {error}; name a prepared folder with --data") from None
+
+
+def _validation(model: ModelFolder, options: ExportOptions, folder: Path) -> list[Ticket]:
     columns = model.stages[CLASSIFIER].config.classifier.columns
     tickets = [t for t in load_part(folder, "validation") if any(c in t.labels for c in columns)]
     if not tickets:
@@ -135,14 +146,16 @@ def _check_out(out: Path) -> None:
         raise InputError(f"{out}: exists and is no bundle; choose another --out")
 
 
-def _open_partial(options: ExportOptions, model: ModelFolder) -> Path:
+def _open_partial(options: ExportOptions, model: ModelFolder, data: Path) -> Path:
     """The unfinished sibling; what it holds is kept where the same export began it."""
     partial = partial_folder(options.out.resolve())
+    refuse_link(partial)
     plan = {
         "stages": {name: str(stage.path.resolve()) for name, stage in model.stages.items()},
         "manifests": {name: (stage.path / MANIFEST).read_text() for name, stage in model.stages.items()},
         "quant": options.quant,
         "recipe": _RECIPE,
+        MEMORY: data_fingerprint(data) if options.memory else None,
     }
     # a kill at the first write leaves the plan's own unfinished file
     names = {path.name for path in partial.iterdir()} if partial.is_dir() else {""} if partial.exists() else set()
@@ -170,6 +183,7 @@ def _is_of(path: Path, plan: dict[str, Any]) -> bool:
 def _drop_others(partial: Path, options: ExportOptions, model: ModelFolder) -> None:
     """Remove what an earlier attempt with other options left, so that nothing is published unchecked."""
     wanted = {PLAN, *model.stages}
+    wanted |= {MEMORY} if options.memory else set()
     wanted |= {"base"} if (model.path / "base").is_dir() else set()
     if options.quant != NO_GGUF:
         wanted |= {base_file(options.quant), *(adapter_file(stage) for stage in model.stages)}

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backbone.config import RunConfig
+from backbone.config import ClassifierConfig, RunConfig
 from backbone.prompts import END, END_OF_TEXT, START, PromptEncoder
 from backbone.runs.files import read_json
 from backbone.runs.layout import CLASSIFIER, GENERATOR, LABELS, RUN
+from classifier.review import TARGETS
 from pipeline.export.bundle import NO_GGUF
 from pipeline.export.parity import Parity
 from pipeline.model_folder import ModelFolder, StageFolder
@@ -76,7 +77,31 @@ def _classifier_section(stage: StageFolder) -> str:
             f"| {column} | {scores['accuracy']:.3f} | {scores['macro_f1']:.3f} | {scores['calibration_error']:.3f} | "
             f"{', '.join(labels[column])} |"
         )
-    return f"## Classifier\n\n{_trained(stage, record)} On its validation tickets, calibrated:\n\n" + "\n".join(lines)
+    parts = [f"## Classifier\n\n{_trained(stage, record)} On its validation tickets, calibrated:", "\n".join(lines)]
+    return "\n\n".join([*parts, *_automated_section(record, stage.config.classifier)])
+
+
+def _automated_section(record: Mapping[str, Any], settings: ClassifierConfig) -> list[str]:
+    """What each column can have applied without a person; nothing for runs of before it was computed."""
+    if "automated" not in record:
+        return []
+    lines = [
+        f"| applied without a person at | its own target | {' | '.join(f'{target:g}' for target in TARGETS)} |",
+        "| --- | --- |" + " --- |" * len(TARGETS),
+    ]
+    for column, (own, *others) in record["automated"].items():
+        cells = [f"{_applied_text(own)}, target {own['target']:g}", *map(_applied_text, others)]
+        lines.append(f"| {column} | {' | '.join(cells)} |")
+    note = (
+        "Share of the validation tickets, and accuracy there. The targets are accuracies; every ticket was judged by "
+        "thresholds fitted on others. Never: no confidence was enough. "
+        f"A person looks at every ticket with an unsure label in: {', '.join(settings.required)}."
+    )
+    return ["\n".join(lines), note]
+
+
+def _applied_text(one: Mapping[str, Any]) -> str:
+    return "never" if one["accuracy"] is None else f"{one['share']:.0%}: {one['accuracy']:.3f}"
 
 
 def _generator_section(stage: StageFolder) -> str:

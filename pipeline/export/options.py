@@ -26,7 +26,7 @@ class ExportOptions:
     """What to export.
 
     Attributes:
-        model: run or model folder with a classifier; None for the shipped mini model.
+        model: run or model folder with a classifier; None for the shipped one.
         generator: run folder to take the generator from where it is not beside the classifier.
         out: folder to write.
         quant: one of QUANTS, or AUTO.
@@ -35,6 +35,7 @@ class ExportOptions:
         merged: also write a self-contained generator and an Ollama Modelfile.
         data: prepared folder to check on; what the classifier was trained on when None.
         check: how many validation tickets to check on.
+        memory: also write the training tickets, for `predict --similar`.
     """
 
     model: Path | None
@@ -46,6 +47,7 @@ class ExportOptions:
     merged: bool = False
     data: str | None = None
     check: int = 256
+    memory: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read."""

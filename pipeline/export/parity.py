@@ -1,5 +1,6 @@
 """Does an exported model say what the trained one says? Labels, hidden states and replies on validation tickets."""
 
+import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from backbone.config import DecodingConfig
 from backbone.progress import track
@@ -14,10 +16,15 @@ from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
 from engines.layered import LayeredEngine
 from engines.protocols import Encoder, SharedPrefix, Writer
+from engines.writing import write_all
 from generator.reply import Generator
 from tickets.schema import Prediction, Ticket
 
 REPLY_TOKENS = 32
+VISIBLE_FALL = 0.01  # of accuracy, which a check should be able to show
+_EVEN = 0.5  # share of losses among changes where nothing is lost
+_NORMAL = 1.96  # standard errors on either side of a 95 % interval
+_FEWEST = 100  # tickets of which one is a point
 _REPLIES = 16
 _BATCH = 16
 
@@ -50,12 +57,47 @@ class EngineOutputs:
 
 @dataclass(frozen=True)
 class ColumnParity:
-    """One head: how many labels changed, how many of those were ties before, and accuracy before and after."""
+    """One head: how many labels changed, how many of those were ties before, and what that did to the right ones.
+
+    Attributes:
+        tickets: those with a true label.
+        right_before: of those, how many the trained model has right.
+        lost, won: labels that were right and became wrong, and the other way round.
+    """
 
     flips: int
     ties: int
-    accuracy_before: float
-    accuracy_after: float
+    tickets: int
+    right_before: int
+    lost: int
+    won: int
+
+    @property
+    def accuracy_before(self) -> float:
+        """Of the trained model."""
+        return self.right_before / max(self.tickets, 1)
+
+    @property
+    def accuracy_after(self) -> float:
+        """Of the exported one."""
+        return (self.right_before - self.lost + self.won) / max(self.tickets, 1)
+
+    @property
+    def fall(self) -> float:
+        """Accuracy lost."""
+        return (self.lost - self.won) / max(self.tickets, 1)
+
+    @property
+    def falls_beyond_chance(self) -> bool:
+        """Whether the exact 95 % interval of the paired difference is clear of zero (Clopper and Pearson 1934)."""
+        changed = self.lost + self.won
+        return changed > 0 and bool(binomtest(self.lost, changed).proportion_ci(0.95).low > _EVEN)
+
+    @property
+    def tickets_needed(self) -> int:
+        """How many would show a fall of one point, if as large a share of labels became right or wrong."""
+        share = max(self.lost + self.won, 1) / max(self.tickets, 1)
+        return max(_FEWEST, math.ceil(share * (_NORMAL / VISIBLE_FALL) ** 2))
 
 
 @dataclass(frozen=True)
@@ -80,14 +122,15 @@ class Parity:
         """Labels that changed and were no ties."""
         return sum(column.flips - column.ties for column in self.columns.values())
 
-    @property
-    def worst_fall(self) -> float:
-        """Largest loss of accuracy of any head."""
-        return max((c.accuracy_before - c.accuracy_after for c in self.columns.values()), default=0.0)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        record = asdict(self)
+        for name, column in self.columns.items():
+            record["columns"][name] |= {
+                "accuracy_before": column.accuracy_before,
+                "accuracy_after": column.accuracy_after,
+            }
+        return record
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.tickets} validation tickets against torch"]
@@ -132,7 +175,7 @@ def run_engine(name: str, before: Reference, encoder: Encoder | None, writer: Wr
     greedy = DecodingConfig(max_new_tokens=REPLY_TOKENS)
     replies = None
     if writer is not None:
-        replies = writer.generate(before.reply_prompts, GENERATOR, greedy, shared_prefix=before.shared_prefix)
+        replies = write_all(writer, before.reply_prompts, GENERATOR, greedy, shared_prefix=before.shared_prefix)
     return EngineOutputs(name, states, replies)
 
 
@@ -185,18 +228,19 @@ def compare(
 
 
 def _column(column: str, before: Reference, after: Sequence[Prediction], tie: float) -> ColumnParity:
-    flips = ties = labelled = right_before = right_after = 0
+    flips = ties = labelled = right_before = lost = won = 0
     for ticket, old, new in zip(before.tickets, before.predictions, after, strict=True):
+        was_right, is_right = (one.labels[column] == ticket.labels.get(column) for one in (old, new))
         labelled += column in ticket.labels
-        right_before += old.labels[column] == ticket.labels.get(column)
-        right_after += new.labels[column] == ticket.labels.get(column)
+        right_before += was_right
+        lost += was_right and not is_right
+        won += is_right and not was_right
         if old.labels[column] != new.labels[column]:
             p = old.probabilities[column]
             gap = np.log(p[old.labels[column]]) - np.log(max(p[new.labels[column]], 1e-30))
             flips += 1
-            ties += bool(gap < tie)
-    n = max(labelled, 1)
-    return ColumnParity(flips, ties, right_before / n, right_after / n)
+            ties += bool(abs(gap) < tie)  # of joint labels the likelier one need not be the one that is given
+    return ColumnParity(flips, ties, labelled, right_before, lost, won)
 
 
 def _agreement(written: Sequence[int], chosen: Sequence[int], ends: AbstractSet[int]) -> float:

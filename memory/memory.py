@@ -1,0 +1,97 @@
+"""The memory of resolved tickets: the most similar ones to a new ticket, by exact search.
+
+TF-IDF of hashed words and pairs of words. It was compared with BM25, and with letters beside words:
+docs/results.md. Segments hold at most `SEGMENT` tickets, so adding some rewrites little.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from memory.segment import Segment
+from memory.terms import Frequencies, count_terms
+from tickets.errors import InputError
+from tickets.redact.known import NOBODY
+from tickets.redact.redactor import Redactor
+from tickets.redact.tickets import TicketRedactor
+from tickets.schema import Ticket
+
+SEGMENT = 100_000  # tickets
+FREQUENCIES = "frequencies"
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A resolved ticket, and its cosine similarity with the one that was asked for, between 0 and 1."""
+
+    ticket: Ticket
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Tickets in segments; `frequencies` weigh the terms of all of them."""
+
+    segments: Sequence[Segment]
+    frequencies: Frequencies
+
+    def __len__(self) -> int:
+        return sum(len(segment) for segment in self.segments)
+
+    def search(self, text: str, count: int, without: str | None = None) -> list[Similar]:
+        """The `count` tickets most similar to a text, best first; those without a common term are left out.
+
+        Args:
+            without: id of a ticket that is passed over.
+        """
+        asked = self.frequencies.weigh(count_terms([text]))
+        found: list[tuple[float, int, int]] = []
+        wanted = count + (without is not None)
+        for number, segment in enumerate(self.segments):
+            values = segment.similarities(asked.indices, asked.data)
+            best = np.argpartition(values, -wanted)[-wanted:] if len(values) > wanted else np.arange(len(values))
+            found += [(float(values[row]), -number, -int(row)) for row in best if values[row] > 0]
+        similar = (
+            Similar(self.segments[-number].ticket(-row), min(value, 1.0))
+            for value, number, row in heapq.nlargest(wanted, found)
+        )
+        return [one for one in similar if one.ticket.id != without][:count]
+
+
+def open_memory(folder: Path, segments: Iterable[str] | None = None) -> Memory:
+    """Open a memory whose files were verified; of a new one, all segments."""
+    if segments is None:
+        segments = sorted((path.name for path in folder.iterdir() if path.name != FREQUENCIES), key=int)
+    try:
+        frequencies = Frequencies.load(folder / FREQUENCIES)
+    except (OSError, ValueError, EOFError):
+        raise InputError(
+            f"{folder / FREQUENCIES}: no readable memory; restore the bundle, or export it again with --memory"
+        ) from None
+    return Memory([Segment(folder / name) for name in segments], frequencies)
+
+
+def write_memory(folder: Path, tickets: Sequence[Ticket]) -> None:
+    """Write tickets into a new folder, private data replaced."""
+    redacted = redact(tickets)
+    frequencies = Frequencies.of(count_terms([ticket.text for ticket in redacted[:SEGMENT]]))
+    frequencies.save(folder / FREQUENCIES)
+    write_segments(folder, redacted, frequencies, first=0)
+
+
+def write_segments(folder: Path, tickets: Sequence[Ticket], frequencies: Frequencies, first: int) -> list[str]:
+    """Write tickets in segments that are named by numbers from `first` on; returns their names."""
+    names = []
+    for number, start in enumerate(range(0, len(tickets), SEGMENT), start=first):
+        Segment.write(folder / str(number), tickets[start : start + SEGMENT], frequencies)
+        names.append(str(number))
+    return names
+
+
+def redact(tickets: Iterable[Ticket]) -> list[Ticket]:
+    """Tickets with placeholders for private data; those that were redacted by `duet prepare` stay as they are."""
+    redactor = TicketRedactor(Redactor(), replaces=True)
+    return [redactor.redact(ticket, NOBODY) for ticket in tickets]

@@ -1,0 +1,89 @@
+"""The lines that `duet predict-batch` writes: one per row of the source, in the order of the rows."""
+
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from engines.protocols import TicketRefused
+from pipeline.predict import answer_to_dict
+from pipeline.scheduler import Job
+from tickets.schema import Answer, Ticket
+from tickets.terminal import escape_controls
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the source: a ticket, or why it is none."""
+
+    line: int
+    id: str
+    ticket: Ticket | None
+    fault: str
+
+
+@dataclass(eq=False)
+class Line:
+    """A row and what is written for it, once that is known."""
+
+    row: Row
+    record: dict[str, Any] | None = None
+
+
+class Lines:
+    """Lines that become known in any order and are written in that of the rows.
+
+    Attributes:
+        doubts: how many replies are no whole reply, by what is wrong with them.
+    """
+
+    def __init__(self, file: IO[bytes], on_row: Callable[[Row], None]) -> None:
+        """Write to a file; `on_row` hears of every row when its line, and those before it, are on the disk."""
+        self._file, self._on_row = file, on_row
+        self._lines: deque[Line] = deque()  # not on the disk yet
+        self.doubts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, row: Row) -> Line:
+        """The line of the next row."""
+        line = Line(row, _error(row, row.fault) if row.ticket is None else None)
+        self._lines.append(line)
+        return line
+
+    def complete(self, line: Line, job: Job) -> None:
+        """Note what is written for a row whose job has ended; nothing where it failed and is to be tried again."""
+        if isinstance(job.error, TicketRefused):
+            line.record = _error(line.row, str(job.error))
+        elif job.answer:
+            line.record = answer_to_dict(job.answer)
+            del line.record["timings"]  # they tell of the other tickets rather than of this
+            self.doubts.update(_doubts(job.answer))
+
+    def write(self) -> None:
+        """Write the lines whose turn it is."""
+        written: list[Row] = []
+        while self._lines and (record := self._lines[0].record):
+            text = escape_controls(json.dumps(record, ensure_ascii=False, allow_nan=False))
+            self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            written.append(self._lines.popleft().row)
+        if written:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        for row in written:
+            self._on_row(row)
+
+
+def _error(row: Row, reason: str) -> dict[str, Any]:
+    return {"id": row.id, "error": f"line {row.line}: {reason}"}
+
+
+def _doubts(answer: Answer) -> Iterator[str]:
+    """Why a reply is no whole reply."""
+    if answer.reply_cut:
+        yield "stop before their end (reply_cut)"
+    if answer.reply == "":
+        yield "are empty"

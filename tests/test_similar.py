@@ -1,0 +1,201 @@
+"""The memory of resolved tickets: exact search, private data, adding, erasing, and what reads it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backbone.runs.files import sha256, write_json
+from backbone.runs.folder import verify
+from backbone.runs.layout import MANIFEST
+from memory.memory import open_memory, write_memory
+from memory.terms import Frequencies, count_terms
+from pipeline.export.bundle import CHECK, MEMORY, NO_GGUF, Bundle, bundle_facts
+from pipeline.predict import render_similar
+from pipeline.resolved import ResolvedTickets, add_tickets, erase_tickets, load_resolved, memory_facts
+from tickets.errors import InputError
+from tickets.schema import Ticket
+
+WORDS = [
+    "printer",
+    "vpn",
+    "invoice",
+    "login",
+    "paper",
+    "slow",
+    "error",
+    "update",
+    "mail",
+    "refund",
+    "Drucker",
+    "Rechnung",
+]
+
+
+def some_tickets(count: int, first: int = 0) -> list[Ticket]:
+    chance = np.random.default_rng(first)
+    texts = [" ".join(chance.choice(WORDS, size=12)) for _ in range(count)]
+    return [
+        Ticket(f"t{first + number}", f"About {text.split()[0]}", text, labels={"type": "Incident"}, reply=f"Re {text}")
+        for number, text in enumerate(texts)
+    ]
+
+
+def bundle_of(folder: Path, tickets: list[Ticket]) -> Path:
+    """A bundle with nothing in it but resolved tickets."""
+    write_memory(folder / MEMORY, tickets)
+    write_json(folder / CHECK, {})
+    files = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    facts = bundle_facts(NO_GGUF, memory=memory_facts(open_memory(folder / MEMORY)))
+    write_json(folder / MANIFEST, {**facts, "files": files})
+    return folder
+
+
+def resolved(folder: Path) -> ResolvedTickets:
+    return load_resolved(Bundle.open(folder), folder)
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("memory.memory.SEGMENT", "pipeline.resolved.SEGMENT"):
+        monkeypatch.setattr(name, 10)
+
+
+def test_search_is_exact(tmp_path: Path, small_segments: None) -> None:
+    tickets = some_tickets(35)
+    write_memory(tmp_path / "memory", tickets)
+    memory = open_memory(tmp_path / "memory")
+    assert [len(segment) for segment in memory.segments] == [10, 10, 10, 5]
+    frequencies = Frequencies.of(count_terms([ticket.text for ticket in tickets[:10]]))
+    rows = frequencies.weigh(count_terms([ticket.text for ticket in tickets])).toarray()
+    for text in ("printer error update", "Drucker Drucker refund", "About vpn vpn slow"):
+        cosines = rows @ frequencies.weigh(count_terms([text])).toarray()[0]
+        expected = [tickets[row].id for row in np.lexsort((np.arange(35), -cosines))[:4]]
+        found = memory.search(text, 4)
+        assert [one.similarity for one in found] == pytest.approx(sorted(cosines)[:-5:-1], abs=1e-5)
+        assert [one.ticket.id for one in found] == expected
+
+
+def test_a_ticket_finds_itself_and_the_others_without_it(tmp_path: Path) -> None:
+    tickets = some_tickets(30)
+    write_memory(tmp_path / "memory", tickets)
+    memory = open_memory(tmp_path / "memory")
+    first, *_ = memory.search(tickets[7].text, 3)
+    assert first.ticket == tickets[7] and first.similarity == pytest.approx(1)
+    assert all(one.ticket.id != "t7" for one in memory.search(tickets[7].text, 3, without="t7"))
+
+
+@pytest.mark.parametrize("text", ["", " \n", "?!", "zzyzx qwrt", "\ud800"])
+def test_nothing_in_common_finds_nothing(tmp_path: Path, text: str) -> None:
+    write_memory(tmp_path / "memory", some_tickets(5))
+    assert open_memory(tmp_path / "memory").search(text, 3) == []
+
+
+def test_private_data_is_not_kept(tmp_path: Path) -> None:
+    secret = Ticket("a", "Call +49 30 901820", "IBAN DE89370400440532013000, jo@example.com", reply="To jo@example.com")
+    folder = bundle_of(tmp_path / "b", [secret])
+    add_tickets(folder, [Ticket("b", "Hello", "mail ann@example.com", reply="Dear ann@example.com")])
+    text = "".join(path.read_text("utf-8") for path in folder.rglob("*.jsonl"))
+    assert "example.com" not in text and "DE89" not in text and "901820" not in text
+    assert text.count("<email>") == 4
+
+
+def test_adding_and_erasing_keep_the_manifest_right(tmp_path: Path, small_segments: None) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(15))
+    new = [*some_tickets(9, first=100), Ticket("t3", "New", "text of t3", reply="new"), Ticket("x", "", "no reply")]
+    assert add_tickets(folder, new) == 15 + 9
+    verify(folder)
+    assert resolved(folder).similar(Ticket("", "New", "text of t3"), 1)[0].ticket.reply == "new"
+    assert erase_tickets(folder, ["t3", "t100"]) == 22
+    verify(folder)
+    kept = {ticket.id for segment in resolved(folder).memory.segments for ticket in segment.tickets()}
+    assert kept == {f"t{n}" for n in [*range(15), *range(100, 109)]} - {"t3", "t100"}
+    everything = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert b"text of t3" not in everything
+    assert erase_tickets(folder, kept) == 0
+    assert resolved(folder).similar(Ticket("", "", "printer"), 3) == []
+    assert add_tickets(folder, some_tickets(2)) == 2
+    verify(folder)
+
+
+def test_erasing_an_unknown_ticket_erases_nothing(tmp_path: Path) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    before = (folder / MANIFEST).read_bytes()
+    with pytest.raises(InputError, match="has no ticket 'nope'; nothing was erased"):
+        erase_tickets(folder, ["t1", "nope"])
+    assert (folder / MANIFEST).read_bytes() == before and len(resolved(folder).memory) == 5
+
+
+def test_a_change_that_was_cut_off_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    with monkeypatch.context() as failing, pytest.raises(RuntimeError):
+        failing.setattr("pipeline.resolved.relist", _fail)
+        add_tickets(folder, some_tickets(2, first=50))
+    assert len(resolved(folder).memory) == 5
+    assert add_tickets(folder, some_tickets(3, first=50)) == 8  # over what the first attempt left
+    verify(folder)
+    assert sorted(path.name for path in (folder / MEMORY).iterdir()) == ["1", "frequencies"]
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError
+
+
+def test_repeats_are_told_where_old_replies_agree(tmp_path: Path) -> None:
+    once = some_tickets(40)
+    again = [Ticket(f"again{t.id}", t.subject, f"{t.body} please", reply=t.reply) for t in once[:20]]
+    write_memory(tmp_path / "memory", [*once, *again])
+    facts = memory_facts(open_memory(tmp_path / "memory"))
+    found = ResolvedTickets(open_memory(tmp_path / "memory"), facts["repeat_similarity"])
+    same = found.similar(Ticket("", once[3].subject, f"{once[3].body} thanks"), 1)[0]
+    assert found.is_repeat(same) and found.to_dict(same)["repeat"]
+    assert not found.is_repeat(found.similar(Ticket("", "", "printer printer paper slow vpn"), 1)[0])
+
+
+def test_without_repeats_none_is_told(tmp_path: Path) -> None:
+    write_memory(tmp_path / "memory", [Ticket(t.id, t.subject, t.body, reply=t.id * 9) for t in some_tickets(40)])
+    assert memory_facts(open_memory(tmp_path / "memory"))["repeat_similarity"] is None
+
+
+def test_the_text_form_fits_eighty_columns(tmp_path: Path) -> None:
+    long = Ticket("0" * 20, "word " * 60, "printer", labels={"type": "Incident", "queue": "IT"}, reply="line one\n" * 3)
+    write_memory(tmp_path / "memory", [long])
+    found = ResolvedTickets(open_memory(tmp_path / "memory"), 0.0)
+    lines = render_similar(found, found.similar(Ticket("", "", "printer"), 3)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[2].startswith("repeat    ") and lines[3:] == [" " * 10 + "line one"] * 3
+    assert "no resolved ticket" in render_similar(found, [])
+
+
+@pytest.mark.parametrize("name", ["0/terms.npy", "0/tickets.jsonl", "0/offsets.npy", "frequencies/inverse.npy"])
+def test_a_damaged_memory_is_one_line(tmp_path: Path, name: str) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    (folder / MEMORY / name).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="damaged"):
+        resolved(folder)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{}, {"segments": "0"}, {"segments": ["../.."]}, {"segments": [0]}, {"segments": ["0"], "repeat_similarity": "x"}],
+)
+def test_a_manifest_that_does_not_tell_is_one_line(tmp_path: Path, facts: dict[str, object]) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    record = json.loads((folder / MANIFEST).read_text())
+    record["bundle"]["memory"] = facts
+    write_json(folder / MANIFEST, record)
+    with pytest.raises(InputError, match="manifest does not say"):
+        resolved(folder)
+
+
+def test_a_bundle_without_a_memory_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no memory of resolved tickets.*export --memory"):
+        load_resolved(None, tmp_path)
+
+
+def test_added_words_are_found_though_the_export_never_saw_them(tmp_path: Path) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    add_tickets(folder, [Ticket("new", "Zygomorph", "The zygomorph quivers", reply="Restart it.")])
+    (found,) = resolved(folder).similar(Ticket("", "", "zygomorph"), 3)
+    assert found.ticket.id == "new"
