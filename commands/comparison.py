@@ -1,4 +1,4 @@
-"""Commands that measure: evaluate, compare, human-eval.
+"""Commands that measure: evaluate, compare, human-eval, judge.
 
 Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
 """
@@ -22,7 +22,7 @@ def evaluate(
     engine: Engine = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Score a model beside the majority class and TF-IDF with logistic regression.
+    """Score a model beside TF-IDF and the majority class.
 
     Example: duet evaluate --model runs/mini --data data --replies 64
     """
@@ -30,10 +30,11 @@ def evaluate(
 
     from eval.evaluate import evaluate as run
     from eval.evaluate import render
+    from eval.report.page import plain
     from pipeline.engine_choice import EngineChoice
 
     result = run(model, data, part, replies, EngineChoice(engine, together=16))
-    print(json.dumps(result.to_dict(), indent=2) if as_json else render(result))
+    print(json.dumps(plain(result.to_dict()), indent=2) if as_json else render(result))
 
 
 def compare(
@@ -68,8 +69,16 @@ def compare(
         Optional[Path],  # noqa: UP045
         typer.Option("--beside", help="Folder of an earlier comparison on another split, to show beside this one."),
     ] = None,
+    promote: Annotated[
+        bool,
+        typer.Option(
+            "--promote", help="Decide whether the second run's model should take the place of the first run's."
+        ),
+    ] = False,
 ) -> None:
-    """Compare trained systems with each other and with simple references; prints the report's path.
+    """Compare trained systems on the same tickets, in a report.
+
+    Simple references stand beside them. Prints the report's path.
 
     Example: duet compare runs/mini --out runs/comparison
     """
@@ -77,7 +86,7 @@ def compare(
     from eval.compare import compare as run
 
     options = CompareOptions(
-        runs, out, data, part, limit, timed, with_zero_shot, bertscore_model, bertscore_layer, beside
+        runs, out, data, part, limit, timed, with_zero_shot, bertscore_model, bertscore_layer, beside, promote
     )
     print(run(options))
 
@@ -91,7 +100,9 @@ def human_eval_make(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the draw and the shuffling.")] = 0,
 ) -> None:
-    """Write a blinded rating sheet (CSV) and, apart, its key; prints the sheet's path.
+    """Write a blinded rating sheet and, apart, its key.
+
+    The sheet is a CSV file, whose path is printed.
 
     Example: duet human-eval make runs/comparison --system two-stage --system single-prompt
     """
@@ -104,7 +115,9 @@ def human_eval_score(
     comparison: Annotated[Path, typer.Argument(help="Folder of `duet compare`.")],
     sheets: Annotated[list[Path], typer.Argument(help="Filled sheets, one per rater.")],
 ) -> None:
-    """Score filled rating sheets and add the result to the report; prints JSON.
+    """Score filled rating sheets.
+
+    Adds the result to the report and prints it as JSON.
 
     Example: duet human-eval score runs/comparison anna.csv ben.csv
     """
@@ -115,3 +128,65 @@ def human_eval_score(
     from eval.report.page import plain
 
     print(json.dumps(plain(asdict(score_sheets(sheets, comparison))), indent=2))
+
+
+def judge(
+    comparison: Annotated[Path, typer.Argument(help="Folder of `duet compare`.")],
+    endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help="An OpenAI-compatible server.")],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="Name of the judge model at that server.")],
+    tickets: Annotated[int, typer.Option("--tickets", min=5, help="How many tickets to score, drawn at random.")] = 100,
+    systems: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--system", metavar="NAME", help="System to score; all that reply without it. Repeatable."),
+    ] = None,
+    dimensions: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--dimension",
+            metavar="NAME",
+            help="accuracy, professionalism, completeness, relevance, tone or overall; all without it. Repeatable.",
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", min=1, help="How often to ask for every score; the mean counts.")
+    ] = 1,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, max=2.0, help="Of the judge's answers.")
+    ] = 0.0,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=16, help="Longest answer, in tokens.")] = 512,
+    budget_tokens: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--budget-tokens", min=1, help="Stop before this run uses more tokens; no limit without it."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many questions and tokens it would take, and send nothing.")
+    ] = False,
+    same_family: Annotated[
+        bool, typer.Option("--same-family", help="Allow a judge of the family of the systems' base.")
+    ] = False,
+    key_variable: Annotated[
+        str, typer.Option("--key-variable", metavar="NAME", help="Environment variable that holds the API key.")
+    ] = "OPENAI_API_KEY",
+    concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Requests under way at a time.")] = 8,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1.0, help="Seconds after which a request counts as lost.")
+    ] = 120.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw of tickets and of the judge's answers.")] = 0,
+) -> None:
+    """Let a language model score the replies of a comparison.
+
+    The judge itself is checked with planted replies and human ratings. Adds a section to the report and prints it.
+
+    Example: duet judge runs/comparison --endpoint http://localhost:8000/v1 --model mistral-large --dry-run
+    """
+    from eval.judge.asking import JudgeSettings
+    from eval.judge.run import JudgeOptions, dry_run_text
+    from eval.judge.run import judge as run
+    from eval.report.judged import judged
+    from eval.report.page import section_text
+
+    settings = JudgeSettings(
+        endpoint, model, key_variable, timeout, concurrent, temperature, max_tokens, seed, budget_tokens
+    )
+    options = JudgeOptions(comparison, settings, tickets, systems or (), dimensions or (), draws, same_family)
+    print(dry_run_text(options) if dry_run else section_text(judged(run(options))))

@@ -14,10 +14,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from backbone.progress import track
-from backbone.runs.files import disk_guard, read_json, writable, write_json
+from backbone.resident import peak_resident
+from backbone.runs.files import disk_guard, open_own, read_json, writable, write_json
 from eval.bootstrap import Score, median_score
 from eval.systems import TOGETHER, Output, ReferenceSystem, System
 from tickets.errors import InputError
@@ -68,7 +67,7 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
     with disk_guard(folder):
         with writable(path, "--out"):
             folder.mkdir(parents=True, exist_ok=True)
-            path.open("ab").close()
+            open_own(path, "ab").close()
         outputs = _kept(path, tickets)
         if len(outputs) < len(tickets):
             system.load()
@@ -89,6 +88,25 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
         truncated=statistics.mean(output.truncated for output in outputs),
     )
     return Answered(system, outputs, cost)
+
+
+def read_answers(comparison: Path) -> list[dict[str, Any]]:
+    """Read what every system answered, a record per ticket.
+
+    Raises:
+        InputError: not there, or damaged.
+    """
+    path = comparison / f"{ANSWERS}.jsonl"
+    try:
+        with path.open(encoding="utf-8") as lines:
+            records = [json.loads(line) for line in lines]
+        if not records or any(not {"id", "subject", "body", "true", "systems"} <= record.keys() for record in records):
+            raise ValueError("no tickets with the systems' answers in it")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not readable ({error}); expected what `duet compare` writes; run it again with --out {comparison}"
+        ) from None
+    return records
 
 
 def _kept_times(path: Path, timed: int) -> dict[str, Any] | None:
@@ -135,12 +153,7 @@ def _peak_memory(system: System, tickets: Sequence[Ticket]) -> float:
     system.answer(tickets)
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / _MIB
-    try:  # not getrusage: what it says survives exec, so that a child starts with its parent's peak
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-    except OSError:  # not Linux
-        memory = psutil.Process().memory_info()
-        return float(getattr(memory, "peak_wset", memory.rss)) / _MIB  # the peak on Windows, the present size elsewhere
+    return peak_resident() / _MIB
 
 
 def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[Output]:

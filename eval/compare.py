@@ -19,7 +19,9 @@ from eval.answers import ANSWERS, Answered, run_system
 from eval.bertscore import BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
 from eval.human import is_key_of
+from eval.judge.plan import still_valid
 from eval.labels import labelled_tickets
+from eval.promotion import Promotion, decide, rivals
 from eval.replies import spread
 from eval.reply_metrics import BERTSCORE, TrainingReplies
 from eval.report.page import REPORT, read_report, write_report
@@ -53,6 +55,7 @@ class CompareOptions:
         timed: how many of them are also answered one at a time.
         with_zero_shot: hold the untrained base too.
         beside: folder of another comparison whose figures are shown too.
+        promote: decide whether the second run's model should take the place of the first run's.
     """
 
     runs: Sequence[Path]
@@ -65,6 +68,7 @@ class CompareOptions:
     bertscore_model: Path | None = None
     bertscore_layer: int | None = None
     beside: Path | None = None
+    promote: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Comparison:
     warnings: Sequence[str]
     machine: str
     versions: Mapping[str, str]
+    promotion: Promotion | None = None
 
 
 def compare(options: CompareOptions) -> Path:
@@ -92,7 +97,8 @@ def compare(options: CompareOptions) -> Path:
         InputError: as `measure`, or `beside` holds no report.
     """
     beside = read_report(options.beside) if options.beside else None
-    ratings = _earlier_ratings(options.out)
+    earlier = _earlier_report(options.out)
+    ratings, judges = earlier.get("human"), earlier.get("judges") or []
     with disk_guard(options.out), writable(options.out, "--out"):
         options.out.mkdir(parents=True, exist_ok=True)
         hold(options.out)
@@ -100,25 +106,32 @@ def compare(options: CompareOptions) -> Path:
         comparison = measure(options)
         for warning in comparison.warnings:
             print(f"warning: {warning}", file=sys.stderr)
+        if comparison.promotion:
+            print(comparison.promotion)
         if ratings and not is_key_of(options.out):
             print(f"{options.out}: the human ratings there are of other answers; they are left out", file=sys.stderr)
             ratings = None
-        return write_report({**asdict(comparison), "human": ratings, "beside": beside}, options.out)
+        kept = still_valid(judges, options.out)
+        if len(kept) < len(judges):
+            print(f"{options.out}: judgements there are of other answers; they are left out", file=sys.stderr)
+        added = {"human": ratings, "judges": kept, "beside": beside}
+        return write_report({**asdict(comparison), **added}, options.out)
     finally:
         release(options.out)
 
 
-def _earlier_ratings(folder: Path) -> dict[str, Any] | None:
-    """What `duet human-eval score` added to the report there."""
+def _earlier_report(folder: Path) -> dict[str, Any]:
+    """The report there, to which `duet human-eval score` and `duet judge` may have added; empty without one."""
     if not (folder / REPORT).is_file():
-        return None
+        return {}
     with suppress(InputError):  # of another version, or damaged: it is written anew
-        ratings: dict[str, Any] | None = read_report(folder).get("human")
-        return ratings
+        return read_report(folder)
     print(
-        f"{folder / REPORT}: not readable, written anew; score human ratings again, if there were any", file=sys.stderr
+        f"{folder / REPORT}: not readable, written anew; score human ratings and run `duet judge` again, if there were "
+        "any",
+        file=sys.stderr,
     )
-    return None
+    return {}
 
 
 def measure(options: CompareOptions) -> Comparison:
@@ -134,7 +147,8 @@ def measure(options: CompareOptions) -> Comparison:
     trained = open_runs(options.runs)
     systems = trained + ([zero_shot(trained)] if options.with_zero_shot else [])
     columns = _columns(trained)
-    config = stages_of(trained[0])[0].config.data
+    old, new = rivals(trained) if options.promote else (0, 0)
+    config = stages_of(trained[new])[0].config.data  # the new model's test part holds the old one's and newer tickets
     data = options.data if options.data is not None else config.path
     folder = resolve_data(data)
     train = load_part(folder, "train", config.max_train)  # what the systems saw
@@ -165,9 +179,10 @@ def measure(options: CompareOptions) -> Comparison:
         slices=score_slices(answered, test, scores),
         examples=pick_examples(answered, test, scores),
         bertscore=_bertscore_note(bert),
-        warnings=_warnings(trained, folder, options.part),
+        warnings=_warnings(trained, folder, options, old),
         machine=f"{platform.platform()}, {platform.processor() or platform.machine()}",
         versions=package_versions(),
+        promotion=decide(answered[old], answered[new], test) if options.promote else None,
     )
 
 
@@ -190,10 +205,12 @@ def _bertscore_note(bert: Mapping[str, BertScore]) -> str:
     return f"{any_score.model}, layer {any_score.layer}" if any_score else "not computed (no --bertscore-model)"
 
 
-def _warnings(systems: Sequence[System], folder: Path, part: str) -> list[str]:
-    """Return what a reader should know before believing the figures."""
-    expected = data_fingerprint(folder)
+def _warnings(systems: Sequence[System], folder: Path, options: CompareOptions, old: int) -> list[str]:
+    """Return what a reader should know before believing the figures; `old` is the place of the model in use."""
+    part, expected = options.part, data_fingerprint(folder)
     warnings = []
+    if options.promote:  # the old model was trained on other data, which the decision takes into account
+        systems = [*systems[:old], *systems[old + 1 :]]
     if part != "test":
         used = "learned from" if part == "train" else "were chosen and calibrated on"
         warnings.append(f"the systems {used} the {part} part: its figures say nothing about new tickets")
@@ -204,7 +221,7 @@ def _warnings(systems: Sequence[System], folder: Path, part: str) -> list[str]:
                     f"{stage.path} was trained on other data than {folder}: its training tickets may be among the test "
                     "tickets"
                 )
-    if not any(system.kind == SINGLE for system in systems):
+    if not options.promote and not any(system.kind == SINGLE for system in systems):
         warnings.append("no single-prompt run was given: `duet train-baseline` trains one on the same data")
     return list(dict.fromkeys(warnings))
 

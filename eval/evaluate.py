@@ -3,34 +3,47 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backbone.config import ClassifierConfig
 from backbone.dataset import load_part, resolve_data
 from backbone.progress import track
+from backbone.runs.layout import CLASSIFIER
 from classifier.metrics import micro_f1
-from eval.bootstrap import Resamples
+from classifier.review import TARGETS, is_never
+from eval.bootstrap import Floats, Resamples, Score
+from eval.confidence import Automated, automated
 from eval.faithfulness import own_facts_kept
 from eval.labels import ColumnScores, labelled_tickets, macro_f1_replicates, score_column, true_labels
 from eval.references import majority, tfidf_regression
 from eval.systems import MAJORITY, TFIDF, TWO_STAGE
 from generator.rouge import rouge_l
 from pipeline.engine_choice import EngineChoice
-from pipeline.model_folder import open_model
+from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.schema import Answer, Ticket
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by column and system; of our system also tags, replies and the share for review."""
+    """Scores by column and system; of our system also tags, replies, and what is left to a person.
+
+    Attributes:
+        all_right: by system, the share of tickets with every label right, of those that have all labels.
+        review_share: tickets that a person has to look at.
+        automated: by column, what can be applied without a person at its own target and at each of TARGETS.
+    """
 
     tickets: int
     columns: Mapping[str, Mapping[str, ColumnScores]]
+    all_right: Mapping[str, Score]
     tags_micro_f1: float | None
     review_share: float
+    automated: Mapping[str, Sequence[Automated]]
     replies: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,9 +61,9 @@ def evaluate(
         replies: how many tickets to answer for reply metrics; 0 for none.
         choice: engine; the fastest that the model has files for without one.
     """
-    opened = open_model(model)
+    opened = open_to_answer(model, choice)
     folder = resolve_data(data if data is not None else opened.any_stage.config.data.path)
-    system = load_two_stage(opened, labels_only=replies == 0, choice=choice)
+    system = load_two_stage(opened, labels_only=replies == 0, choice=choice, allowed=None)
     train = load_part(folder, "train")
     _, columns = labelled_tickets(train, list(system.classifier.space.columns), "train")
     test, columns = labelled_tickets(load_part(folder, part), columns, part)
@@ -70,8 +83,10 @@ def evaluate(
     return Evaluation(
         tickets=len(test),
         columns=scores,
+        all_right={name: resamples.mean(_all_right(test, predicted, columns)) for name, predicted in systems.items()},
         tags_micro_f1=_tags_score(system, test, answers),
         review_share=sum(answer.needs_review for answer in answers) / len(answers),
+        automated=_automated(system, opened.stages[CLASSIFIER].config.classifier, test, answers, columns),
         replies=_reply_scores(system, [ticket for ticket in test if ticket.reply][:replies]),
     )
 
@@ -86,11 +101,67 @@ def render(evaluation: Evaluation) -> str:
         ]
         rarest = min(systems[TWO_STAGE].recall, key=lambda label: systems[TWO_STAGE].recall[label].value)
         lines += [f"  weakest class of ours: {rarest}, recall {systems[TWO_STAGE].recall[rarest]}", ""]
+    lines.append("all labels right")
+    lines += [f"  {name:<28} {score}" for name, score in evaluation.all_right.items()] + [""]
     if evaluation.tags_micro_f1 is not None:
         lines.append(f"tags micro-F1                  {evaluation.tags_micro_f1:.3f}")
     lines.append(f"sent to a person               {evaluation.review_share:.0%}")
+    lines += _automated_lines(evaluation.automated)
     lines += [f"{name:<30} {value:.3f}" for name, value in evaluation.replies.items()]
     return "\n".join(lines)
+
+
+def _all_right(test: Sequence[Ticket], predicted: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Floats:
+    """1 where every label is right, 0 where one is wrong, NaN where a true label is not known, (tickets,)."""
+    rows = zip(test, predicted, strict=True)
+    return np.array(
+        [
+            float(all(labels[column] == ticket.labels[column] for column in columns))
+            if all(column in ticket.labels for column in columns)
+            else np.nan
+            for ticket, labels in rows
+        ]
+    )
+
+
+def _automated_lines(automated: Mapping[str, Sequence[Automated]]) -> list[str]:
+    """A table of what is applied without a person: share of the tickets, and accuracy there."""
+    lines = [
+        "",
+        f"{'applied without a person at':<28}{'its target':<20}" + "".join(f"{t:<11g}" for t in TARGETS).rstrip(),
+    ]
+    for column, (own, *others) in automated.items():
+        cells = f"{f'{_applied_text(own)} ({own.target:g})':<20}" + "".join(f"{_applied_text(o):<11}" for o in others)
+        lines.append(f"  {column:<26}{cells}".rstrip())
+    lines += ["  share of tickets, accuracy there; never: not reached on validation tickets", ""]
+    return lines
+
+
+def _applied_text(one: Automated) -> str:
+    """Share of the tickets and the accuracy there; `never` where no confidence is enough, `-` where it is not known."""
+    if one.threshold is None:
+        return "-"
+    if is_never(one.threshold):
+        return "never"
+    return f"{one.share.value:.0%}" + ("" if isnan(one.accuracy.value) else f" {one.accuracy.value:.3f}")
+
+
+def _automated(
+    system: TwoStage,
+    settings: ClassifierConfig,
+    test: Sequence[Ticket],
+    answers: Sequence[Answer],
+    columns: Sequence[str],
+) -> dict[str, Sequence[Automated]]:
+    resamples = Resamples(len(test))
+    found: dict[str, Sequence[Automated]] = {}
+    for column in columns:
+        confidence = np.array([answer.prediction.confidence[column] for answer in answers])
+        pairs = zip((answer.prediction.labels[column] for answer in answers), true_labels(test, column), strict=True)
+        correct = np.array([np.nan if true is None else float(label == true) for label, true in pairs])
+        head, target = system.classifier.calibration.heads[column], settings.review_target(column)
+        found[column] = automated(confidence, correct, head, target, resamples)
+    return found
 
 
 def _announced(

@@ -63,6 +63,28 @@ def names_product(tickets: Sequence[Ticket], replies: Sequence[str], products: S
     return hits / total if total else 0.0
 
 
+def names_other_product(tickets: Sequence[Ticket], replies: Sequence[str], products: Sequence[str]) -> float:
+    """Share of replies that name a product of the list which their ticket does not name."""
+    wrong = [
+        any(product in reply and product not in ticket.text for product in products)
+        for ticket, reply in zip(tickets, replies, strict=True)
+    ]
+    return sum(wrong) / len(wrong) if wrong else 0.0
+
+
+def states_unknown_fact(tickets: Sequence[Ticket], replies: Sequence[str]) -> float:
+    """Share of replies with a number, code or date that their ticket does not have."""
+    wrong = [
+        any(
+            not _stands_in(kind, fact, ticket.text)
+            for kind in ("numbers", "dates")
+            for fact in _PATTERNS[kind].findall(reply)
+        )
+        for ticket, reply in zip(tickets, replies, strict=True)
+    ]
+    return sum(wrong) / len(wrong) if wrong else 0.0
+
+
 def _kept(kind: str, ticket: Ticket, reply: str) -> tuple[int, int]:
     own = {fact for fact in _PATTERNS[kind].findall(ticket.reply) if _stands_in(kind, fact, ticket.text)}
     return sum(_stands_in(kind, fact, reply) for fact in own), len(own)

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,23 +12,23 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import krippendorff
 import numpy as np
 
 from backbone.runs.files import disk_guard, read_json, writable, write_json, write_text
-from eval.answers import ANSWERS
+from eval.agreement import ordinal_alpha
+from eval.answers import read_answers
 from eval.bootstrap import Floats, Resamples, Score
+from eval.rating_sheet import DIMENSIONS, ROW, SHEET, read_sheet
 from eval.replies import bucket_of
 from eval.reply_metrics import stemmed_rouge_l
 from eval.report.page import read_report, write_report
 from tickets.errors import InputError
 
-DIMENSIONS = ("relevance", "professionalism", "completeness", "tone", "overall")
-SHEET, KEY = "human_eval.csv", "human_eval.key.json"
-_ROW, _ANSWER = "row", "answer"
+KEY, RATINGS = "human_eval.key.json", "human_eval.ratings.json"
+_ANSWER = "answer"
 _COMMENTS = "comments"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
-_SCORES = ("1", "2", "3", "4", "5")
+# what a spreadsheet would run at the start of a cell, and, read with `;` or tabs, behind those or a line break
+_FORMULA = re.compile(r"(\A|[;\t\r\n])([ \"']*)(?=[=+\-@\t\r\uff0b\uff0d\uff1d\uff20])")
 _TELLING = 25  # scores that two people do not give alike by chance
 _KEY_MEND = "the key that `duet human-eval make` wrote; move it away and make a new sheet"
 
@@ -65,7 +65,7 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
     Raises:
         InputError: no comparison there, an unknown system, or a sheet that is there already.
     """
-    records = _read_answers(comparison)
+    records = read_answers(comparison)
     writing = [name for name, said in records[0]["systems"].items() if said["reply"] is not None]
     unknown = [name for name in systems if name not in writing]
     if unknown or not writing:
@@ -96,7 +96,7 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
     sheet = comparison / SHEET
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow([_ROW, "ticket", _ANSWER, *DIMENSIONS, _COMMENTS])
+    writer.writerow([ROW, "ticket", _ANSWER, *DIMENSIONS, _COMMENTS])
     writer.writerows([_safe(cell) for cell in row] for row in rows)
     with disk_guard(comparison), writable(comparison, "folder of a comparison"):
         write_text(sheet, f"\ufeff{out.getvalue()}", newline="")  # the mark makes Excel read UTF-8
@@ -105,7 +105,7 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
 
 
 def score_sheets(sheets: Sequence[Path], comparison: Path) -> HumanScores:
-    """Join raters' sheets, score them, and add the result to the comparison's report.
+    """Join raters' sheets, score them, and add the result to the comparison's report; the ratings are kept beside it.
 
     Raises:
         InputError: a sheet is no copy of the comparison's or another rater's again, the answers are others by now, or
@@ -119,7 +119,7 @@ def score_sheets(sheets: Sequence[Path], comparison: Path) -> HumanScores:
     key = read_json(comparison / KEY, _KEY_MEND)
     if not is_key_of(comparison):
         raise InputError(f"{comparison / KEY}: not of the answers there; expected {_KEY_MEND}")
-    ratings = [_read_sheet(sheet, key) for sheet in sheets]
+    ratings = [read_sheet(sheet, key) for sheet in sheets]
     for (sheet, rating), (other, earlier) in combinations(zip(sheets, ratings, strict=True), 2):
         if rating == earlier and sum(map(len, rating.values())) >= _TELLING:
             raise InputError(f"{other}: has the scores of {sheet}; expected one sheet of every rater")
@@ -128,6 +128,8 @@ def score_sheets(sheets: Sequence[Path], comparison: Path) -> HumanScores:
         if given < wanted:
             print(f"{sheet}: {given:,} of {wanted:,} scores are filled in; the others are left out", file=sys.stderr)
     scores = _score(ratings, key)
+    with disk_guard(comparison), writable(comparison, "folder of a comparison"):
+        write_json(comparison / RATINGS, {"raters": ratings})
     write_report({**record, "human": asdict(scores)}, comparison)
     return scores
 
@@ -135,7 +137,7 @@ def score_sheets(sheets: Sequence[Path], comparison: Path) -> HumanScores:
 def is_key_of(comparison: Path) -> bool:
     """Whether the key in a comparison's folder is of the answers that are there now."""
     try:
-        systems = {record["id"]: record["systems"] for record in _read_answers(comparison)}
+        systems = {record["id"]: record["systems"] for record in read_answers(comparison)}
         return all(
             _digest(systems[entry["ticket"]][name]["reply"]) == entry["reply"]
             for entry in read_json(comparison / KEY).values()
@@ -147,20 +149,6 @@ def is_key_of(comparison: Path) -> bool:
 
 def _digest(reply: str) -> str:
     return hashlib.sha256(reply.encode()).hexdigest()[:12]
-
-
-def _read_answers(comparison: Path) -> list[dict[str, Any]]:
-    path = comparison / f"{ANSWERS}.jsonl"
-    try:
-        with path.open(encoding="utf-8") as lines:
-            records = [json.loads(line) for line in lines]
-        if not records or any(not {"id", "subject", "body", "true", "systems"} <= record.keys() for record in records):
-            raise ValueError("no tickets with the systems' answers in it")
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path}: not readable ({error}); expected what `duet compare` writes; run it again with --out {comparison}"
-        ) from None
-    return records
 
 
 def _stratified(
@@ -183,58 +171,8 @@ def _stratified(
 
 
 def _safe(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
-
-
-def _read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Scores by row and dimension; rows without any score are left out."""
-    try:
-        lines = _rows(path.read_bytes())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{path}: not readable ({error}); expected a filled copy of {SHEET}, saved as CSV UTF-8"
-        ) from None
-    missing = [name for name in (_ROW, *DIMENSIONS) if name not in (lines[0] if lines else ())]
-    if missing:
-        raise InputError(f"{path}: has no column {missing[0]!r}, expected those of {SHEET}, saved as CSV UTF-8")
-    found = {}
-    for line in (dict(zip(lines[0], cells, strict=False)) for cells in lines[1:]):
-        row = line.get(_ROW, "").strip()
-        given = {name: line.get(name, "").strip() for name in DIMENSIONS}
-        if not any(given.values()):
-            continue
-        if row not in key:
-            raise InputError(f"{path}: row {row!r} is not of this comparison, expected rows of its {SHEET}")
-        if row in found:
-            raise InputError(f"{path}: row {row!r} is there twice, expected once")
-        found[row] = {name: _rating(path, row, name, text) for name, text in given.items() if text}
-    if not found:
-        raise InputError(f"{path}: holds no score, expected whole numbers from {_SCORES[0]} to {_SCORES[-1]}")
-    return found
-
-
-def _rows(data: bytes) -> list[list[str]]:
-    """Cells of a sheet as spreadsheets save it: any separator, UTF-8, UTF-16, or a code page, which can only spoil
-    comments. The head is in lower case."""
-    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    text = data.decode("utf-16") if wide else data.decode("utf-8-sig", errors="replace")
-    if text.startswith("sep="):  # a line that Excel obeys
-        text = text.partition("\n")[2]
-    head = text.partition("\n")[0]
-    csv.field_size_limit(len(text) + 1)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count)))
-    return [[name.strip().lower() for name in rows[0]], *rows[1:]] if rows else []
-
-
-def _rating(path: Path, row: str, dimension: str, text: str) -> int:
-    number = text.removesuffix(".0").removesuffix(",0")
-    if number not in _SCORES:
-        raise InputError(
-            f"{path}: row {row}, {dimension}: found {text[:20]!r}, expected a whole number from {_SCORES[0]} to "
-            f"{_SCORES[-1]}"
-        )
-    return int(number)
+    """A cell that no spreadsheet takes for a formula, whatever it takes for the separator."""
+    return _FORMULA.sub(r"\1\2'", cell)
 
 
 def _score(ratings: Sequence[Mapping[str, Mapping[str, int]]], key: Mapping[str, Any]) -> HumanScores:
@@ -252,7 +190,7 @@ def _score(ratings: Sequence[Mapping[str, Mapping[str, int]]], key: Mapping[str,
         systems={name: {d: asdict(resamples.mean(values)) for d, values in by.items()} for name, by in means.items()},
         wins=[_wins(a, b, means[a]["overall"], means[b]["overall"], resamples) for a, b in combinations(means, 2)],
         agreement={
-            d: _agreement([[rating.get(row, {}).get(d) for row in rows] for rating in ratings]) for d in DIMENSIONS
+            d: ordinal_alpha([[rating.get(row, {}).get(d) for row in rows] for rating in ratings]) for d in DIMENSIONS
         },
     )
 
@@ -281,12 +219,3 @@ def _wins(first: str, second: str, a: Floats, b: Floats, resamples: Resamples) -
 
     shares = {"wins": share(1), "ties": share(0), "losses": share(-1)}
     return {"first": first, "second": second, **{name: asdict(score) for name, score in shares.items()}}
-
-
-def _agreement(table: Sequence[Sequence[int | None]]) -> float | None:
-    """Krippendorff's alpha (2004) of ordinal ratings, (raters, rows)."""
-    data = np.array([[np.nan if value is None else value for value in row] for row in table], dtype=np.float64)
-    values = data[~np.isnan(data)]
-    if len(table) < 2 or len(set(values.tolist())) < 2 or not (np.sum(~np.isnan(data), axis=0) > 1).any():
-        return None
-    return float(krippendorff.alpha(reliability_data=data, level_of_measurement="ordinal"))

@@ -23,7 +23,7 @@ def majority(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[
 
 def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[str]) -> list[dict[str, str]]:
     """TF-IDF of words (1-2) and characters (3-5), class-balanced logistic regression per column."""
-    features, test_features = _tfidf(train, test)
+    features, test_features = tfidf_features(train, test)
     rows: list[dict[str, str]] = [{} for _ in test]
     for column in columns:
         model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000)
@@ -36,7 +36,7 @@ def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: S
 
 def nearest_neighbours(train: Sequence[Ticket], test: Sequence[Ticket]) -> list[Ticket]:
     """The most similar training ticket of every test ticket, by cosine of TF-IDF vectors."""
-    features, test_features = _tfidf(train, test)
+    features, test_features = tfidf_features(train, test)
     found: list[int] = []
     for start in range(0, len(test), 256):  # a block of similarities at a time
         block = test_features[start : start + 256] @ features.T
@@ -44,10 +44,11 @@ def nearest_neighbours(train: Sequence[Ticket], test: Sequence[Ticket]) -> list[
     return [train[row] for row in found]
 
 
-def _tfidf(train: Sequence[Ticket], test: Sequence[Ticket]) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+def tfidf_features(train: Sequence[Ticket], *others: Sequence[Ticket]) -> list[sparse.csr_matrix]:
+    """TF-IDF of words (1-2) and characters (3-5) of the training tickets, and of others in the same terms."""
     vectorizer = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2),
     )
     features = vectorizer.fit_transform([ticket.text for ticket in train])
-    return features, vectorizer.transform([ticket.text for ticket in test])
+    return [features, *(vectorizer.transform([ticket.text for ticket in tickets]) for tickets in others)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backbone.runs.layout import CALIBRATION
+from backbone.runs.layout import CALIBRATION, JOINT
 from classifier.calibration import Calibration
 from eval.answers import Answered, Cost
 from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
@@ -166,13 +166,17 @@ def _mcnemar(first: Floats, second: Floats) -> float:
 def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport]:
     if not isinstance(answered.system, TwoStageSystem):
         return {}
-    heads = Calibration.load(stages_of(answered.system)[0].path / CALIBRATION).heads
+    stage = stages_of(answered.system)[0]
+    heads = Calibration.load(stage.path / CALIBRATION).heads
     return {
         column: confidence_report(
             [output.probabilities[column] for output in answered.outputs],
+            [output.labels[column] for output in answered.outputs],
             true_labels(test.tickets, column),
             heads[column],
+            stage.config.classifier.review_target(column),
             test.resamples,
+            decoded_jointly=(stage.path / JOINT).is_file(),
         )
         for column in test.columns
     }

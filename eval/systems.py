@@ -116,8 +116,8 @@ class TwoStageSystem:
 
     @cached_property
     def system(self) -> TwoStage:
-        """Both stages, loaded."""
-        return load_two_stage(self.model, choice=EngineChoice(together=TOGETHER))
+        """Both stages, loaded; drafts are scored as they are written."""
+        return load_two_stage(self.model, choice=EngineChoice(together=TOGETHER), allowed=None)
 
     def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
         """Labels, then replies."""

@@ -3,16 +3,19 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
+from backbone.architecture import find_family
 from backbone.runs.files import read_json
 from backbone.runs.layout import ADAPTER, ADAPTER_WEIGHTS, HEADS, METRICS, RUN
 from generator.single_prompt.format import REPLY, TAGS, TEMPLATE
 from pipeline.model_folder import StageFolder
+from tickets.errors import InputError
 
 # the Trainer counts 6 operations per weight and token; frozen weights need no gradient of their own
 _LORA_SHARE = 4 / 6
@@ -33,6 +36,7 @@ class TrainingFacts:
     """One run.
 
     Attributes:
+        base, family: the name that its base was given, and the base's family; empty where the base is gone.
         curve: (epoch, loss) of the optimised loss; `validation` and `training` are (epoch, loss) in evaluation mode.
         segments: of what is written, by name; labels together.
         reply: of the reply alone, what can be compared across systems; None for a classifier.
@@ -40,6 +44,8 @@ class TrainingFacts:
     """
 
     stage: str
+    base: str
+    family: str
     rank: int
     epochs: float
     learning_rate: float
@@ -64,6 +70,8 @@ def training_facts(stage: StageFolder) -> TrainingFacts:
     segments = _segments(best)
     return TrainingFacts(
         stage=record["stage"],
+        base=stage.base.name,
+        family=_family(stage),
         rank=config.lora.rank,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
@@ -80,6 +88,12 @@ def training_facts(stage: StageFolder) -> TrainingFacts:
         flops=(1.0 if record.get("recomputed") else _LORA_SHARE)
         * next((row["total_flos"] for row in reversed(history) if "total_flos" in row), float("nan")),
     )
+
+
+def _family(stage: StageFolder) -> str:
+    with suppress(InputError):
+        return find_family(stage.base_folder()).name
+    return ""
 
 
 def _segments(best: Mapping[str, Any]) -> dict[str, Segment]:

@@ -325,7 +325,9 @@ def test_calibration_error_before_and_after() -> None:
     head = HeadCalibration((0.0, 0.0, 0.0), 4.0, 0.6)  # the model was four times too sure; the temperature mends it
     rows = head.probabilities(logits * 4.0)
     probabilities = [dict(zip("abc", row, strict=True)) for row in rows]
-    report = confidence_report(probabilities, ["abc"[t] for t in targets], head, Resamples(4000))
+    given = ["abc"[place] for place in rows.argmax(axis=1)]
+    report = confidence_report(probabilities, given, ["abc"[t] for t in targets], head, 0.8, Resamples(4000))
+    assert report.error_before is not None
     assert report.error_after.value < 0.03 < 0.2 < report.error_before.low < report.error_before.value
     assert report.accuracy_above.low < report.accuracy_above.value < report.accuracy_above.high
     assert report.coverage[-1][0] == 1.0

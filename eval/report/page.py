@@ -1,5 +1,6 @@
 """The comparison report: sections of text, tables and charts, built from report.json alone, as HTML and Markdown."""
 
+import html
 import json
 from collections.abc import Mapping
 from importlib import resources
@@ -71,24 +72,36 @@ def _html(title: str, parts: list[Section]) -> str:
 
 
 def _markdown(title: str, parts: list[Section]) -> str:
-    lines = [f"# {title}"]
+    texts = [f"# {_plain_text(title)}"]
     for number, section in enumerate(parts):
-        lines.append(f"## {number}. {section.title}" if number else f"## {section.title}")
-        for block in section.blocks:
-            if isinstance(block, Table):
-                lines.append(_markdown_table(block))
-            elif isinstance(block, Chart):
-                lines.append(f"*{block.caption}: see {HTML}.*")
-            else:
-                lines.append(block)
-    return "\n\n".join(lines) + "\n"
+        texts.append(section_text(section, f"{number}. " if number else ""))
+    return "\n\n".join(texts) + "\n"
+
+
+def section_text(section: Section, number: str = "") -> str:
+    """Return a section as Markdown."""
+    lines = [f"## {number}{_plain_text(section.title)}"]
+    for block in section.blocks:
+        if isinstance(block, Table):
+            lines.append(_markdown_table(block))
+        elif isinstance(block, Chart):
+            lines.append(f"*{_plain_text(block.caption)}: see {HTML}.*")
+        else:
+            lines.append(_plain_text(block))
+    return "\n\n".join(lines)
 
 
 def _markdown_table(table: Table) -> str:
     rows = [table.head, ["---"] * len(table.head), *table.rows]
     text = "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)
-    return f"{text}\n\n{table.note}" if table.note else text
+    return f"{text}\n\n{_plain_text(table.note)}" if table.note else text
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return _plain_text(text).replace("|", "\\|")
+
+
+def _plain_text(text: str) -> str:
+    """A paragraph of Markdown that shows `text`: on one line, without HTML, links and pictures."""
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return escaped.replace("](", "]\\(").replace("][", "]\\[").replace("]:", "]\\:")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from classifier.review import TARGETS, is_never
 from eval.replies import BUCKETS, bucket_of
 from eval.reply_metrics import BERTSCORE, NAMES
 from eval.report import charts
@@ -92,7 +93,7 @@ def confidence(record: Record) -> Section:
                 column,
                 full(report["error_before"]),
                 full(report["error_after"]),
-                f"{report['threshold']:.2f}" if report["threshold"] <= 1 else "never sure enough",
+                f"{report['threshold']:.2f}" if not is_never(report["threshold"]) else "never sure enough",
                 share(report["above"]),
                 full(report["accuracy_above"]),
             ]
@@ -106,10 +107,33 @@ def confidence(record: Record) -> Section:
                 "ECE: expected calibration error, 15 bins; before and after the fitted temperature and offsets. In "
                 "brackets: 95 % bootstrap intervals, which for ECE lie high: bins of fewer different tickets err more.",
             ),
+            *_automated(system["name"], found),
             Chart(charts.reliability_chart(found), "Reliability after calibration; dots grow with their tickets"),
             Chart(charts.coverage_chart(found), "Accuracy of the tickets the system is surest of"),
         ]
     return Section("Confidence", blocks)
+
+
+def _automated(system: str, found: Mapping[str, Record]) -> list[Block]:
+    """What each column can have applied without a person; reports of before do not say it."""
+    if not all("automated" in report for report in found.values()):
+        return []
+    rows = []
+    for column, report in found.items():
+        own, *others = (_applied_text(one) for one in report["automated"])
+        rows.append([column, f"{own}, target {report['automated'][0]['target']:g}", *others])
+    head = [f"{system}: applied without a person at", "its own target", *(f"{target:g}" for target in TARGETS)]
+    note = (
+        "Share of the tickets, and accuracy there. The targets are accuracies; thresholds were fitted on validation "
+        "tickets. Never: no confidence was enough there. -: the run is older than this table."
+    )
+    return [Table(head, rows, note)]
+
+
+def _applied_text(one: Record) -> str:
+    if one["threshold"] is None:
+        return NOTHING
+    return "never" if is_never(one["threshold"]) else f"{share(one['share'])}: {full(one['accuracy'])}"
 
 
 def replies(record: Record) -> Section:

@@ -6,9 +6,10 @@ from typing import Any
 from eval.reply_metrics import ROUGE_L
 from eval.report.blocks import Section, Table
 from eval.report.costs import cost, losses, uncertainty
+from eval.report.judged import judged
 from eval.report.quality import confidence, examples, human, labels, replies
 from eval.report.text import NOTHING, full, seconds, short
-from eval.report.verdicts import head_to_head, low_recall, published, targets
+from eval.report.verdicts import head_to_head, low_recall, promotion, published, targets
 
 Record = Mapping[str, Any]
 
@@ -42,6 +43,7 @@ def sections(record: Record) -> tuple[str, list[Section]]:
         examples(record),
     ]
     parts += [human(record["human"])] if record.get("human") else []
+    parts += [judged(judgement) for judgement in record.get("judges") or []]
     parts += [_beside(record, record["beside"])] if record.get("beside") else []
     return "Two stages or one prompt: the comparison", [*(part for part in parts if part.blocks), _about(record)]
 
@@ -81,7 +83,8 @@ def _summary(record: Record) -> Section:
         "fit the prompt. Times: median of one ticket by itself on this machine. Intervals are in the sections below."
     )
     warnings = [f"Warning: {warning}." for warning in record["warnings"]]
-    return Section("Summary", [*head_to_head(record), *warnings, Table(head, rows, note)])
+    verdict = promotion(record["promotion"]) if record.get("promotion") else head_to_head(record)
+    return Section("Summary", [*verdict, *warnings, Table(head, rows, note)])
 
 
 def _targets(record: Record) -> Section:

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from eval.reply_metrics import ROUGE_L
-from eval.report.text import SIGNIFICANT
+from eval.report.blocks import Table
+from eval.report.text import SIGNIFICANT, full
 from eval.systems import CONSTRAINED, SINGLE, TWO_STAGE
 
 Record = Mapping[str, Any]
@@ -42,6 +43,19 @@ def head_to_head(record: Record) -> list[str]:
     if not two_stage or not single:
         return ["A verdict needs a two-stage system and a single-prompt one; this report holds one of them."]
     return [_compared(record, ours, theirs) for ours in two_stage for theirs in single]
+
+
+def promotion(record: Record) -> list[str | Table]:
+    """Whether to promote the new model, and a table of what that was decided by."""
+    kinds = record["differences"]
+    names = list(dict.fromkeys(name for changes in kinds.values() for name in changes))
+    head = ["new minus old", *(f"{kind} tickets ({record['tickets'][kind]:,})" for kind in kinds)]
+    rows = [[name, *(full(changes.get(name)) for changes in kinds.values())] for name in names]
+    note = (
+        "Differences with 95 % intervals, paired. Frozen tickets were in the test part of the old model's data; the "
+        "newest came since, and neither model was trained on them."
+    )
+    return [f"{record['verdict'].title()}: {record['reason']}.", Table(head, rows, note)]
 
 
 def _compared(record: Record, ours: Record, theirs: Record) -> str:

@@ -1,0 +1,80 @@
+"""What a judge model answered, kept as it comes in a SQLite file, so that a run can go on and nothing is paid twice."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tickets.errors import InputError, WorkError
+
+_TABLE = """CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, text TEXT NOT NULL, problem TEXT NOT NULL, model TEXT NOT NULL, tokens INTEGER NOT NULL,
+    day TEXT NOT NULL)"""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One answer.
+
+    Attributes:
+        text: as the model wrote it.
+        problem: why there is no verdict in it; empty where there is one.
+        model: the name that the server gave.
+        tokens: read and written, a second try included.
+        day: on which it was given, since hosted models change.
+    """
+
+    text: str
+    problem: str
+    model: str
+    tokens: int
+    day: str
+
+
+class AnswerCache:
+    """Answers by key."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            InputError: not a cache, or not to be written.
+        """
+        self._path = path
+        try:
+            self._file = sqlite3.connect(path, isolation_level=None)  # each answer is on the disk before the next one
+            self._file.execute(_TABLE)
+            self._file.execute("SELECT key, text, problem, model, tokens, day FROM answers LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            raise InputError(
+                f"{path}: not usable ({error}); expected the answers that `duet judge` keeps; move it away to ask anew"
+            ) from None
+
+    def get(self, key: str) -> Kept | None:
+        """Return what was kept, if anything."""
+        with self._guard():
+            row = self._file.execute(
+                "SELECT text, problem, model, tokens, day FROM answers WHERE key = ?", (key,)
+            ).fetchone()
+        return Kept(*row) if row else None
+
+    def put(self, key: str, kept: Kept) -> None:
+        """Keep an answer."""
+        values = (key, kept.text, kept.problem, kept.model, kept.tokens, kept.day)
+        with self._guard():
+            self._file.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise WorkError(
+                f"{self._path}: cannot be read or written ({error}); is the disk full? The same command goes on from "
+                "what is there"
+            ) from None
