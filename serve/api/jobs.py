@@ -1,0 +1,66 @@
+"""/v1/jobs: how far an answer is, once or as a stream of events."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, HTTPException
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from serve.api.responses import problems
+from serve.auth import Ingest
+from serve.context import Serving, serving
+from serve.events import LAST
+from serve.schemas import JobOut, TicketId, moment, to_answered
+from store.incoming import current_prediction, get_ticket
+from store.jobs import get_job
+
+router = APIRouter(prefix="/v1", tags=["tickets"])
+_QUIET_SECONDS = 2.0  # without an event, after which the store is asked whether the job has ended
+
+
+@router.get("/jobs/{job_id}", responses=problems(404))
+def show_job(request: Request, job_id: TicketId, _caller: Ingest) -> JobOut:
+    """Show how far a job is."""
+    return _job(serving(request), job_id)
+
+
+@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=problems(404))
+async def watch_job(request: Request, job_id: TicketId, _caller: Ingest) -> AsyncIterator[ServerSentEvent]:
+    """Stream `labels`, a `token` for every piece of the reply, and at last `done` or `error`."""
+    server = serving(request)
+    job = await run_in_threadpool(_job, server, job_id)
+    while True:
+        async for name, data in server.hub.watch(job_id, _QUIET_SECONDS):
+            yield ServerSentEvent(event=name, data=data)
+            if name in LAST:
+                return
+        job = await run_in_threadpool(_job, server, job_id)
+        if job.state in ("done", "failed"):
+            yield await run_in_threadpool(_last_event, server, job)
+            return
+        yield ServerSentEvent(comment="waiting")
+        if await request.is_disconnected():
+            return
+
+
+def _job(server: Serving, job_id: str) -> JobOut:
+    with server.database.read() as connection:
+        row = get_job(connection, job_id)
+    if row is None:
+        raise HTTPException(404, "no such job")
+    finished = moment(row["finished_at"]) if row["finished_at"] else None
+    kept = {name: row[name] for name in ("id", "state", "attempts", "error")}
+    return JobOut(**kept, ticket=row["ticket_id"], created_at=moment(row["created_at"]), finished_at=finished)
+
+
+def _last_event(server: Serving, job: JobOut) -> ServerSentEvent:
+    """The end of a job that nobody watched."""
+    if job.state == "failed":
+        return ServerSentEvent(event="error", data={"error": job.error})
+    with server.database.read() as connection:
+        row = get_ticket(connection, job.ticket)
+        prediction = current_prediction(connection, row) if row is not None else None
+    answer = to_answered(prediction) if prediction is not None else None
+    data = {"reply": answer.reply, "needs_review": answer.needs_review} if answer else {}
+    return ServerSentEvent(event="done", data=data)

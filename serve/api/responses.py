@@ -1,0 +1,114 @@
+"""Statuses that several endpoints share, and how errors become them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy import Connection
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from pipeline.service import Closed, Full, Pending
+from serve.context import Serving
+from serve.schemas import Problem
+from store.jobs import queue_length
+from tickets.errors import DuetError
+from tickets.schema import Answer
+
+_DISCONNECT_SECONDS = 0.5  # how often it is looked whether the client is still there
+_LATER_SECONDS = 10
+_UNKNOWN_RATE_SECONDS = 60
+CLIENT_GONE = 499
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the declaration of these statuses beside 400, 401, 403 and 413, which can always occur."""
+    texts = {
+        400: "Not readable, or not supported.",
+        401: "No valid token.",
+        403: "The token's role does not allow it.",
+        404: "No such thing.",
+        409: "Somebody else was faster.",
+        410: "It was erased.",
+        413: "The body is too large.",
+        428: "The If-Match header is missing.",
+        503: "Full or stopping; the Retry-After header says when to come back, in seconds.",
+    }
+    return {status: {"model": Problem, "description": texts[status]} for status in (400, 401, 403, 413, *statuses)}
+
+
+def busy(seconds: float, detail: str) -> HTTPException:
+    """Return the refusal that asks to come back after so many seconds."""
+    return HTTPException(503, detail, {"Retry-After": str(max(1, round(seconds)))})
+
+
+def refuse_when_full(server: Serving, connection: Connection) -> None:
+    """Raises HTTPException 503 where as many jobs wait in the store as may."""
+    if queue_length(connection) >= server.limits.jobs:
+        rate = server.service.rate
+        seconds = server.limits.jobs / 20 / rate if rate else _UNKNOWN_RATE_SECONDS
+        raise busy(seconds, "too many tickets are waiting")
+
+
+async def wait_for_answer(request: Request, pending: Pending) -> Answer:
+    """Wait for an answer; where the client goes away, its ticket is ended.
+
+    Raises:
+        HTTPException: 503 where the engines failed or stop.
+    """
+    waiting = asyncio.wrap_future(pending)
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=_DISCONNECT_SECONDS)
+            if not waiting.done() and await request.is_disconnected():
+                raise HTTPException(CLIENT_GONE, "the client went away")
+        return waiting.result()
+    except (asyncio.CancelledError, CancelledError):
+        raise busy(_LATER_SECONDS, "the server is stopping") from None
+    except DuetError as error:
+        raise busy(_LATER_SECONDS, str(error)) from None
+    finally:
+        pending.cancel()
+
+
+def add_error_handlers(app: FastAPI, as_page: Callable[[Request, int, str], Awaitable[Response | None]]) -> None:
+    """Turn our errors into statuses; `as_page` shows an error of a page, and gives None for other requests."""
+
+    @app.exception_handler(Full)
+    async def full(_request: Request, error: Full) -> JSONResponse:
+        return _problem(busy(error.retry_after, str(error)))
+
+    @app.exception_handler(Closed)
+    async def closed(_request: Request, error: Closed) -> JSONResponse:
+        return _problem(busy(_LATER_SECONDS, str(error)))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        """Without the input itself: it can hold what JSON cannot, and personal data."""
+        page = await as_page(request, 404, "There is nothing at this address.")
+        if page is not None:
+            return page
+        detail = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+        return JSONResponse({"detail": _printable(detail)}, status_code=422)
+
+    @app.exception_handler(StarletteHTTPException)
+    async def problem(request: Request, error: StarletteHTTPException) -> Response:
+        page = await as_page(request, error.status_code, str(error.detail))
+        return page if page is not None else await http_exception_handler(request, error)
+
+
+def _problem(error: HTTPException) -> JSONResponse:
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return {key: _printable(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,69 @@
+"""What every request can reach: the store, the engines, the model, and who is asking."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from pipeline.resolved import ResolvedTickets
+from pipeline.service import Service
+from serve.dispatch import Dispatcher
+from serve.events import EventHub
+from serve.hooks.helpdesk import Helpdesk
+from serve.metrics import Metrics
+from serve.model_facts import ModelFacts
+from store.database import Database
+from tickets.schema import Ticket
+
+_SIMILAR = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the server takes.
+
+    Attributes:
+        body_bytes: of a request.
+        batch_bytes: of a batch of tickets.
+        jobs: that may wait in the store.
+    """
+
+    body_bytes: int = 1 << 20
+    batch_bytes: int = 16 << 20
+    jobs: int = 10_000
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The parts of a running server.
+
+    Attributes:
+        single_keys: the review page takes keys without a modifier.
+        resolved: the bundle's resolved tickets, where it has any.
+    """
+
+    database: Database
+    service: Service
+    model: ModelFacts
+    dispatcher: Dispatcher
+    hub: EventHub
+    metrics: Metrics
+    helpdesks: Mapping[str, Helpdesk] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    single_keys: bool = True
+    resolved: ResolvedTickets | None = None
+
+    def similar(self, subject: str, body: str) -> list[dict[str, Any]]:
+        """The resolved tickets most similar to a ticket, best first, in their JSON form."""
+        if self.resolved is None:
+            return []
+        found = self.resolved.similar(Ticket("", subject, body), _SIMILAR)
+        return [self.resolved.to_dict(one) for one in found]
+
+
+def serving(connection: HTTPConnection) -> Serving:
+    """Return the server's parts."""
+    found = connection.app.state.serving
+    assert isinstance(found, Serving)
+    return found

@@ -1,0 +1,178 @@
+"""The thread between the store and the engines: it leases jobs, has them answered, and stores the answers."""
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, SQLAlchemyError
+
+from engines.protocols import TicketRefused
+from pipeline.service import Closed, Full, Service
+from serve.events import EventHub
+from serve.metrics import Metrics, band
+from serve.model_facts import ModelFacts
+from store.database import Database
+from store.jobs import LEASE_SECONDS, MAX_ATTEMPTS, Job, claim, extend_leases, fail, finish, give_back
+from tickets.schema import Answer, Prediction
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds after a failure; twice as long after the next without a success
+_LOOK_SECONDS = 1.0  # how often the store is looked at where nobody says that something is new
+OnStored = Callable[[Connection, Job, Answer], None]
+
+
+@dataclass(frozen=True)
+class _Answered:
+    job: Job
+    result: Future[Answer]
+    started: float
+
+
+_WAKE, _END = object(), object()
+
+
+class Dispatcher:
+    """Keeps the engines busy with the jobs of the store.
+
+    A job that fails is tried again, after growing pauses, before it is marked as failed; one that the end of the server
+    interrupts is queued again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        service: Service,
+        model: ModelFacts,
+        hub: EventHub,
+        metrics: Metrics,
+        at_once: int = 32,
+        on_stored: OnStored | None = None,
+    ) -> None:
+        """Take at most `at_once` jobs; `on_stored` is called in the transaction that stores an answer."""
+        self._database, self._service, self._model = database, service, model
+        self._hub, self._metrics, self._on_stored = hub, metrics, on_stored
+        self._at_once = at_once
+        self._held: dict[str, Job] = {}
+        self._news: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._extended = time.monotonic()
+        self._not_before = 0.0  # the engines were full, or failed
+        self._failed_in_row = 0
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """A job was queued: look now."""
+        self._news.put(_WAKE)
+
+    def stop(self, drain_seconds: float) -> None:
+        """Take no more jobs, let the engines finish for so many seconds, and queue the rest again."""
+        self._stopping.set()
+        self._service.close(drain_seconds)
+        self._news.put(_END)
+        self._thread.join()
+        give_back(self._database, list(self._held.values()))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        news: object = _WAKE
+        while news is not _END:
+            try:
+                self._step(news)
+            except DataError as error:  # what is to be stored will never be taken
+                if isinstance(news, _Answered):
+                    self._fail(news.job, error, final=True)
+            except SQLAlchemyError as error:  # the store may be away for a while; what was answered is kept for it
+                print(f"the store cannot be reached: {type(error).__name__}; trying again", file=sys.stderr)
+                time.sleep(_LOOK_SECONDS)
+                if isinstance(news, _Answered):
+                    self._news.put(news)
+            try:
+                news = self._news.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                news = _WAKE
+
+    def _step(self, news: object) -> None:
+        if isinstance(news, _Answered):
+            self._settle(news.job, news.result, news.started)
+        if self._held and time.monotonic() - self._extended > LEASE_SECONDS / 3:
+            extend_leases(self._database, list(self._held.values()))
+            self._extended = time.monotonic()
+        if self._stopping.is_set() or time.monotonic() < self._not_before:
+            return
+        room = self._at_once - len(self._held)
+        for job in claim(self._database, room, idle=not self._held) if room > 0 else ():
+            self._submit(job)
+
+    def _submit(self, job: Job) -> None:
+        started = time.monotonic()
+        self._hub.begin(job.id)
+
+        def on_labels(prediction: Prediction) -> None:
+            self._metrics.label_seconds.observe(time.monotonic() - started)
+            confidence = {column: round(value, 4) for column, value in prediction.confidence.items()}
+            self._hub.publish(job.id, "labels", labels=dict(prediction.labels), confidence=confidence)
+
+        def on_token(text: str) -> None:
+            self._hub.publish(job.id, "token", text=text)
+
+        self._held[job.id] = job
+        try:
+            pending = self._service.submit(
+                job.ticket, labels_only=job.labels_only, on_labels=on_labels, on_token=on_token
+            )
+        except (Full, Closed) as error:
+            del self._held[job.id]
+            give_back(self._database, [job])
+            self._not_before = time.monotonic() + (error.retry_after if isinstance(error, Full) else _LOOK_SECONDS)
+            return
+        except Exception as error:
+            self._fail(job, error)
+            return
+        pending.add_done_callback(lambda done: self._news.put(_Answered(job, done, started)))
+
+    def _settle(self, job: Job, done: Future[Answer], started: float) -> None:
+        try:
+            answer = done.result()
+        except CancelledError:
+            if self._held.pop(job.id, None):
+                give_back(self._database, [job])
+            return
+        except Exception as error:
+            self._fail(job, error)
+            return
+        on_stored = self._on_stored
+        also = (lambda connection: on_stored(connection, job, answer)) if on_stored else None
+        finish(self._database, job, answer, self._model.fingerprint, self._model.thresholds, also)
+        self._held.pop(job.id, None)
+        self._failed_in_row = 0
+        self._metrics.answer_seconds.observe(time.monotonic() - started)
+        for column, confidence in answer.prediction.confidence.items():
+            self._metrics.predictions.labels(column, band(confidence)).inc()
+        self._hub.publish(job.id, "done", reply=answer.reply, needs_review=answer.needs_review)
+
+    def _fail(self, job: Job, error: Exception, final: bool = False) -> None:
+        """Queue the job again after a pause, or mark it as failed: its last attempt, or `final`."""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        if not final and not isinstance(error, TicketRefused) and job.attempts < MAX_ATTEMPTS:
+            give_back(self._database, [job], counted=True)
+            self._held.pop(job.id, None)
+            self._failed_in_row += 1
+            self._not_before = time.monotonic() + min(_FIRST_PAUSE * 2 ** (self._failed_in_row - 1), _LONGEST_PAUSE)
+            print(f"a ticket was not answered and is tried again: {reason}", file=sys.stderr)
+            return
+        fail(self._database, job, reason)
+        self._held.pop(job.id, None)
+        self._metrics.failures.inc()
+        self._hub.publish(job.id, "error", error=reason)

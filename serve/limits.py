@@ -1,0 +1,61 @@
+"""What every request passes: a limit on its body, and the count of it."""
+
+from collections.abc import Callable
+
+from fastapi import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.metrics import Metrics
+
+
+class BodyLimit:
+    """ASGI middleware: 413 for a body that is longer than `limit_of(path)` bytes.
+
+    It counts what arrives: the declared length can be left out, or wrong.
+    """
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+        self._app, self._limit_of = app, limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and count its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limit_of(scope["path"])
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        detail = f"the body is too large; expected at most {limit:,} bytes"
+        if not declared.isdigit() or int(declared) > limit:
+            refusal = JSONResponse({"detail": detail}, status_code=413, headers={"Connection": "close"})
+            await refusal(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise HTTPException(413, detail, {"Connection": "close"})
+            return message
+
+        await self._app(scope, counted, send)
+
+
+class RequestCount:
+    """ASGI middleware: counts requests by route and status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and note its status."""
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                path = getattr(scope.get("route"), "path", "unknown")  # with names of parameters, not their values
+                self._metrics.requests.labels(path, str(message["status"])).inc()
+            await send(message)
+
+        await self._app(scope, receive, noted if scope["type"] == "http" else send)

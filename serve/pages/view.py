@@ -1,0 +1,72 @@
+"""The pages' templates, and what every page is given."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from serve.auth import COOKIE, form_token
+from serve.context import serving
+from store.reviews import open_cards
+from store.tokens import Identity
+from tickets.terminal import escape_controls
+
+CONTENT_SECURITY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_LINE_ENDS = re.compile(r"\r\n?")
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FunctionLoader(
+        lambda name: (resources.files("serve.pages") / "templates" / name).read_text(encoding="utf-8")
+    )
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.0%}"
+    environment.filters["day"] = lambda value: datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
+    # characters that turn the direction of the text around would let a ticket write over the page
+    environment.filters["visible"] = escape_controls
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def render(
+    request: Request, template: str, who: Identity | None, http_status: int = 200, **values: Any
+) -> HTMLResponse:
+    """Return a page."""
+    server = serving(request)
+    common: Mapping[str, Any] = {
+        "who": who,
+        "form_token": form_token(request.cookies.get(COOKIE, "")),
+        "model": server.model,
+        "single_keys": server.single_keys,
+        "path": request.url.path,
+        "to_review": _to_review(request) if who else 0,
+    }
+    text = _ENVIRONMENT.get_template(template).render(**common, **values)
+    return HTMLResponse(text, http_status, HEADERS)
+
+
+def unix_lines(text: str) -> str:
+    """The text of a form with plain line ends; browsers send CR and LF."""
+    return _LINE_ENDS.sub("\n", text)
+
+
+def _to_review(request: Request) -> int:
+    with serving(request).database.read() as connection:
+        return open_cards(connection)

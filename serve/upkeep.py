@@ -1,0 +1,104 @@
+"""Backups of the store, and putting one back."""
+
+import os
+import shutil
+import sqlite3
+from itertools import chain, count
+from pathlib import Path
+
+from serve.run import only_server
+from store.audit import verify_chain
+from store.database import Database, open_database
+from tickets.errors import InputError, WorkError
+
+_HEADER = b"SQLite format 3\x00"
+
+
+def backup(database: Database, target: Path) -> None:
+    """Write a consistent copy of an SQLite store, also while it is served.
+
+    Raises:
+        InputError: the target exists, or the store is on a server.
+    """
+    path = _sqlite_path(database, "pg_dump writes a backup of a PostgreSQL server")
+    if target.exists():
+        raise InputError(f"{target}: exists; expected a new file for the backup")
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        source, copy = sqlite3.connect(path), sqlite3.connect(partial)
+        try:
+            source.backup(copy)
+        finally:
+            copy.close()
+            source.close()
+        partial.replace(target)
+    except (OSError, sqlite3.Error) as error:
+        partial.unlink(missing_ok=True)
+        raise WorkError(f"{target}: the backup could not be written: {error}") from None
+
+
+def restore(database: Database, source: Path) -> Path | None:
+    """Put a backup in the place of an SQLite store that nobody serves; return where the old one was moved.
+
+    The old one takes no name that a file has already, such as that of an earlier restore.
+
+    Raises:
+        InputError: no backup, or the store is being served.
+    """
+    path = _sqlite_path(database, "pg_restore reads a backup of a PostgreSQL server")
+    if not is_store(source):
+        raise InputError(f"{source}: not a backup of `duet serve backup`")
+    with only_server(database):
+        database.empty_log()
+        database.close()
+        checked = path.with_name(f"{path.name}.restoring")
+        shutil.copyfile(source, checked)
+        checked.chmod(0o600)
+        candidate = open_database(f"sqlite:///{checked}")  # brings it to this version
+        try:
+            with candidate.read() as connection:
+                verify_chain(connection)
+            candidate.empty_log()
+        finally:
+            candidate.close()
+        old = _free_name(path.with_name(f"{path.name}.before-restore"))
+        path.replace(old)
+        for rest in ("-wal", "-shm"):  # a reader may have kept the last transactions out of the file itself
+            beside = path.with_name(path.name + rest)
+            if beside.exists():
+                beside.replace(old.with_name(old.name + rest))
+            checked.with_name(checked.name + rest).unlink(missing_ok=True)
+        checked.replace(path)
+    return old
+
+
+def _free_name(wanted: Path) -> Path:
+    """Return a name that no file has: the wanted one, or one with a number behind it."""
+    names = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
+    return next(name for name in chain([wanted], names) if not name.exists())
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is an SQLite store of ours."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_HEADER)) != _HEADER:
+                return False
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            found = connection.execute(
+                "SELECT name FROM sqlite_master WHERE name IN ('audit', 'predictions')"
+            ).fetchall()
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error):
+        return False
+    return len(found) == 2
+
+
+def _sqlite_path(database: Database, otherwise: str) -> Path:
+    if database.path is None:
+        raise InputError(f"--db: {otherwise}; this command is for SQLite files")
+    return database.path
