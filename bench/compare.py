@@ -12,8 +12,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from backbone.base import mini_folder
 from backbone.dataset import load_part
+from backbone.shipped import mini_folder
 from eval.answers import Answered, Cost
 from eval.bootstrap import Resamples, Score
 from eval.compare import Comparison

@@ -33,9 +33,10 @@ from bench.cpu_tools import (
     read_per_token,
     warm,
 )
-from bench.cpu_work import QUANT, RANK, Work, engine, load_work, make_files, timed, tokens
+from bench.cpu_work import QUANT, RANK, STAGES, Work, engine, load_work, make_files, timed, tokens
 from engines.cores import usable_cores
 from engines.protocols import SharedPrefix
+from engines.writing import write_all
 
 
 def row_answers(scratch: Path, count: int) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def row_answers(scratch: Path, count: int) -> dict[str, Any]:
         marks: list[float] = []
         start = time.perf_counter()
         total = tokens(one.labels_and_tags + one.heading + one.reply)
-        alone.generate([one.single.ids], "generator", total, lambda *_, m=marks: m.append(time.perf_counter()))
+        write_all(alone, [one.single.ids], "generator", total, lambda *_, m=marks: m.append(time.perf_counter()))
         single["labels"].append(marks[one.labels - 1] - start)
         single["labels and tags"].append(marks[one.labels_and_tags - 1] - start)
         single["answer"].append(marks[-1] - start)
@@ -72,7 +73,7 @@ def _both_stages(two: Any, encoder: PromptEncoder, work: Sequence[Work], once: b
     limits, shared_prefix = [tokens(one.reply) for one in work], SharedPrefix("classifier", counts) if once else None
     return (
         timed(lambda: two.encode_and_cache(classifier, "classifier", counts if once else [0] * len(work))),
-        timed(lambda: two.generate(generator, "generator", limits, shared_prefix=shared_prefix)),
+        timed(lambda: write_all(two, generator, "generator", limits, shared_prefix=shared_prefix)),
     )
 
 
@@ -135,10 +136,10 @@ def row__rates(scratch: Path, options: dict[str, Any]) -> dict[str, Any]:
     resident = memory("self")["VmRSS"]
     ids = (list(work[0].single.ids) * 8)[:256]
     labels = timed(lambda: one.encode([ids], "classifier"))
-    prefill = 256 / timed(lambda: one._decode([(ids, 0, one._free[0])]))
-    one._context.forget(one._free[0])
+    prefill = 256 / timed(lambda: one._prefill([(ids, 0, len(STAGES))]))  # those before hold the prefixes
+    one._context.forget(len(STAGES))
     marks: list[float] = []
-    one.generate([work[0].generator.ids], "generator", tokens(33), lambda *_: marks.append(time.perf_counter()))
+    write_all(one, [work[0].generator.ids], "generator", tokens(33), lambda *_: marks.append(time.perf_counter()))
     decode = 32 / (marks[-1] - marks[0])
     return {"prefill": prefill, "prefill with labels": 256 / labels, "decode": decode, "resident GB": resident}
 
@@ -151,7 +152,7 @@ def row_decode(scratch: Path, _count: int) -> dict[str, Any]:
         many = engine(scratch, encoder, encoder.prefix, sequences=places, cells=places * 64)
         prompts = [one.generator.ids[:24] for one in work[:places]]
         marks: list[float] = []
-        many.generate(prompts, "generator", tokens(12), lambda *_, m=marks: m.append(time.perf_counter()))
+        write_all(many, prompts, "generator", tokens(12), lambda *_, m=marks: m.append(time.perf_counter()))
         steady = marks[places:]  # after every sequence has its first token
         found[str(places)] = (len(steady) - 1) / (steady[-1] - steady[0])
         del many
@@ -163,8 +164,8 @@ def row_onnx(scratch: Path, count: int) -> dict[str, Any]:
     from backbone.dataset import load_part, resolve_data
     from backbone.runs.layout import CLASSIFIER
     from engines.llama import LlamaEngine
-    from engines.llama_api import LlamaOptions
     from engines.onnx import OnnxEngine
+    from engines.room import Sizes
     from pipeline.engine_choice import EngineChoice
     from pipeline.export.bundle import ONNX_FP32, ONNX_INT8
     from pipeline.model_folder import open_model
@@ -175,12 +176,12 @@ def row_onnx(scratch: Path, count: int) -> dict[str, Any]:
     encoder = model.stages[CLASSIFIER].encoder
     prompts = [encoder.classifier_prompt(t, 512).ids for t in load_part(resolve_data("sample"), "test", count)]
     adapter = {CLASSIFIER: bundle / "classifier.lora.gguf"}
-    options = LlamaOptions(sequences=16, cells=8192)
+    sizes = Sizes(places=16, cells=8192)
     engines: dict[str, Any] = {
         "torch fp32": load_two_stage(model, labels_only=True, choice=EngineChoice("torch")).encoder,
         "ONNX fp32": OnnxEngine(bundle / ONNX_FP32),
         "ONNX int8": OnnxEngine(bundle / ONNX_INT8),
-        "GGUF q8_0": LlamaEngine(bundle / "base.q8_0.gguf", adapter, {CLASSIFIER: encoder.prefix}, (), options),
+        "GGUF q8_0": LlamaEngine(bundle / "base.q8_0.gguf", adapter, {CLASSIFIER: encoder.prefix}, (), sizes),
     }
     rates: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(5):  # in turn, so that what else the machine does falls on all of them

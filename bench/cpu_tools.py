@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.cpu_work import QUANT, Work, timed, tokens
+from engines.writing import write_all
 
 
 def in_process(arguments: list[str]) -> str:
@@ -26,7 +27,7 @@ def quietly(command: list[str]) -> None:
 def warm(one: Any, work: Sequence[Work]) -> None:
     """Read the weights once and compute the prefixes."""
     one.encode([work[0].classifier.ids[:24]], "classifier")
-    one.generate([work[0].generator.ids[:24]], "generator", tokens(1))
+    write_all(one, [work[0].generator.ids[:24]], "generator", tokens(1))
 
 
 def medians(seconds: dict[str, list[float]]) -> dict[str, float]:

@@ -84,14 +84,18 @@ def make_files(scratch: Path) -> None:
         half.unlink()
 
 
-def engine(scratch: Path, encoder: PromptEncoder, prefix: Sequence[int], **options: Any) -> Any:
+def engine(
+    scratch: Path, encoder: PromptEncoder, prefix: Sequence[int], sequences: int = 1, cells: int = 2048, **options: Any
+) -> Any:
     """The llama engine with both adapters; the single-prompt system uses the generator's."""
     from engines.llama import LlamaEngine
     from engines.llama_api import LlamaOptions
+    from engines.room import Sizes
 
     adapters = {stage: scratch / f"{stage}.lora.gguf" for stage in STAGES}
     prefixes = {"classifier": encoder.prefix, "generator": list(prefix)}
-    return LlamaEngine(scratch / f"base.{QUANT}.gguf", adapters, prefixes, (), LlamaOptions(**options))
+    sizes = Sizes(sequences, cells)
+    return LlamaEngine(scratch / f"base.{QUANT}.gguf", adapters, prefixes, (), sizes, LlamaOptions(**options))
 
 
 def timed(action: Callable[[], Any]) -> float:

@@ -10,13 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from backbone.adapters import LowRank
 from backbone.architecture import linear_sizes
-from backbone.base import identify, mini_folder
+from backbone.base import identify
 from backbone.config import ALL_LINEAR
 from backbone.config_file import dump_config, load_config
 from backbone.prompts import TOKENIZER_FILES
 from backbone.runs.files import write_json
 from backbone.runs.folder import partial_folder, publish
 from backbone.runs.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE, CLASSIFIER, CONFIG, GENERATOR, HEADS
+from backbone.shipped import mini_folder
 
 TOKENIZER = Path("../shared/tokenizer/qwen2")
 QWEN2_7B: dict[str, Any] = {
@@ -62,10 +63,16 @@ def write_random_base(folder: Path, shape: dict[str, Any]) -> None:
     (folder / "config.json").write_text(
         json.dumps({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "dtype": "bfloat16", **shape})
     )
-    for file in TOKENIZER.iterdir():
-        if file.is_file():
-            shutil.copyfile(file, folder / file.name)
+    tokenizer = TOKENIZER if TOKENIZER.is_dir() else mini_folder() / "base"  # the mini's makes more tokens of a ticket
+    _copy_tokenizer(tokenizer, folder)
     print()
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    for name in TOKENIZER_FILES:
+        (target / name).unlink(missing_ok=True)
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def random_adapter(shape: dict[str, Any], rank: int, seed: int) -> dict[str, LowRank]:
@@ -93,8 +100,7 @@ def write_random_run(base: Path, shape: dict[str, Any], rank: int, out: Path) ->
         partial = partial_folder(out / stage)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(mini_folder() / stage, partial)
-        for name in TOKENIZER_FILES:
-            shutil.copyfile(base / name, partial / name)
+        _copy_tokenizer(base, partial)
         (partial / BASE).write_text(identify(base, str(base)).to_json(), encoding="utf-8")
         asked = [f"base.path={base}", "base.precision=bf16", f"lora.rank={rank}"]
         (partial / CONFIG).write_text(dump_config(load_config(partial / CONFIG, asked)), encoding="utf-8")

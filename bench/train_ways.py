@@ -1,6 +1,7 @@
 """The ways of training that bench/train.py compares, each run once in a process of its own."""
 
 import contextlib
+import os
 import statistics
 import tempfile
 import time
@@ -13,6 +14,7 @@ import peft
 import torch
 from transformers import Trainer
 
+import backbone.training.job
 import classifier.model
 import classifier.train
 import generator.causal
@@ -24,12 +26,14 @@ from backbone.config import RunConfig
 from backbone.config_file import load_config
 from backbone.device import on_cuda, settled
 from backbone.layers import lora
+from backbone.resident import peak_resident
 from backbone.training import loop
 from backbone.training.cost import Shape, operations, product_rate
 from backbone.training.job import TrainingJob
 from backbone.training.trainer import StageTrainer
 
 _TICKETS = 16  # in the library's batches
+_OURS = ("ours", "without-liger", "compiled")
 STAGES: dict[str, Callable[[RunConfig], Path]] = {
     "classifier": classifier.train.train_classifier,
     "generator": generator.train.train_generator,
@@ -127,12 +131,17 @@ def measure(name: str, overrides: Sequence[str]) -> dict[str, float]:
     """Train once in one of the ways and return its figures.
 
     Ways: ours; grouped and plain, with the library's batches; full, with full logits; published, with both, plain. All
-    but ours have torch's attention, Qwen2's norms, peft's own layers and a last block that is computed everywhere.
+    these but ours have torch's attention, Qwen2's norms, peft's own layers and a last block that is computed
+    everywhere. Two more are ours: without-liger, also where its kernels are installed, and compiled, by torch.
     """
     stage, _, way = name.partition(":")
+    if way == "without-liger":
+        backbone.training.job.uses_liger = lambda: False
+    if way == "compiled":
+        os.environ["ACCELERATE_DYNAMO_BACKEND"] = "inductor"
     meter = _Meter()
     Trainer.training_step = meter.around(Trainer.training_step)
-    if way != "ours":
+    if way not in _OURS:
         classifier.model.install = generator.model.install = _install_nothing
         lora.FusedLoraLinear = peft.tuners.lora.Linear
     if way in ("grouped", "plain", "published"):
@@ -154,16 +163,10 @@ def measure(name: str, overrides: Sequence[str]) -> dict[str, float]:
         config = load_config(None, [*overrides, f"output={folder}/run"])
         config = config.model_copy(update={"base": settled(config.base)})
         STAGES[stage](config)
-    figures["peak"] = float(torch.cuda.max_memory_allocated() if on_cuda() else _peak_resident())
+    figures["peak"] = float(torch.cuda.max_memory_allocated() if on_cuda() else peak_resident())
     shape = Shape.load(find_base(config.base.path), config)
     positions = meter.tickets if stage == "classifier" else meter.loss_tokens
     useful = operations(config, stage, shape, meter.tokens, positions, recompute=False)
     figures["useful_flops"] = useful / meter.seconds
     figures["product_flops"] = product_rate(config, shape, getattr(config, stage).training.batch_tokens)
     return figures | meter.figures()
-
-
-def _peak_resident() -> int:
-    """Bytes, from the kernel's high-water mark."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])

