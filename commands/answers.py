@@ -10,9 +10,12 @@ from typing import Annotated
 import typer
 
 from commands.options import (
+    AllowContacts,
     CleanEscapes,
     CleanHtml,
     CleanQuotes,
+    CutSignatures,
+    Encoding,
     Endpoint,
     EndpointModel,
     EndpointTimeout,
@@ -25,7 +28,7 @@ from commands.options import (
 
 
 def predict(
-    files: Annotated[list[Path], typer.Argument(help="Text files with one ticket each; - for stdin.")],
+    files: Annotated[list[Path], typer.Argument(help="Text files or mails (.eml) with one ticket each; - for stdin.")],
     model: Model = None,
     engine: Engine = "auto",
     endpoint: Endpoint = None,
@@ -33,6 +36,13 @@ def predict(
     endpoint_timeout: EndpointTimeout = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per ticket and line.")] = False,
     labels_only: LabelsOnly = False,
+    allow_contacts: AllowContacts = None,
+    similar: Annotated[
+        int,
+        typer.Option(
+            "--similar", metavar="N", min=0, max=20, help="Show the N most similar resolved tickets of the bundle."
+        ),
+    ] = 0,
 ) -> None:
     """Label tickets and answer them.
 
@@ -42,11 +52,13 @@ def predict(
     from pipeline.predict import PredictOptions, predict_files
 
     choice = EngineChoice(engine, 1, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
-    predict_files(files, model, PredictOptions(as_json, labels_only), choice)
+    predict_files(files, model, PredictOptions(as_json, labels_only, tuple(allow_contacts or ()), similar), choice)
 
 
 def predict_batch(
-    source: Annotated[str, typer.Argument(help="CSV, TSV, JSONL, JSON or Parquet file, or a Hugging Face dataset id.")],
+    source: Annotated[
+        str, typer.Argument(help="What `duet prepare` reads: a table, JSON, mails, .gz, .zip, or a Hugging Face id.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write, one line per row of the source.")],
     model: Model = None,
     engine: Engine = "auto",
@@ -54,17 +66,24 @@ def predict_batch(
     endpoint_model: EndpointModel = "default",
     endpoint_timeout: EndpointTimeout = 300.0,
     labels_only: LabelsOnly = False,
+    allow_contacts: AllowContacts = None,
     together: Annotated[
         int, typer.Option("--together", min=1, max=128, help="How many tickets are in work at a time.")
     ] = 16,
     preset: Preset = None,
+    encoding: Encoding = None,
     maps: Maps = None,
     clean_escapes: CleanEscapes = None,
-    clean_html: CleanHtml = True,
-    clean_quotes: CleanQuotes = True,
+    clean_html: CleanHtml = None,
+    clean_quotes: CleanQuotes = None,
+    cut_signatures: CutSignatures = None,
     restart: Annotated[bool, typer.Option("--restart", help="Drop earlier answers in --out and start over.")] = False,
 ) -> None:
-    """Label and answer every ticket of a file; interrupted, the same command goes on where it was.
+    """Label and answer every ticket of a file.
+
+    Interrupted, the same command goes on where it was.
+
+    Tickets are cleaned as the training data was, unless options say otherwise.
 
     Example: duet predict-batch tickets.csv --out answers.jsonl --model bundle
     """
@@ -73,6 +92,18 @@ def predict_batch(
     from pipeline.engine_choice import EngineChoice
 
     choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
-    cleaning = (clean_escapes, clean_html, clean_quotes)
-    options = BatchOptions(source, out, preset, tuple(maps or ()), cleaning, labels_only, restart)
+    options = BatchOptions(
+        source=source,
+        out=out,
+        preset=preset,
+        encoding=encoding,
+        maps=tuple(maps or ()),
+        escapes=clean_escapes,
+        html=clean_html,
+        quotes=clean_quotes,
+        signatures=cut_signatures,
+        labels_only=labels_only,
+        restart=restart,
+        allowed_contacts=tuple(allow_contacts or ()),
+    )
     print(f"{run(options, model, choice):,} rows in {out}", file=sys.stderr)

@@ -3,6 +3,7 @@
 Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -13,7 +14,10 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     model: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--model", help="Run folder or model folder; the shipped mini model without it."),
+        typer.Option(
+            "--model",
+            help="Run folder, model folder, `smollm2` or `mini`; a shipped model without it.",
+        ),
     ] = None,
     generator: Annotated[
         Optional[Path],  # noqa: UP045
@@ -36,27 +40,42 @@ def export(
         typer.Option("--data", help="Folder of `duet prepare` to check on; the classifier's own data without it."),
     ] = None,
     check: Annotated[int, typer.Option("--check", min=1, help="How many validation tickets to check on.")] = 256,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory", help="Keep the training tickets too, private data replaced, for `predict --similar`."),
+    ] = False,
 ) -> None:
-    """Turn trained runs into a bundle for the CPU, checked against them; prints the check.
+    """Turn trained runs into a bundle for the CPU.
+
+    It is checked against them first; prints the check.
 
     Example: duet export --model runs/mini --out bundle --onnx
     """
     from pipeline.export.export import export as run
     from pipeline.export.options import ExportOptions
 
-    print(run(ExportOptions(model, out, generator, quant.lower(), onnx, int8, merged, data, check)))
+    print(run(ExportOptions(model, out, generator, quant.lower(), onnx, int8, merged, data, check, memory)))
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="Bundle, or finished run of one stage.")],
+    folder: Annotated[Path, typer.Argument(help="Bundle, finished run of one stage, or SQLite file of `duet serve`.")],
 ) -> None:
-    """Compare every file of a bundle or run with the SHA-256 sums of its manifest.
+    """Check the files of a bundle or run, or a store of `serve`.
+
+    Files are compared with the SHA-256 sums of the manifest; of a store the audit chain is checked.
 
     Other commands check the files they read. Example: duet verify bundle
     """
-    from backbone.runs.files import read_json
+    if folder.is_file():
+        from commands.serving import verify_store
+
+        verify_store(folder)
+        return
     from backbone.runs.folder import verify as run
+    from backbone.runs.manifest import read_manifest, unlisted
 
     run(folder)
-    files = read_json(folder / "manifest.json")["files"]
+    files = read_manifest(folder)["files"]
+    for name in unlisted(folder):
+        print(f"warning: {folder / name}: not in the manifest; it is not of this bundle or run", file=sys.stderr)
     print(f"{folder}: {len(files):,} files as they were written")

@@ -17,7 +17,10 @@ Overrides = Annotated[
 ]
 Model = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--model", help="Run folder, model folder or bundle; the shipped mini model without it."),
+    typer.Option(
+        "--model",
+        help="Run folder, model folder, bundle, `smollm2` or `mini`; a shipped model without it.",
+    ),
 ]
 Engine = Annotated[
     str, typer.Option("--engine", help="auto, llama, onnx or torch. auto: the fastest that the model has files for.")
@@ -28,7 +31,20 @@ Endpoint = Annotated[
 ]
 EndpointModel = Annotated[str, typer.Option("--endpoint-model", help="Name of the model at that server.")]
 EndpointTimeout = Annotated[
-    float, typer.Option("--endpoint-timeout", min=1.0, help="Seconds after which a request to it counts as lost.")
+    float,
+    typer.Option(
+        "--endpoint-timeout",
+        min=1.0,
+        help="Seconds after which a request to it counts as lost; with retries, twice that.",
+    ),
+]
+AllowContacts = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--allow-contact",
+        metavar="VALUE",
+        help="Address or number that replies may hold, or @example.com; others are masked. Repeatable.",
+    ),
 ]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")]
 Preset = Annotated[
@@ -44,7 +60,8 @@ Maps = Annotated[
     typer.Option(
         "--map",
         metavar="NAME=COLUMN",
-        help="Name the column of body, subject, reply, language, id, created, tags or a label. Repeatable.",
+        help="Name the column of body, subject, reply, language, id, created, tags or a label, or "
+        "requester.name, requester.address, requester.company. Repeatable.",
     ),
 ]
 Encoding = Annotated[
@@ -57,8 +74,18 @@ CleanEscapes = Annotated[
         "--escapes/--no-escapes", help=r"Turn literal \n into line breaks; without either, where the source means that."
     ),
 ]
-CleanHtml = Annotated[bool, typer.Option("--html/--no-html", help="Turn HTML into text.")]
-CleanQuotes = Annotated[bool, typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails.")]
+CleanHtml = Annotated[
+    Optional[bool],  # noqa: UP045
+    typer.Option("--html/--no-html", help="Turn HTML into text."),
+]
+CutSignatures = Annotated[
+    Optional[bool],  # noqa: UP045
+    typer.Option("--cut-signatures/--keep-signatures", help="Cut signatures and legal disclaimers."),
+]
+CleanQuotes = Annotated[
+    Optional[bool],  # noqa: UP045
+    typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails."),
+]
 Restart = Annotated[
     bool,
     typer.Option("--restart/--resume", help="Drop an unfinished run in the folder and start over, or go on with it."),

@@ -12,7 +12,9 @@ from commands.options import Config, Overrides, Restart
 
 
 def check(config: Config = None, overrides: Overrides = None) -> None:
-    """Validate a run without starting it: data, labels, one batch with its loss mask, memory and disk.
+    """Check a configuration without training.
+
+    Looks at data, labels, one batch with its loss mask, memory and disk.
 
     Example: duet check --config configs/qwen2-7b.yaml --set data.path=data
     """
@@ -30,7 +32,7 @@ def pretrain(
     overrides: Overrides = None,
     restart: Restart = False,
 ) -> None:
-    """Train a small Qwen2-architecture base from scratch on tickets or a text file.
+    """Train a small base from scratch on tickets or a text file.
 
     Example: duet pretrain --set source=data --set output=runs/base
     """
@@ -49,7 +51,9 @@ def train_cls(
     ] = None,
     restart: Restart = False,
 ) -> None:
-    """Train the classifier adapter and its heads; prints the run folder.
+    """Train the classifier: labels.
+
+    Its adapter and heads. Prints the run folder.
 
     Example: duet train-cls --config configs/qwen2-7b.yaml --set data.path=data
     """
@@ -62,7 +66,9 @@ def train_cls(
 
 
 def train_gen(config: Config = None, overrides: Overrides = None, restart: Restart = False) -> None:
-    """Train the generator adapter on replies; prints the run folder.
+    """Train the generator: replies.
+
+    Prints the run folder.
 
     Example: duet train-gen --config configs/qwen2-7b.yaml --set data.path=data
     """
@@ -75,7 +81,9 @@ def train_gen(config: Config = None, overrides: Overrides = None, restart: Resta
 
 
 def train_baseline(config: Config = None, overrides: Overrides = None, restart: Restart = False) -> None:
-    """Train the single-prompt system to compare with: labels and reply from one adapter; prints the run folder.
+    """Train the single-prompt system to compare with.
+
+    One adapter writes labels and reply. Prints the run folder.
 
     Example: duet train-baseline --config configs/qwen2-7b.yaml --set data.path=data
     """

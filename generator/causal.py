@@ -17,7 +17,7 @@ from backbone.config import DecodingConfig, TrainingConfig
 from backbone.dataset import training_sample
 from backbone.device import autocast, pick_device
 from backbone.layers.lora import set_classifier_prefix
-from backbone.load import load_options
+from backbone.load import load_options, readable_base
 from backbone.progress import track
 from backbone.training.adapted import lora_config, prepare_for_training
 from backbone.training.evaluation import evaluate_rows
@@ -61,9 +61,9 @@ class CausalSamples:
 def build_model(stage: Stage, classifier: Mapping[str, LowRank] | None = None) -> PeftModel:
     """The base as a causal model with a fresh adapter, which begins where that of the `classifier` ends."""
     config = stage.config
-    model = reply_model_class(find_family(stage.base_folder)).from_pretrained(
-        stage.base_folder, **load_options(config.base, pick_device())
-    )
+    base = stage.base_folder
+    with readable_base(base):
+        model = reply_model_class(find_family(base)).from_pretrained(base, **load_options(config.base, pick_device()))
     prepare_for_training(model, config.base, stage.recompute)
     adapted = get_peft_model(model, lora_config(config.lora))
     if classifier is not None:

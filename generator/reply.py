@@ -1,4 +1,4 @@
-"""Replies of a trained generator, written by an engine."""
+"""Prompts and replies of a trained generator; an engine writes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,35 @@ from dataclasses import dataclass
 from backbone.config import DecodingConfig, RunConfig
 from backbone.prompts import Prompt, PromptEncoder
 from backbone.runs.layout import CLASSIFIER, GENERATOR
-from engines.protocols import OnToken, SharedPrefix, Writer
+from engines.protocols import Row, SharedPrefix
 from tickets.schema import Ticket
+
+_TORN = "\N{REPLACEMENT CHARACTER}"  # what an unfinished character decodes to
+
+
+class GrowingReply:
+    """The text of a reply that is being written, in pieces that stay as they are; joined, they are the reply."""
+
+    def __init__(self, encoder: PromptEncoder) -> None:
+        self._encoder = encoder
+        self._ids: list[int] = []  # whose text is not told yet
+        self._has_begun = False
+
+    def add(self, token: int) -> str:
+        """Return the text that is certain now: whole characters, and no space that may be the last."""
+        self._ids.append(token)
+        text = self._encoder.decode(self._ids)
+        return "" if text.endswith(_TORN) or text[-1:].isspace() else self._told(text)
+
+    def finish(self) -> str:
+        """Return the text that was still held back."""
+        return self._told(self._encoder.decode(self._ids).rstrip())
+
+    def _told(self, text: str) -> str:
+        self._ids = []
+        text = text if self._has_begun else text.lstrip()
+        self._has_begun = self._has_begun or bool(text)
+        return text
 
 
 @dataclass(frozen=True)
@@ -34,22 +61,10 @@ class Generator:
             for ticket, given in zip(tickets, labels, strict=True)
         ]
 
-    def write(
-        self,
-        prompts: Sequence[Prompt],
-        writer: Writer,
-        on_token: OnToken | None = None,
-        on_text: Callable[[int, str], None] | None = None,
-    ) -> list[str]:
-        """One reply per prompt; `on_text` hears of each when it is complete, with its row."""
-
-        def done(row: int, ids: list[int]) -> None:
-            if on_text:
-                on_text(row, self._text(ids))
-
-        ids = [prompt.ids for prompt in prompts]
-        written = writer.generate(ids, GENERATOR, self.decoding, on_token, done, self.shared_prefix(ids))
-        return [self._text(ids) for ids in written]
+    def row(self, prompt: Prompt, on_token: Callable[[int], None] | None = None) -> Row:
+        """What a writer continues."""
+        handed_over = self.encoder.ticket_end(prompt.ids) if self.uses_classifier_prefix else 0
+        return Row(prompt.ids, GENERATOR, self.decoding, CLASSIFIER if handed_over else "", handed_over, on_token)
 
     def shared_prefix(self, prompts: Sequence[Sequence[int]]) -> SharedPrefix | None:
         """What of the prompts the classifier's adapter reads."""
@@ -59,7 +74,8 @@ class Generator:
             else None
         )
 
-    def _text(self, ids: Sequence[int]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
+        """The reply that a row's ids are."""
         return self.encoder.decode(ids).strip()
 
     @property

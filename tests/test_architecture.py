@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = {
     "configs": 0,
     "tickets": 1,
+    "store": 2,
     "backbone.runs": 2,
     "backbone": 3,
     "backbone.layers": 4,
@@ -19,14 +20,29 @@ LEVELS = {
     "engines": 5,
     "classifier": 6,
     "generator": 6,
+    "memory": 6,
     "pipeline": 7,
     "eval": 8,
-    "commands": 9,
-    "cli": 10,
-    "scripts": 11,
-    "bench": 11,
+    "serve": 9,
+    "commands": 10,
+    "cli": 11,
+    "scripts": 12,
+    "bench": 12,
 }
-PACKAGES = ("configs", "tickets", "backbone", "engines", "classifier", "generator", "pipeline", "eval", "commands")
+PACKAGES = (
+    "configs",
+    "tickets",
+    "store",
+    "backbone",
+    "engines",
+    "classifier",
+    "generator",
+    "memory",
+    "pipeline",
+    "eval",
+    "serve",
+    "commands",
+)
 MOST_LINES = 300
 
 
@@ -107,7 +123,7 @@ def reachable(module: str) -> set[str]:
     return seen
 
 
-@pytest.mark.parametrize("module", ["pipeline.predict", "pipeline.batch", "pipeline.engine_choice"])
+@pytest.mark.parametrize("module", ["pipeline.predict", "pipeline.batch", "pipeline.service"])
 def test_serving_imports_nothing_of_training(module: str) -> None:
     assert not [name for name in reachable(module) if name.startswith("backbone.training")]
 
@@ -120,7 +136,14 @@ def test_init_files_are_empty() -> None:
 
 def test_tickets_and_prompts_are_free_of_torch() -> None:
     modules = [name for name in MODULES if name.startswith("tickets.")]
-    modules += ["backbone.config_file", "backbone.prompts", "classifier.predict", "pipeline.model_folder", "cli"]
+    modules += [
+        "backbone.config_file",
+        "backbone.prompts",
+        "classifier.predict",
+        "pipeline.model_folder",
+        "pipeline.service",
+        "cli",
+    ]
     code = f"import sys, {', '.join(modules)}; print({{'torch', 'transformers'}} & set(sys.modules))"
     output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "set()"

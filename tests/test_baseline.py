@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from backbone.base import mini_folder
 from backbone.batches import causal_batch
 from backbone.config import BaselineConfig, RunConfig
 from backbone.config_file import load_config
 from backbone.dataset import load_part, resolve_data
 from backbone.prompts import PromptEncoder, multitask_text
+from backbone.shipped import mini_folder
 from backbone.training.stage import open_stage
 from generator.single_prompt.format import (
     LabelBlock,

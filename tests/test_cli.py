@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from backbone.base import mini_folder
 from backbone.config import RunConfig
 from backbone.config_file import dump_config
+from backbone.shipped import mini_folder
 from pipeline.check import check
 from tests.conftest import write_sparse_weights
 
@@ -61,6 +61,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert run.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("words", [(), ("serve",), ("human-eval",), ("serve", "token")])
+def test_help_tells_every_command_in_a_whole_line_of_80_columns(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, listed = duet(*words, "--help").stdout.partition("Commands:\n")
+    lines = listed.splitlines()
+    assert len(lines) >= 2 and all(len(line) <= 80 and line.endswith(".") and "..." not in line for line in lines)
+
+
 def test_predict_answers_files_and_prints_only_data_on_stdout(tmp_path: Path) -> None:
     run = duet("predict", *EXAMPLES, "--json", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
@@ -68,9 +78,12 @@ def test_predict_answers_files_and_prints_only_data_on_stdout(tmp_path: Path) ->
     assert [answer["id"] for answer in answers] == [str(path) for path in EXAMPLES]
     for answer in answers:
         assert set(answer) == {
-            "id", "labels", "confidence", "tags", "reply", "needs_review", "truncated", "timings",
+            "id", "labels", "confidence", "confidence_all", "tags", "reply", "apply", "needs_review", "masked",
+            "truncated", "reply_cut", "timings",
         }  # fmt: skip
-        assert set(answer["labels"]) == set(answer["confidence"]) == {"type", "queue", "priority"}
+        columns = {"type", "queue", "priority"}
+        assert set(answer["labels"]) == set(answer["confidence"]) == set(answer["apply"]) == columns
+        assert answer["needs_review"] == (not all(answer["apply"].values()))
         assert all(0 < value <= 1 for value in answer["confidence"].values())
         assert len(answer["reply"].split()) > 10
         assert set(answer["timings"]) == {"labels", "reply"}

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from backbone.base import mini_folder
 from backbone.config_file import load_config, read_yaml
 from backbone.runs.files import sha256
+from backbone.shipped import mini_folder
 from engines.addresses import without_credentials
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError
@@ -51,12 +51,12 @@ MERGE_BOMB = "a0: &a0 {k: 1}\n" + "\n".join(
 )
 def test_what_is_no_yaml_of_ours_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(InputError) as error:
         load_config(tmp_path / "c.yaml")
     assert "\n" not in str(error.value) and str(tmp_path / "c.yaml") in str(error.value)
     assert len(str(error.value)) < 600
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_keys_are_text_and_anchors_are_copied(tmp_path: Path) -> None:
@@ -132,6 +132,7 @@ def test_doubt_is_review_and_states_that_are_not_numbers_are_an_error() -> None:
     column = next(iter(classifier.space.columns))
     label = classifier.space.columns[column][0]
     assert classifier.needs_review(Prediction({column: label}, {column: {label: math.nan}}, {}))
+    assert classifier.needs_review(Prediction({}, {}, {}))  # labels that are missing
     hidden = next(iter(classifier.heads.values()))[0].shape[1]
     with pytest.raises(InputError, match="is not a number"):
         classifier.read(np.full((1, hidden), np.nan, dtype=np.float32))

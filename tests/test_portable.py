@@ -14,7 +14,12 @@ PACKAGES = ("tickets", "backbone", "engines", "classifier", "generator", "pipeli
 BLOCKED = ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty")
 FORK_ONLY = {"backbone.training.workers"}  # imported where forked workers are used, and nowhere else
 # these need packages of an extra
-EXTRAS = {"engines.endpoint": "openai", "engines.llama": "llama_cpp", "engines.llama_api": "llama_cpp"}
+EXTRAS = {
+    "engines.server": "openai",
+    "engines.http_limits": "httpx2",
+    "engines.llama": "llama_cpp",
+    "engines.llama_api": "llama_cpp",
+}
 
 
 def test_every_module_can_be_imported_without_posix() -> None:

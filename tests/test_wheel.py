@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -34,6 +35,17 @@ def duet(site: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[s
 
 def test_it_has_one_top_level_name(site: Path) -> None:
     assert {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")} == {"ticket_duet", "bin"}
+
+
+def test_an_editable_installation_copies_none_of_the_product(tmp_path: Path) -> None:
+    build = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names == {
+        "_ticket_duet.pth",
+        *(f"ticket_duet/{name}" for name in ("__init__.py", "__main__.py", "py.typed")),
+    }
 
 
 def test_it_has_every_package_and_file_of_the_tree(site: Path) -> None:
@@ -73,7 +85,7 @@ def test_every_dependency_says_why_it_is_there() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *(requirement for extra in extras.values() for requirement in extra)]
-    names = {re.split(r"[>=<;\[ ]", requirement)[0] for requirement in wanted}
+    names = {re.split(r"[>=<;\[ ]", requirement)[0] for requirement in wanted} - {project["name"]}  # its own extras
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").replace("\\", "")
     rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("| ") and "---" not in row]
     listed = {word for row in rows for word in row.replace("`", "").replace(",", " ").split()}

@@ -1,0 +1,231 @@
+"""Files of a bundle that do not belong together, or name others, with sums that are right."""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from backbone.runs.files import sha256
+from backbone.runs.folder import verify
+from backbone.runs.manifest import read_manifest, unlisted
+from backbone.shipped import mini_folder
+from engines.gguf_file import check_base
+from engines.onnx_file import check_graph
+from pipeline.engine_choice import EngineChoice
+from pipeline.two_stage import load_two_stage
+from tickets.errors import InputError
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(mini_folder(), tmp_path / "mini"))
+
+
+def resign(folder: Path) -> None:
+    """Make the sums of a bundle right again."""
+    for path in [*folder.glob("*/manifest.json"), folder / "manifest.json"]:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["files"] = {n: sha256(path.parent / n) for n in record["files"] if (path.parent / n).is_file()}
+        path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    change(record)
+    path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def edit_heads(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+MISFITS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
+    "no head": (
+        "heads.safetensors",
+        lambda p: edit_heads(p, lambda t: t.pop("head_queue.weight")),
+        "head_queue.weight",
+    ),
+    "one head less": (
+        "heads.safetensors",
+        lambda p: edit_heads(p, lambda t: (t.pop("head_queue.weight"), t.pop("head_queue.bias"))),
+        "has no head for 'queue'",
+    ),
+    "another head": (
+        "heads.safetensors",
+        lambda p: edit_heads(p, lambda t: t.update({"head_x.weight": np.ones((2, 256)), "head_x.bias": np.ones(2)})),
+        "'x'",
+    ),
+    "narrow heads": (
+        "heads.safetensors",
+        lambda p: edit_heads(
+            p, lambda t: t.update({n: np.ascontiguousarray(v[:, :9]) for n, v in t.items() if v.ndim == 2})
+        ),
+        "read states of 9",
+    ),
+    "whole numbers": (
+        "heads.safetensors",
+        lambda p: edit_heads(p, lambda t: t.update({n: v.astype(np.int64) for n, v in t.items()})),
+        "no matrix of numbers",
+    ),
+    "fewer classes": ("labels.json", lambda p: edit(p, lambda r: r["columns"].update(queue=["A", "B"])), "has 2"),
+    "fewer tags": ("labels.json", lambda p: edit(p, lambda r: r.update(tags=r["tags"][:3])), "has 3"),
+    "a class twice": (
+        "labels.json",
+        lambda p: edit(p, lambda r: r["columns"]["queue"].append("IT Support")),
+        "different",
+    ),
+    "classes no text": ("labels.json", lambda p: edit(p, lambda r: r["columns"].update(queue=[1, 2])), "different"),
+    "no columns": ("labels.json", lambda p: edit(p, lambda r: r.update(columns={})), "different names"),
+    "no calibration": ("calibration.json", lambda p: edit(p, lambda r: r["heads"].pop("queue")), "nothing for 'queue'"),
+    "short offsets": (
+        "calibration.json",
+        lambda p: edit(p, lambda r: r["heads"]["queue"]["offset"].pop()),
+        "9 offsets",
+    ),
+    "deep labels": ("labels.json", lambda p: p.write_text("[" * 100_000), "not a label space"),
+    "deep base": ("base.json", lambda p: p.write_text("[" * 100_000), "not the identity"),
+    "deep run": ("run.json", lambda p: p.write_text("[" * 100_000), "not readable"),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_parts_that_do_not_belong_together_are_refused_by_name(bundle: Path, case: str) -> None:
+    name, change, told = MISFITS[case]
+    change(bundle / "classifier" / name)
+    resign(bundle)
+    with pytest.raises(InputError) as error:
+        load_two_stage(bundle, labels_only=True, choice=EngineChoice("onnx"))
+    assert told in str(error.value) and "\n" not in str(error.value)
+    assert "classifier" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/passwd", "a/../../x", "C:/x", "a\\b", "", ".", "a//b", "out/x", "./x", "a\0b"]
+)
+def test_names_outside_are_refused_before_they_are_opened(bundle: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (bundle / "out").symlink_to(tmp_path / "elsewhere")
+    edit(bundle / "manifest.json", lambda r: r["files"].update({name: "0" * 64}))
+    for call in (lambda: verify(bundle), lambda: load_two_stage(bundle, labels_only=True)):
+        with pytest.raises(InputError, match="which is no file inside"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["classifier/heads.safetensors", "classifier/labels.json", "classifier/manifest.json"])
+def test_a_manifest_lists_what_is_needed(bundle: Path, name: str) -> None:
+    edit(bundle / "manifest.json", lambda r: r["files"].pop(name))
+    with pytest.raises(InputError, match="missing in manifest"):
+        load_two_stage(bundle, labels_only=True)
+
+
+def test_a_run_lists_what_is_needed(bundle: Path) -> None:
+    edit(bundle / "classifier" / "manifest.json", lambda r: r["files"].pop("calibration.json"))
+    with pytest.raises(InputError, match=r"calibration.json: missing in manifest"):
+        load_two_stage(bundle / "classifier", labels_only=True)
+
+
+def test_tables_of_label_pairs_that_nothing_vouches_for_are_refused(bundle: Path) -> None:
+    edit(bundle / "classifier" / "manifest.json", lambda r: r["files"].pop("joint.json", None))
+    (bundle / "classifier" / "joint.json").write_text("{}")
+    with pytest.raises(InputError, match=r"joint.json: missing in manifest"):
+        load_two_stage(bundle / "classifier", labels_only=True)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", '{"files": []}', '{"files": {"a": 1}}', "\xff", "null"])
+def test_a_manifest_that_is_none_is_one_line(bundle: Path, text: str) -> None:
+    (bundle / "manifest.json").write_bytes(text.encode("latin-1"))
+    for call in (lambda: verify(bundle), lambda: load_two_stage(bundle, labels_only=True)):
+        with pytest.raises(InputError, match="manifest") as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+def test_files_that_are_not_listed_are_told(bundle: Path) -> None:
+    assert unlisted(bundle) == []
+    (bundle / "classifier" / "more.py").write_text("x")
+    assert unlisted(bundle) == ["classifier/more.py"]
+    assert "classifier/more.py" not in read_manifest(bundle)["files"]
+
+
+def test_a_graph_of_another_form_is_refused(bundle: Path) -> None:
+    path = bundle / "onnx-int8" / "classifier.onnx"
+    whole = onnx.load_model(path)
+    assert check_graph(path).hidden_size == 256 and check_graph(path).scales_over_batch
+
+    def outside(model: Any) -> None:
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="../../../../etc/passwd")
+
+    changes: tuple[Callable[[Any], Any], ...] = (
+        outside,
+        lambda m: m.graph.initializer[0].dims.append(7),
+        lambda m: m.graph.initializer[0].dims.__setitem__(0, -1),
+        lambda m: m.graph.input.pop(),
+        lambda m: setattr(m.graph.output[0], "name", "other"),
+        lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", onnx.TensorProto.FLOAT),
+        lambda m: m.graph.ClearField("node"),
+    )
+    for change in changes:
+        model = onnx.ModelProto()
+        model.CopyFrom(whole)
+        change(model)
+        onnx.save_model(model, path)
+        with pytest.raises(InputError, match="not a graph of `duet export`"):
+            check_graph(path)
+    path.write_bytes(b"\x00" * 100)
+    with pytest.raises(InputError, match="not a graph"):
+        check_graph(path)
+
+
+def test_a_graph_of_another_classifier_is_refused(bundle: Path) -> None:
+    def fewer(tensors: dict[str, Any]) -> None:
+        tensors.update({n: v[:3].copy() for n, v in tensors.items() if "queue" in n})
+
+    folder = bundle / "classifier"
+    edit_heads(folder / "heads.safetensors", fewer)
+    edit(folder / "labels.json", lambda r: r["columns"].update(queue=r["columns"]["queue"][:3]))
+    edit(folder / "calibration.json", lambda r: r["heads"]["queue"].update(offset=[0.0] * 3))
+    resign(bundle)
+    with pytest.raises(InputError, match=r"its graph is of a classifier with .*10 classes of queue"):
+        load_two_stage(bundle, labels_only=True, choice=EngineChoice("onnx"))
+
+
+def gguf_text(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GGUF",
+        b"GGML" + bytes(60),
+        b"GGUF" + struct.pack("<IQQ", 2, 1, 0),
+        b"GGUF" + struct.pack("<IQQ", 3, 2**63, 0),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 2**63),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + struct.pack("<Q", 2**63),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + gguf_text(b"a") + struct.pack("<I", 99),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + gguf_text(b"a") + struct.pack("<IIQ", 9, 4, 2**61),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + gguf_text(b"\xff") + struct.pack("<II", 4, 1),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + gguf_text(b"t") + struct.pack("<IQIQ", 1, 2**40, 0, 0),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + gguf_text(b"t") + struct.pack("<IQIQ", 1, 8, 77, 0),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + gguf_text(b"t") + struct.pack("<IQIQ", 1, 8, 0, 1),
+    ],
+    ids=range(13),
+)
+def test_a_gguf_that_contradicts_itself_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "base.gguf").write_bytes(data)
+    with pytest.raises(InputError, match="not a GGUF of `duet export`") as error:
+        check_base(tmp_path / "base.gguf")
+    assert "\n" not in str(error.value)
