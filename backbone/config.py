@@ -142,6 +142,9 @@ class ClassifierConfig(BalanceConfig):
     columns: tuple[str, ...] = Field(
         ("type", "queue", "priority"), min_length=1, description="label columns to learn, one head each"
     )
+    layers: Count | None = Field(
+        None, description="blocks of the base that read a ticket for its labels, from the first on; all when not given"
+    )
     max_tags: Annotated[int, Field(ge=0)] = Field(50, description="most frequent tags to learn; 0 for no tags head")
     tag_weight: Positive = Field(1.0, description="weight of the tags loss (BCE) beside the heads' losses")
     class_weights: Weights | dict[str, Weights] = Field(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backbone.architecture import find_family, read_shape
 from backbone.config import BaseConfig
 from tickets.errors import DuetError, InputError
 
@@ -42,6 +43,31 @@ def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
             llm_int8_skip_modules=["lm_head", "heads"],
         )
     return options
+
+
+def first_blocks(base: Path, count: int | None) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that leave out every block of a base after the first `count`; None: keep all.
+
+    Raises:
+        InputError: the base has fewer.
+    """
+    if count is None:
+        return {}
+    check_blocks(base, count)
+    config = find_family(base).transformers_class("PreTrainedModel").config_class.from_pretrained(base)
+    config.num_hidden_layers = count
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:count]
+    return {"config": config}
+
+
+def check_blocks(base: Path, count: int) -> None:
+    """Raises InputError where a base has fewer blocks than `classifier.layers` asks for."""
+    there = read_shape(base)["num_hidden_layers"]
+    if count > there:
+        raise InputError(
+            f"classifier.layers: found {count}, expected at most {there}, the blocks of {base}; leave it out for all"
+        )
 
 
 @contextmanager

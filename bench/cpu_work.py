@@ -69,7 +69,7 @@ def make_files(scratch: Path) -> None:
     """Base, quantised GGUF and adapters, unless they are there."""
     from backbone.gguf_files import write_adapter, write_base
     from bench.shapes import QWEN2_7B, random_adapter, write_random_base
-    from engines.llama_api import quantize
+    from engines.llama_model import quantize
 
     scratch.mkdir(parents=True, exist_ok=True)
     if not (scratch / "base" / "config.json").is_file():
@@ -89,7 +89,7 @@ def engine(
 ) -> Any:
     """The llama engine with both adapters; the single-prompt system uses the generator's."""
     from engines.llama import LlamaEngine
-    from engines.llama_api import LlamaOptions
+    from engines.llama_model import LlamaOptions
     from engines.room import Sizes
 
     adapters = {stage: scratch / f"{stage}.lora.gguf" for stage in STAGES}

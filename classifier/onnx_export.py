@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from backbone.adapters import read_adapter
 from backbone.architecture import find_family, linear_sizes, read_shape
 from backbone.config import BaseConfig
-from backbone.load import load_options, quiet_libraries
+from backbone.load import first_blocks, load_options, quiet_libraries
 from classifier.predict import Classifier
 from engines.onnx_file import STATE
 from tickets.errors import InputError, WorkError
@@ -52,7 +52,8 @@ def export_onnx(base: Path, adapter: Path, classifier: Classifier, out: Path) ->
     """
     quiet_libraries()
     options = load_options(BaseConfig(precision="fp32", compute="fp32"), torch.device("cpu"))
-    backbone = find_family(base).transformers_class("Model").from_pretrained(base, **options).eval()
+    decoder = find_family(base).transformers_class("Model")
+    backbone = decoder.from_pretrained(base, **first_blocks(base, classifier.layers), **options).eval()
     with torch.no_grad():
         for name, change in read_adapter(adapter).items():
             weight = backbone.get_submodule(name.removeprefix("model.")).weight
@@ -122,11 +123,11 @@ def quantize_onnx(source: Path, out: Path, base: Path) -> None:
         bare.unlink()
 
 
-def check_size(base: Path) -> None:
-    """Raises InputError where a base is too large for an ONNX classifier."""
+def check_size(base: Path, layers: int | None) -> None:
+    """Raises InputError where a base, or its first `layers` blocks, are too large for an ONNX classifier."""
     shape = read_shape(base)
     layer = sum(rows * columns for rows, columns in linear_sizes(shape).values())
-    parameters = shape["num_hidden_layers"] * layer + shape["vocab_size"] * shape["hidden_size"]
+    parameters = (layers or shape["num_hidden_layers"]) * layer + shape["vocab_size"] * shape["hidden_size"]
     if parameters > MAX_PARAMETERS:
         raise InputError(
             f"--onnx: {base} has about {parameters / 1e9:.1f} billion parameters, expected at most 1.5B; leave --onnx "

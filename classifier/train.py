@@ -13,7 +13,7 @@ from backbone.architecture import find_family
 from backbone.config import RunConfig
 from backbone.dataset import training_sample
 from backbone.device import pick_device
-from backbone.load import load_options, readable_base
+from backbone.load import first_blocks, load_options, readable_base
 from backbone.runs.files import disk_guard
 from backbone.runs.layout import (
     CALIBRATION,
@@ -111,7 +111,9 @@ def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
     options = load_options(config.base, device)
     base = stage.base_folder
     with readable_base(base):
-        model = label_model_class(find_family(base)).from_pretrained(base, space=space, **options)
+        model = label_model_class(find_family(base)).from_pretrained(
+            base, space=space, **first_blocks(base, config.classifier.layers), **options
+        )
     model.heads.float()  # the library casts what it initialises to the base's format
     model.loss = loss.to(device)  # after loading, which builds on the meta device and would leave its buffers empty
     prepare_for_training(model, config.base, stage.recompute)

@@ -11,7 +11,9 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from numpy.typing import NDArray
 
 _MAGIC, _VERSION = b"GGUF", 3
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -23,10 +25,15 @@ _ALIGNMENT = 32
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What a GGUF file says of itself; `shapes` are in the order of the file, innermost first."""
+    """What a GGUF file says of itself; `shapes` are in the order of the file, innermost first.
+
+    Attributes:
+        vectors: of the tensors with one dimension in fp32, the byte where each begins.
+    """
 
     values: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
+    vectors: dict[str, int]
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
@@ -41,6 +48,22 @@ def read_gguf_header(path: Path) -> GgufHeader:
             return _Cursor(data).header()
         except struct.error:
             raise ValueError("cut off in its header") from None
+
+
+def read_vector(path: Path, header: GgufHeader, name: str) -> NDArray[np.float32]:
+    """Return an fp32 tensor of one dimension.
+
+    Raises:
+        ValueError: not there in this form, or not finite.
+        OSError: not readable.
+    """
+    if name not in header.vectors:
+        raise ValueError(f"no vector {name} in fp32")
+    (length,) = header.shapes[name]
+    values = np.fromfile(path, np.float32, length, offset=header.vectors[name])
+    if len(values) != length or not np.isfinite(values).all():
+        raise ValueError(f"{name} is not finite")
+    return values
 
 
 class _Cursor:
@@ -64,10 +87,14 @@ class _Cursor:
             values[name] = self._value(self._number("<I"))
         if values.get("general.alignment", _ALIGNMENT) != _ALIGNMENT:
             raise ValueError(f"alignment of {values['general.alignment']!r}, expected {_ALIGNMENT}")
-        return GgufHeader(values, self._tensors(tensors))
+        shapes, vectors = self._tensors(tensors)
+        data = _padded(self._at)
+        return GgufHeader(values, shapes, {name: data + start for name, start in vectors.items()})
 
-    def _tensors(self, count: int) -> dict[str, tuple[int, ...]]:
+    def _tensors(self, count: int) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+        """Shapes by name, and where the vectors in fp32 begin in the part with the data."""
         shapes: dict[str, tuple[int, ...]] = {}
+        vectors: dict[str, int] = {}
         end = 0  # of the tensors so far, in the part with the data
         for _ in range(count):
             name = self._text(_LONGEST_NAME)
@@ -80,10 +107,12 @@ class _Cursor:
             if name in shapes or not all(shape) or shape[0] % block or start != end:
                 raise ValueError(f"tensor {name!r} of shape {shape} begins at {start:,}, expected at {end:,}")
             shapes[name] = shape
+            if dimensions == 1 and kind == GGMLQuantizationType.F32:
+                vectors[name] = start
             end += _padded(math.prod(shape) // block * size)
         if _padded(self._at) + end > _padded(len(self._data)):
             raise ValueError(f"its tensors need {end:,} bytes, which are not all there")
-        return shapes
+        return shapes, vectors
 
     def _value(self, kind: int) -> Any:
         if kind == _TEXT:

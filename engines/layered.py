@@ -37,8 +37,18 @@ _HEAD_ROWS = 16384  # of the vocabulary head, scored at a time
 class LayeredEngine:
     """Reads prompts as `TorchEngine` does, and tells what it would write."""
 
-    def __init__(self, base: Path, adapters: Mapping[str, Path], config: BaseConfig, pad_id: int) -> None:
+    def __init__(
+        self,
+        base: Path,
+        adapters: Mapping[str, Path],
+        config: BaseConfig,
+        pad_id: int,
+        blocks: Mapping[str, int] | None = None,
+    ) -> None:
         """Look at the adapters; they and the base stay on disk.
+
+        Args:
+            blocks: how many blocks of the base an adapter's states come from, by its name; all where it is not there.
 
         Raises:
             InputError: an adapter is unreadable or changes what the base does not have.
@@ -46,7 +56,7 @@ class LayeredEngine:
         self._decoder_class = find_family(base).transformers_class("Model")
         self._config = self._decoder_class.config_class.from_pretrained(base)
         self._files = _tensor_files(base)
-        self._adapters = dict(adapters)
+        self._adapters, self._blocks = dict(adapters), dict(blocks or {})
         for folder in adapters.values():
             self._changes(folder)
         self._pad_id, self._device = pad_id, pick_device()
@@ -58,7 +68,7 @@ class LayeredEngine:
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         states_at_end = np.empty((len(prompts), self._config.hidden_size), dtype=np.float32)
-        for rows, states in self._run(prompts, adapter):
+        for rows, states in self._run(prompts, adapter, count=self._blocks.get(adapter)):
             states_at_end[rows] = states[:, -1].float().cpu().numpy()
         return states_at_end
 
@@ -96,9 +106,15 @@ class LayeredEngine:
 
     @torch.inference_mode()
     def _run(
-        self, prompts: Sequence[Sequence[int]], adapter: str, shared_prefix: SharedPrefix | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        adapter: str,
+        shared_prefix: SharedPrefix | None = None,
+        count: int | None = None,
     ) -> Iterator[tuple[list[int], Tensor]]:
-        """Rows of a batch and their states after the final norm, left-padded, (batch, seq, hidden)."""
+        """Rows of a batch and their states after `count` blocks, or all, and the final norm, left-padded,
+        (batch, seq, hidden)."""
+        count = count or self._config.num_hidden_layers
         buckets = length_buckets([len(ids) for ids in prompts], _TOKENS)
         batches = [pad_left([prompts[row] for row in rows], self._pad_id) for rows in buckets]
         masks: list[Tensor | None] = [None] * len(batches)
@@ -113,8 +129,8 @@ class LayeredEngine:
         states = [embedding[batch.pop("input_ids")].to(self._options["dtype"]) for batch in batches]
         del embedding
         changes = {name: self._changes(self._adapters[name]) for name in names}
-        for number in track(range(self._config.num_hidden_layers), "checking, block by block"):
-            block, adapters = self._block(number, changes)
+        for number in track(range(count), "checking, block by block"):
+            block, adapters = self._block(number, changes, is_last=number == count - 1)
             adapters.activate(*names)
             for i, (batch, mask) in enumerate(zip(batches, masks, strict=True)):
                 inputs = {name: tensor.to(self._device) for name, tensor in batch.items()}
@@ -132,7 +148,7 @@ class LayeredEngine:
             raise InputError(f"{folder}: the base has no {foreign}; train the adapter on this base")
         return changes
 
-    def _block(self, number: int, changes: Mapping[str, Mapping[str, LowRank]]) -> tuple[Any, Adapters]:
+    def _block(self, number: int, changes: Mapping[str, Mapping[str, LowRank]], is_last: bool) -> tuple[Any, Adapters]:
         """A model of that one block, with the final norm for the last one and none for others; and its adapters."""
         config = copy.deepcopy(self._config)
         config.num_hidden_layers, config.vocab_size = 1, 1
@@ -146,7 +162,7 @@ class LayeredEngine:
         weights["norm.weight"] = self._read("model.norm.weight")
         weights["embed_tokens.weight"] = torch.zeros(1, config.hidden_size, dtype=self._options["dtype"])
         model = self._decoder_class.from_pretrained(None, config=config, state_dict=weights, **self._options).eval()
-        if number < self._config.num_hidden_layers - 1:
+        if not is_last:
             model.norm = torch.nn.Identity()
         block_changes = {
             adapter: {

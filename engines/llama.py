@@ -1,16 +1,24 @@
-"""GGUF models on llama.cpp: one context, many sequences, adapters swapped between calls."""
+"""GGUF models on llama.cpp: contexts of many sequences over one base, adapters swapped between calls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from engines.llama_api import LlamaContext, LlamaOptions
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.llama_context import LlamaContext
+from engines.llama_model import LlamaModel, LlamaOptions
 from engines.room import Sizes
 from engines.sequences import SequenceEngine
 
 
 class LlamaEngine(SequenceEngine):
-    """One copy of the weights in one llama.cpp context; the adapter is chosen per row."""
+    """One copy of the weights; the adapter is chosen per row.
+
+    An adapter whose states come from the first blocks reads in a small context of its own, which computes no others;
+    where a reply goes on from its reading, in the context of the replies, which computes all.
+    """
 
     def __init__(
         self,
@@ -20,6 +28,8 @@ class LlamaEngine(SequenceEngine):
         end_ids: Sequence[int],
         sizes: Sizes,
         options: LlamaOptions = LlamaOptions(),  # noqa: B008  # frozen
+        blocks: Mapping[str, int] | None = None,
+        reads_for_replies: bool = False,
     ) -> None:
         """Load base and adapters.
 
@@ -28,11 +38,46 @@ class LlamaEngine(SequenceEngine):
             prefixes: ids that all prompts of an adapter begin with, by its name.
             end_ids: ids that end a reply.
             options: its `sequences` and `cells` follow from `sizes` and the prefixes.
+            blocks: how many blocks of the base an adapter's states come from, by its name: one adapter at most.
+            reads_for_replies: rows go on from what that adapter has read.
 
         Raises:
             InputError: a file is unreadable or does not fit.
         """
-        own_prefixes = {name: prefixes.get(name, ()) for name in adapters}
-        cells = sizes.all_cells + sum(map(len, own_prefixes.values()))
-        options = replace(options, sequences=len(adapters) + sizes.sequences, cells=cells)
-        super().__init__(LlamaContext(base, adapters, options), own_prefixes, end_ids, sizes, options.batch)
+        model = LlamaModel(base, adapters, options)
+        beginnings = {name: prefixes.get(name, ()) for name in adapters}
+        reader, count = next(iter((blocks or {}).items()), ("", None))
+        self._reader: tuple[str, SequenceEngine] | None = None
+        if count and not reads_for_replies and len(adapters) > 1:
+            own = {reader: beginnings.pop(reader)}
+            few = Sizes(sizes.ahead, options.batch, sizes.ahead, sizes.label_cells)
+            context = _context(model, own, few, options, count)
+            self._reader = reader, SequenceEngine(context, own, end_ids, few, options.batch)
+            sizes, count = replace(sizes, label_cells=0), None
+        context = _context(model, beginnings, sizes, options, count, reads_for_replies)
+        super().__init__(context, beginnings, end_ids, sizes, options.batch)
+
+    def encode_and_cache(
+        self, prompts: Sequence[Sequence[int]], adapter: str, lengths: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Return what `encode` returns; keep the cache of the first `lengths[i]` ids of every prompt.
+
+        Nothing is kept where the adapter reads in a context of its own.
+        """
+        if self._reader and self._reader[0] == adapter:
+            return self._reader[1].encode(prompts, adapter)
+        return super().encode_and_cache(prompts, adapter, lengths)
+
+
+def _context(
+    model: LlamaModel,
+    prefixes: Mapping[str, Sequence[int]],
+    sizes: Sizes,
+    options: LlamaOptions,
+    blocks: int | None,
+    goes_on: bool = False,
+) -> LlamaContext:
+    """Make a context with a sequence for every prefix beside those of `sizes`."""
+    cells = sizes.all_cells + sum(map(len, prefixes.values()))
+    options = replace(options, sequences=len(prefixes) + sizes.sequences, cells=cells)
+    return LlamaContext(model, options, blocks, goes_on)

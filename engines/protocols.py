@@ -78,7 +78,10 @@ class Encoder(Protocol):
     """Turns prompts into hidden states; may be called while rows are being written."""
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Return the hidden state after the final norm at the last token of every prompt, (prompts, hidden)."""
+        """Return the hidden state after the final norm at the last token of every prompt, (prompts, hidden).
+
+        An adapter that was trained on the first blocks of the base has its states from there: the others are left out.
+        """
 
 
 @runtime_checkable

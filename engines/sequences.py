@@ -14,7 +14,7 @@ from tickets.errors import WorkError
 
 
 class Context(Protocol):
-    """A base with adapters and a memory of keys and values; `engines.llama_api.LlamaContext` says what is what."""
+    """A base with adapters and a memory of keys and values; `engines.llama_context.LlamaContext` says what is what."""
 
     hidden_size: int
 

@@ -1,5 +1,6 @@
 """The reference engine: transformers, on CUDA where there is one, else on the CPU."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
 from backbone.device import pick_device, settled
 from backbone.layers.adapter_mask import AdapterMask
-from backbone.load import load_options, readable_base
+from backbone.load import first_blocks, load_options, readable_base
 from engines.lora import Adapters
 from engines.protocols import Allowed, OnToken, Row, SharedPrefix
 from engines.sampling import TokenChooser
@@ -37,8 +38,19 @@ _ADMITTED = 4 * _GENERATE_ROWS  # enough to make groups of similar length
 class TorchEngine:
     """One copy of the base; the adapter is chosen per call. Rows are written to their ends in groups."""
 
-    def __init__(self, base: Path, adapters: Mapping[str, Path], config: BaseConfig, pad_id: int, end_id: int) -> None:
+    def __init__(
+        self,
+        base: Path,
+        adapters: Mapping[str, Path],
+        config: BaseConfig,
+        pad_id: int,
+        end_id: int,
+        blocks: Mapping[str, int] | None = None,
+    ) -> None:
         """Load the base and every adapter.
+
+        Args:
+            blocks: how many blocks of the base an adapter's states come from, by its name; all where it is not there.
 
         Raises:
             InputError: an adapter is unreadable or does not fit the base.
@@ -47,8 +59,11 @@ class TorchEngine:
         self._rows: list[Row] = []  # in the order in which they came
         device, config = pick_device(), settled(config)
         causal_class = find_family(base).transformers_class("ForCausalLM")
+        self._blocks = dict(blocks or {})
+        needed = max(self._blocks.values()) if adapters and adapters.keys() <= self._blocks.keys() else None
         with readable_base(base):
-            self._model = causal_class.from_pretrained(base, **load_options(config, device)).eval()
+            options = load_options(config, device) | first_blocks(base, needed)
+            self._model = causal_class.from_pretrained(base, **options).eval()
         changes = {name: read_adapter(folder) for name, folder in adapters.items()}
         try:
             self._adapters = Adapters(self._model, changes, device)
@@ -64,7 +79,7 @@ class TorchEngine:
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         self._adapters.activate(adapter)
-        backbone = self._model.model  # the decoder inside: no vocabulary logits
+        backbone = _first_blocks(self._model.model, self._blocks.get(adapter))  # the decoder: no vocabulary logits
         states = np.empty((len(prompts), backbone.config.hidden_size), dtype=np.float32)
         for rows in length_buckets([len(ids) for ids in prompts], _ENCODE_TOKENS):
             batch = self._batch([prompts[row] for row in rows])
@@ -136,6 +151,15 @@ class TorchEngine:
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._model.device) for name, tensor in pad_left(prompts, self._pad_id).items()}
+
+
+def _first_blocks(decoder: Any, count: int | None) -> Any:
+    """Return a decoder of the first blocks and the final norm of another, whose weights they stay."""
+    if count is None:
+        return decoder
+    shallow = copy.copy(decoder)
+    shallow._modules = {**decoder._modules, "layers": decoder.layers[:count]}
+    return shallow
 
 
 class _Listener(BaseStreamer):
@@ -237,18 +261,18 @@ def generate_ids(
         rows = order[start : start + _GENERATE_ROWS]
         chosen = [prompts[row] for row in rows]
         batch = {name: tensor.to(model.device) for name, tensor in pad_left(chosen, pad_id).items()}
-        ids, mask = batch["input_ids"], batch["attention_mask"]
+        ids = batch["input_ids"]
         cache = {}  # keyword arguments of `generate`
         if masked_prefix:
             adapter_mask, lengths = masked_prefix
-            mask = prefix_mask(batch, chosen, [lengths[row] for row in rows])
-            cache = {"cache": _prefill(model, batch, adapter_mask, mask)}
+            in_prefix = prefix_mask(batch, chosen, [lengths[row] for row in rows])
+            cache = {"cache": _prefill(model, batch, adapter_mask, in_prefix)}
         streamer = _Listener(rows, (end_id, pad_id), on_token, stopped) if on_token else None
         processors = [_Constraint(allowed, ids.shape[1])] if allowed else []
         processors += [_Sampler(chosen, options)] if samples else []
         output = model.generate(
             input_ids=ids,
-            attention_mask=mask,
+            attention_mask=batch["attention_mask"],
             generation_config=config,
             streamer=streamer,
             logits_processor=LogitsProcessorList(processors),
@@ -261,8 +285,8 @@ def generate_ids(
     return written
 
 
-def _prefill(model: Any, batch: Mapping[str, torch.Tensor], adapter_mask: AdapterMask, mask: torch.Tensor) -> Any:
+def _prefill(model: Any, batch: Mapping[str, torch.Tensor], adapter_mask: AdapterMask, in_prefix: torch.Tensor) -> Any:
     """Return the KV cache of a left-padded batch (batch, seq) up to the last position, which `generate` computes."""
     all_but_last = {name: tensor[:, :-1] for name, tensor in batch.items()}
-    with adapter_mask.applied(mask[:, :-1]):
+    with adapter_mask.applied(in_prefix[:, :-1]):
         return model.get_decoder()(**all_but_last, use_cache=True).cache

@@ -60,14 +60,14 @@ def check(config: RunConfig) -> str:
         check_select_by(stage, stage_settings(config, stage), [LOSS])
     base = find_base(config.base.path, config.base.revision)  # last: a hub id is downloaded here
     encoder = PromptEncoder(base, config.prompt.instruction)
-    shape = Shape.load(base, config)
+    shapes = {stage: Shape.load(base, config, stage) for stage in _STAGES}
     sections = [
-        _describe_base(config, base, shape),
+        _describe_base(config, base, shapes[GENERATOR]),
         _describe_labels(train, validation, space, examples),
         _describe_lengths(config, train, encoder),
         _describe_sample(config, train, encoder),
-        _describe_active(config, shape),
-        _describe_cost(config, shape, _token_counts(config, train, encoder, baseline_encoder(base, space, config))),
+        _describe_active(config, shapes),
+        _describe_cost(config, shapes, _token_counts(config, train, encoder, baseline_encoder(base, space, config))),
     ]
     return "\n\n".join(sections)
 
@@ -159,12 +159,14 @@ def _indented(text: str, mark: str) -> str:
     return "\n".join(mark + line for line in text.strip("\n").split("\n"))
 
 
-def _describe_active(config: RunConfig, shape: Shape) -> str:
+def _describe_active(config: RunConfig, shapes: Mapping[str, Shape]) -> str:
     """Which of the ways to train faster or in less memory will be in use on this machine."""
     lines = ["active   " + ", ".join(_everywhere(config))]
     for stage in _STAGES:
         parts = ["packed batches" if packs(config, stage, on_cuda()) else "padded batches bucketed by length"]
-        parts.append("activations recomputed" if recomputes(config, stage, shape) else "activations kept")
+        parts.append("activations recomputed" if recomputes(config, stage, shapes[stage]) else "activations kept")
+        if stage == CLASSIFIER and config.classifier.layers:
+            parts.append(f"blocks 1 to {config.classifier.layers} of the base")
         if stage in GENERATES:
             parts.append("vocabulary head at reply tokens alone")
         if stage == GENERATOR and config.generator.uses_classifier_prefix:
@@ -181,26 +183,26 @@ def _everywhere(config: RunConfig) -> list[str]:
     return parts + (["NF4 weights, double quantisation"] if config.base.precision == "nf4" else [])
 
 
-def _describe_cost(config: RunConfig, shape: Shape, counts: Mapping[str, tuple[float, float]]) -> str:
+def _describe_cost(config: RunConfig, shapes: Mapping[str, Shape], counts: Mapping[str, tuple[float, float]]) -> str:
     gib = 1024**3
     lines = ["memory   estimated, weights + adapter and optimizer + activations"]
-    recompute = {stage: recomputes(config, stage, shape) for stage in _STAGES}
+    recompute = {stage: recomputes(config, stage, shapes[stage]) for stage in _STAGES}
     for stage in _STAGES:
-        needed = memory(config, stage, shape, recompute[stage])
+        needed = memory(config, stage, shapes[stage], recompute[stage])
         parts = [needed.weights / gib, needed.trained / gib, needed.activations / gib]
         shown = " + ".join(f"{part:.2g}" if part < 1 else f"{part:.1f}" for part in parts)
         lines.append(f"         {stage:<11}{shown} = {needed.total / gib:.1f} GiB of {free_memory() / gib:.0f} free")
     efficiency = _EFFICIENCY["cuda" if on_cuda() else "cpu", config.base.compute]
-    products = product_rate(config, shape, config.generator.training.batch_tokens)
+    products = product_rate(config, shapes[GENERATOR], config.generator.training.batch_tokens)
     measured = f"{products / 1e9:,.0f} GFLOP/s of this machine's matrix products"
     lines.append(f"time     estimated for an epoch, at {efficiency:.0%} of the {measured}")
     lines += _busy()
     rate = products * efficiency
     for stage in _STAGES:
         tokens, read = counts[stage]
-        seconds = operations(config, stage, shape, tokens, read, recompute[stage]) / rate
+        seconds = operations(config, stage, shapes[stage], tokens, read, recompute[stage]) / rate
         lines.append(f"         {stage:<11}{_span(seconds)} for {tokens / 1e6:.3g} million tokens")
-    disk = 2 * shape.per_rank * config.lora.rank * (4 + _CHECKPOINTS * 12)
+    disk = sum(shapes[stage].per_rank for stage in (CLASSIFIER, GENERATOR)) * config.lora.rank * (4 + _CHECKPOINTS * 12)
     free = shutil.disk_usage(_existing_parent(config.folder)).free
     lines.append(f"disk     about {disk / gib:.1f} GiB for adapters and checkpoints, {free / gib:.0f} GiB free")
     if disk > free:

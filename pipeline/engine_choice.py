@@ -101,7 +101,10 @@ def llama_engine(
     prefixes = {name: encoder.prefix for name, encoder in encoders.items()}
     encoder = next(iter(encoders.values()))
     sizes = Sizes(together, cells, ahead=max(1, together // 4), label_cells=longest)
-    return LlamaEngine(base, adapters, prefixes, (encoder.end_id, encoder.pad_id), sizes)
+    blocks = {name: count for name, count in model.blocks.items() if name in adapters}
+    reads_for_replies = GENERATOR in adapters and model.stages[GENERATOR].config.generator.uses_classifier_prefix
+    end_ids = (encoder.end_id, encoder.pad_id)
+    return LlamaEngine(base, adapters, prefixes, end_ids, sizes, blocks=blocks, reads_for_replies=reads_for_replies)
 
 
 def _load_onnx(model: ModelFolder, stages: Sequence[str], together: int, cells: int) -> Encoder:
@@ -118,7 +121,7 @@ def _load_torch(model: ModelFolder, stages: Sequence[str], together: int, cells:
     encoder = model.any_stage.encoder
     adapters: dict[str, Path] = {name: model.stages[name].path / ADAPTER for name in stages}
     config = model.any_stage.config.base
-    return TorchEngine(model.base_folder(), adapters, config, encoder.pad_id, encoder.end_id)
+    return TorchEngine(model.base_folder(), adapters, config, encoder.pad_id, encoder.end_id, model.blocks)
 
 
 @dataclass(frozen=True)

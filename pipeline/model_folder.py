@@ -88,6 +88,12 @@ class ModelFolder:
         """How the tickets of the training were cleaned."""
         return Reading.from_record(read_json(self.any_stage.path / RUN).get("reading"))
 
+    @property
+    def blocks(self) -> dict[str, int]:
+        """How many blocks of the base read a ticket for a stage's states, where those are not all."""
+        count = self.stages[CLASSIFIER].config.classifier.layers if CLASSIFIER in self.stages else None
+        return {CLASSIFIER: count} if count else {}
+
     def base_folder(self) -> Path:
         """The weights its stages were trained on: inside the model folder, or where the runs name them.
 

@@ -186,7 +186,7 @@ def test_a_folder_of_somebody_else_is_left_alone(trained_run: RunConfig, tmp_pat
 
 def test_a_damaged_adapter_is_refused_before_the_base_is_loaded(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (copied / "generator.lora.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr("engines.llama_api._load_model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("engines.llama_model._load_model", lambda *_: pytest.fail("loaded"))
     with pytest.raises(InputError, match=r"generator\.lora\.gguf: damaged"):
         load_two_stage(copied, choice=EngineChoice("llama"))
 

@@ -23,7 +23,8 @@ from tickets.schema import Ticket
 llama_cpp = pytest.importorskip("llama_cpp")
 
 from engines.llama import LlamaEngine  # noqa: E402  # needs llama_cpp
-from engines.llama_api import LlamaContext, LlamaOptions  # noqa: E402
+from engines.llama_context import LlamaContext  # noqa: E402
+from engines.llama_model import LlamaModel, LlamaOptions  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -79,11 +80,11 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_token_ids_are_those_of_hugging_face(case: Case) -> None:
-    context = LlamaContext(case.base, {}, LlamaOptions())
+    model = LlamaModel(case.base, {}, LlamaOptions())
     for text in [*HARD, *real_texts()]:
         raw = text.encode()
         found = (llama_cpp.llama_token * 4096)()
-        count = llama_cpp.llama_tokenize(context.vocabulary, raw, len(raw), found, 4096, False, False)
+        count = llama_cpp.llama_tokenize(model.vocabulary, raw, len(raw), found, 4096, False, False)
         assert list(found[:count]) == case.encoder.encode_text(text)
 
 
@@ -95,7 +96,7 @@ def test_states_are_those_of_transformers(case: Case) -> None:
 
 
 def test_logits_are_those_of_transformers(case: Case) -> None:
-    context = LlamaContext(case.base, case.adapters, LlamaOptions())
+    context = LlamaContext(LlamaModel(case.base, case.adapters, LlamaOptions()), LlamaOptions())
     context.activate("generator")
     for prompt in case.prompts[:8]:
         n = len(prompt)
@@ -196,7 +197,7 @@ def test_no_room_is_one_line_and_leaves_the_engine_usable(case: Case) -> None:
 def test_foreign_files_are_one_line(case: Case, tmp_path: Path) -> None:
     (tmp_path / "bad.gguf").write_bytes(b"not a model")
     with pytest.raises(InputError, match=r"bad\.gguf: not a GGUF"):
-        LlamaContext(tmp_path / "bad.gguf", {}, LlamaOptions())
+        LlamaModel(tmp_path / "bad.gguf", {}, LlamaOptions())
     with pytest.raises(InputError, match=r"base\.gguf: not a GGUF .*adapter"):
-        LlamaContext(case.base, {"a": case.base}, LlamaOptions())
+        LlamaModel(case.base, {"a": case.base}, LlamaOptions())
     assert ctypes.sizeof(llama_cpp.llama_token) == 4

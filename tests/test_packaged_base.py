@@ -89,23 +89,25 @@ def thousand_texts() -> list[str]:
 
 @needs_package
 def test_token_ids_are_those_of_llama_cpp(folder: Path) -> None:
-    from engines.llama_api import LlamaContext, LlamaOptions
+    from engines.llama_model import LlamaModel, LlamaOptions
 
-    context, encoder = LlamaContext(packaged_base.packaged_file(), {}, LlamaOptions()), PromptEncoder(folder, "x")
+    model, encoder = LlamaModel(packaged_base.packaged_file(), {}, LlamaOptions()), PromptEncoder(folder, "x")
     ids = (llama_cpp.llama_token * 4096)()
     for text in thousand_texts():
         raw = text.encode()
-        count = llama_cpp.llama_tokenize(context.vocabulary, raw, len(raw), ids, 4096, False, False)
+        count = llama_cpp.llama_tokenize(model.vocabulary, raw, len(raw), ids, 4096, False, False)
         assert list(ids[:count]) == encoder.encode_text(text)
 
 
 @needs_package
 def test_the_folder_computes_what_the_file_computes(folder: Path) -> None:
-    from engines.llama_api import LlamaContext, LlamaOptions
+    from engines.llama_context import LlamaContext
+    from engines.llama_model import LlamaModel, LlamaOptions
 
     encoder = PromptEncoder(folder, "x")
     model = find_family(folder).transformers_class("ForCausalLM").from_pretrained(folder, dtype=torch.float32).eval()
-    context = LlamaContext(packaged_base.packaged_file(), {}, LlamaOptions(sequences=256, batch=256))
+    options = LlamaOptions(sequences=256, batch=256)
+    context = LlamaContext(LlamaModel(packaged_base.packaged_file(), {}, options), options)
     same: list[bool] = []
     divergences: list[float] = []
     for text in [*HARD[:4], *real_texts()[:6], "The capital of France is Paris. " * 8]:

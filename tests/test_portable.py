@@ -18,7 +18,9 @@ EXTRAS = {
     "engines.server": "openai",
     "engines.http_limits": "httpx2",
     "engines.llama": "llama_cpp",
-    "engines.llama_api": "llama_cpp",
+    "engines.llama_blocks": "llama_cpp",
+    "engines.llama_context": "llama_cpp",
+    "engines.llama_model": "llama_cpp",
 }
 
 

@@ -26,7 +26,8 @@ from tickets.schema import Ticket
 pytest.importorskip("llama_cpp")
 
 from engines.llama import LlamaEngine  # needs llama_cpp
-from engines.llama_api import LlamaContext, LlamaOptions
+from engines.llama_context import LlamaContext
+from engines.llama_model import LlamaModel, LlamaOptions
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +88,8 @@ class Direct:
 
     def regret(self, row: Row) -> float:
         """By how much any id of a greedy reply was beaten, in logits, when the row is computed alone in one go."""
-        context = LlamaContext(self.base, self.adapters, LlamaOptions(sequences=2, cells=1024))
+        options = LlamaOptions(sequences=2, cells=1024)
+        context = LlamaContext(LlamaModel(self.base, self.adapters, options), options)
         ids = [*row.prompt, *row.written]
         start = len(row.prompt) - 1
         n, read = len(ids), row.prefix_length

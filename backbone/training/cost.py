@@ -8,7 +8,8 @@ from typing import Any
 
 from backbone.architecture import linear_sizes, read_shape
 from backbone.config import ALL_LINEAR, RunConfig, TrainingConfig
-from backbone.load import unquantised_bytes
+from backbone.load import check_blocks, unquantised_bytes
+from backbone.runs.layout import CLASSIFIER
 from backbone.training import processes
 
 GENERATES = ("generator", "baseline")  # stages that train through the vocabulary head
@@ -49,9 +50,17 @@ class Shape:
         )
 
     @classmethod
-    def load(cls, base: Path, config: RunConfig) -> "Shape":
-        """The shape of a base under a run's adapter."""
-        return cls.of(read_shape(base), ALL_LINEAR if config.lora.targets == "all-linear" else config.lora.targets)
+    def load(cls, base: Path, config: RunConfig, stage: str = "") -> "Shape":
+        """The shape of a base under a run's adapter; for the stage of the classifier, of the blocks that it uses.
+
+        Raises:
+            InputError: the base has fewer blocks.
+        """
+        shape = read_shape(base)
+        if stage == CLASSIFIER and config.classifier.layers:
+            check_blocks(base, config.classifier.layers)
+            shape["num_hidden_layers"] = config.classifier.layers
+        return cls.of(shape, ALL_LINEAR if config.lora.targets == "all-linear" else config.lora.targets)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         data=data,
         reading=Reading.of_prepared(data_folder),
         packed=packs(config, name, on_cuda()),
-        recompute=recomputes(config, name, Shape.load(base_folder, config)),
+        recompute=recomputes(config, name, Shape.load(base_folder, config, name)),
         tokens=TokenCache(None if config.data.path == SAMPLE else data_folder),  # the package is not written to
     )
 
@@ -138,6 +138,8 @@ def _relevant(name: str, config: RunConfig) -> dict[str, Any]:
         del record["decoding"]
         for key in ("decode", "required_columns"):  # they matter when the weights are there; older plans lack them
             del record[name][key]
+        if record[name]["layers"] is None:
+            del record[name]["layers"]  # older plans lack it
     else:
         del record["decoding"]["mask_contacts"], record["decoding"]["allowed_contacts"]  # of drafts in service
     return record

@@ -42,7 +42,7 @@ def check_export(
     generator = Generator.load(writing.encoder, writing.config) if writing else None
     adapters = {name: one.path / ADAPTER for name, one in model.stages.items()}
     encoder = classifier.encoder
-    engine = LayeredEngine(model.base_folder(), adapters, stage.config.base, encoder.pad_id)
+    engine = LayeredEngine(model.base_folder(), adapters, stage.config.base, encoder.pad_id, model.blocks)
     before = reference(tickets, classifier, generator, engine)
     exported = _exported(model, folder, quant, graphs, merged, generator is not None, before.longest)
     outputs, exact = [], {}

@@ -54,7 +54,7 @@ def export(options: ExportOptions) -> str:
     if options.onnx:
         from classifier.onnx_export import check_size
 
-        check_size(base)
+        check_size(base, model.blocks.get(CLASSIFIER))
     _check_out(options.out)
     partial = _open_partial(options, model, data)
     with disk_guard(partial):

@@ -56,7 +56,7 @@ def _write_quantised(partial: Path, name: Callable[[str], str], quant: str, writ
         return
     write_once(half, write)
     if target != half:
-        from engines.llama_api import quantize
+        from engines.llama_model import quantize
 
         write_once(target, lambda out: quantize(half, out, quant))
 
