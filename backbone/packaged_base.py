@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from backbone.progress import track
@@ -101,6 +100,8 @@ def making(folder: Path) -> Iterator[None]:
     Raises:
         InputError: nothing can be written there.
     """
+    from filelock import FileLock  # once the folder is made, nobody needs it
+
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         path = folder.with_name(f"{folder.name}.making")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backbone.buckets import length_buckets
 from engines.cores import usable_cores
-from engines.onnx_file import STATE, check_graph
+from engines.onnx_file import STATE, check_graph, check_graph_once
 from tickets.errors import InputError
 
 try:
@@ -28,16 +28,17 @@ class OnnxEngine:
         classes: how many the exported classifier had, by head.
     """
 
-    def __init__(self, graph: Path, threads: int = 0) -> None:
+    def __init__(self, graph: Path, threads: int = 0, digest: str = "") -> None:
         """Load the graph.
 
         Args:
             threads: 0 for one per core this process may use.
+            digest: of its files; content that was checked before is not checked again.
 
         Raises:
             InputError: not a graph that onnxruntime can run.
         """
-        facts = check_graph(graph)
+        facts = check_graph_once(graph, digest) if digest else check_graph(graph)
         self._hidden, self._graph, self.classes = facts.hidden_size, graph, facts.classes
         self._one_by_one = facts.scales_over_batch  # or a ticket's answer would depend on its neighbours
         options = onnxruntime.SessionOptions()

@@ -4,17 +4,22 @@ What onnxruntime does not forgive is looked at here: other inputs and outputs th
 many as their shape needs, and weights in files elsewhere.
 """
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from backbone.packaged_base import cache_folder
+from backbone.runs.files import write_text
 from tickets.errors import InputError
 
 STATE = "state"
 _LOGITS = "logits_"
 _SCALES = "DynamicQuantizeLinear"  # one scale for a whole tensor: all tickets of a call, padding included
+_CHECKS = 1  # raised when `check_graph` looks at more
 _INPUTS = {"input_ids": 2, "last": 1}  # their dimensions
 _MOST_DIMENSIONS, _MOST_NODES = 8, 1_000_000
 
@@ -27,6 +32,26 @@ class Graph:
     hidden_size: int
     scales_over_batch: bool
     classes: Mapping[str, int]
+
+
+def check_graph_once(path: Path, digest: str) -> Graph:
+    """Return what `check_graph` returns, from the user's cache where content of this digest was checked before.
+
+    Importing `onnx` and reading the graph takes a tenth of a second, which is much of a start.
+
+    Raises:
+        InputError: as `check_graph`.
+    """
+    kept = cache_folder() / "graphs" / f"{digest}-{_CHECKS}.json"
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        record = json.loads(kept.read_text(encoding="utf-8"))
+        classes = {str(head): int(count) for head, count in record["classes"].items()}
+        return Graph(int(record["hidden_size"]), bool(record["scales_over_batch"]), classes)
+    graph = check_graph(path)
+    with suppress(OSError, InputError):  # a cache that cannot be written costs time alone
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_text(kept, json.dumps(asdict(graph)))
+    return graph
 
 
 def check_graph(path: Path) -> Graph:

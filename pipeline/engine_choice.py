@@ -112,7 +112,7 @@ def _load_onnx(model: ModelFolder, stages: Sequence[str], together: int, cells: 
 
     bundle = _bundle(model)
     assert bundle.graph is not None  # `_pick` has looked
-    return OnnxEngine(bundle.checked(bundle.graph))
+    return OnnxEngine(bundle.checked(bundle.graph), digest=bundle.digest(bundle.graph))
 
 
 def _load_torch(model: ModelFolder, stages: Sequence[str], together: int, cells: int) -> Engine:

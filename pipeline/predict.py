@@ -6,17 +6,20 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from classifier.predict import Classifier
-from memory.memory import Similar
 from pipeline.engine_choice import EngineChoice
-from pipeline.resolved import ResolvedTickets, load_resolved
+from pipeline.model_folder import ModelFolder
 from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
 from tickets.schema import Answer, Prediction, Ticket
 from tickets.text_file import read_text
+
+if TYPE_CHECKING:
+    from memory.memory import Similar
+    from pipeline.resolved import ResolvedTickets
 
 _WIDTH = 80
 _INDENT = 10
@@ -45,7 +48,7 @@ def predict_files(
     texts = [read_text(path) for path in files]  # all of them before the model: a bad file fails at once
     opened = open_to_answer(model, choice)
     tickets = [text.ticket(opened.reading) for text in texts]
-    resolved = load_resolved(opened.bundle, opened.path) if options.similar else None
+    resolved = _resolved(opened) if options.similar else None
     system = load_two_stage(opened, options.labels_only, choice, options.allowed_contacts)
     if system.generator is None and not options.labels_only:
         print("this model has no generator: labels only; `duet train-gen` adds replies", file=sys.stderr)
@@ -64,6 +67,12 @@ def predict_files(
                 print(render_similar(resolved, resolved.similar(ticket, options.similar)), flush=True)
         for warning in _warnings(answer, system):
             print(f"warning: {ticket.id}: {warning}", file=sys.stderr)
+
+
+def _resolved(opened: ModelFolder) -> "ResolvedTickets":
+    from pipeline.resolved import load_resolved  # a tenth of a start
+
+    return load_resolved(opened.bundle, opened.path)
 
 
 def _warnings(answer: Answer, system: TwoStage) -> Iterator[str]:
@@ -113,7 +122,7 @@ def render_labels(prediction: Prediction, classifier: Classifier) -> str:
     return "\n".join(lines)
 
 
-def render_similar(resolved: ResolvedTickets, found: Sequence[Similar]) -> str:
+def render_similar(resolved: "ResolvedTickets", found: "Sequence[Similar]") -> str:
     """The text form of resolved tickets, 80 columns wide: what they are, and the reply of one that is a repeat."""
     if not found:
         return f"{'similar':<{_INDENT}}no resolved ticket shares a word with this one"

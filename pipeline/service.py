@@ -8,13 +8,16 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from generator.reply import GrowingReply
 from pipeline.scheduler import Job
 from pipeline.two_stage import TwoStage
 from tickets.errors import WorkError
-from tickets.redact.drafts import DraftGuard
 from tickets.schema import Answer, Prediction, Ticket
+
+if TYPE_CHECKING:
+    from tickets.redact.drafts import DraftGuard
 
 _MEASURED = 64  # answers over which the rate is taken
 _FIRST_RETRY = 5.0  # seconds, before any rate is known
@@ -233,7 +236,7 @@ class _Telling:
     """Tells a growing reply piece by piece, masked as the finished one is."""
 
     def __init__(
-        self, reply: GrowingReply, on_text: Callable[[str], None], ticket: str, guard: DraftGuard | None
+        self, reply: GrowingReply, on_text: Callable[[str], None], ticket: str, guard: "DraftGuard | None"
     ) -> None:
         self._reply, self._on_text, self._ticket, self._guard = reply, on_text, ticket, guard
         self._written = self._told = ""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
@@ -14,10 +15,18 @@ from pipeline.model_folder import ModelFolder
 from pipeline.scheduler import LABEL_TOKENS, Job, Labelled, Reply, Scheduler, caching_encoder
 from pipeline.shipped import open_to_answer
 from tickets.errors import InputError
-from tickets.redact.drafts import DraftGuard
 from tickets.schema import Answer, Prediction, Ticket
 
+if TYPE_CHECKING:
+    from tickets.redact.drafts import DraftGuard
+
 OnLabels = Callable[[int, Prediction], None]  # (row of the ticket, its labels)
+
+
+def _default_guard() -> "DraftGuard":
+    from tickets.redact.drafts import DraftGuard  # labels alone do not need it
+
+    return DraftGuard()
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class TwoStage:
     encoder: Encoder
     generator: Generator | None
     writer: Writer | None
-    guard: DraftGuard | None = field(default_factory=DraftGuard)  # masks contacts in drafts, unless None
+    guard: "DraftGuard | None" = field(default_factory=_default_guard)  # masks contacts in drafts, unless None
 
     @property
     def caching_encoder(self) -> PrefixCachingEncoder | None:
@@ -139,6 +148,8 @@ def load_two_stage(
         )
     guard = None
     if allowed is not None and generator and generator.decoding.mask_contacts:
+        from tickets.redact.drafts import DraftGuard
+
         guard = DraftGuard((*generator.decoding.allowed_contacts, *allowed))
     return TwoStage(classifier, encoder, generator, writer, guard)
 

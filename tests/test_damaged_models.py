@@ -17,7 +17,7 @@ from backbone.runs.folder import verify
 from backbone.runs.manifest import read_manifest, unlisted
 from backbone.shipped import mini_folder
 from engines.gguf_file import check_base
-from engines.onnx_file import check_graph
+from engines.onnx_file import check_graph, check_graph_once
 from pipeline.engine_choice import EngineChoice
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError
@@ -186,6 +186,22 @@ def test_a_graph_of_another_form_is_refused(bundle: Path) -> None:
     path.write_bytes(b"\x00" * 100)
     with pytest.raises(InputError, match="not a graph"):
         check_graph(path)
+
+
+def test_a_graph_is_checked_once_for_its_content(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, expected = bundle / "onnx-int8" / "classifier.onnx", check_graph(bundle / "onnx-int8" / "classifier.onnx")
+    digest = "0" * 64
+    assert check_graph_once(path, digest) == expected
+    (kept,) = (tmp_path / "cache").rglob("*.json")
+    with monkeypatch.context() as patch:
+        patch.setattr("engines.onnx_file.check_graph", lambda _: pytest.fail("checked again"))
+        assert check_graph_once(path, digest) == expected
+    for damage in ("", "{", "[]", '{"classes": 1}', '{"hidden_size": "x", "scales_over_batch": 1, "classes": {}}'):
+        kept.write_text(damage)
+        assert check_graph_once(path, digest) == expected
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert check_graph_once(path, digest) == expected
 
 
 def test_a_graph_of_another_classifier_is_refused(bundle: Path) -> None:

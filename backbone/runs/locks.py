@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
-
-from filelock import BaseFileLock, FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from backbone.runs.files import open_own, write_text
 from tickets.errors import InputError
 
-_held: dict[Path, BaseFileLock] = {}  # locks of this process, by the path of their files
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_held: "dict[Path, BaseFileLock]" = {}  # locks of this process, by the path of their files
 
 
 def hold(folder: Path) -> None:
@@ -18,6 +20,8 @@ def hold(folder: Path) -> None:
         InputError: another process holds it.
         OSError: the lock's file cannot be written.
     """
+    from filelock import FileLock, Timeout  # who reads a model needs none
+
     path = _lock_path(folder)
     if path in _held:
         return

@@ -1,5 +1,6 @@
 """The files that make a model folder a bundle: one GGUF base, LoRA GGUFs, and ONNX graphs of the classifier."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,5 +107,13 @@ class Bundle:
         Raises:
             InputError: it is missing, damaged, or of another bundle.
         """
-        verify(self.folder, [name, *(other for other in self.files if other.startswith(f"{name}."))])
+        verify(self.folder, self._with_weights(name))
         return self.folder / name
+
+    def digest(self, name: str) -> str:
+        """Return one SHA-256 for the content of a file that was `checked`, and of the weights beside it."""
+        sums = read_manifest(self.folder)["files"]
+        return hashlib.sha256("".join(sums[file] for file in self._with_weights(name)).encode()).hexdigest()
+
+    def _with_weights(self, name: str) -> list[str]:
+        return [name, *sorted(other for other in self.files if other.startswith(f"{name}."))]
