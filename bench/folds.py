@@ -2,6 +2,7 @@
 
     python bench/folds.py --fold 0                      # everything that is missing, in order
     python bench/folds.py --fold 0 --step classifier    # one training, so that two processes share the work
+    python bench/folds.py --fold 0 --layers 15          # labels alone, from the first 15 blocks of the base
     python bench/pool.py                                # the tables of all folds that are there
 
 Three grouped splits whose test parts have no ticket in common. Both systems have the same base, tickets, rank, learning
@@ -50,28 +51,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fold", type=int, choices=range(len(SEEDS)), required=True)
     parser.add_argument("--step", action="append", choices=(*STAGES, COMPARE))
+    parser.add_argument("--layers", type=int, help="train the classifier on so many blocks, and nothing else")
     arguments = parser.parse_args()
-    fold, steps = arguments.fold, arguments.step or (*STAGES, COMPARE)
+    fold, layers = arguments.fold, arguments.layers
+    steps = arguments.step or ((CLASSIFIER, COMPARE) if layers else (*STAGES, COMPARE))
     prepare_fold(fold)
-    config = _config(fold)
+    config = _config(fold, layers)
     for stage in STAGES:
         if stage in steps and not (config.folder / stage).is_dir():
             _TRAIN[stage](config)
     if COMPARE in steps:
-        out = OUT / f"fold{fold}-comparison"
+        out = config.folder.with_name(f"{config.folder.name}-comparison")
         compare(CompareOptions([config.folder], out, with_zero_shot=False))
         _keep_outcomes(fold, config, out)
 
 
-def _config(fold: int) -> RunConfig:
+def _config(fold: int, layers: int | None) -> RunConfig:
     training = [
         f"{stage}.training.{key}"
         for stage in STAGES
         for key in (f"learning_rate={LEARNING_RATE}", f"epochs={EPOCHS}", "evaluations_per_epoch=1", "loss_sample=240")
     ]
     samples = [f"{stage}.rouge_sample=16" for stage in (GENERATOR, BASELINE)]
-    where = ["base.path=smollm2", f"data.path={_data(fold)}", f"output={OUT / f'fold{fold}'}", f"seed={SEEDS[fold]}"]
-    return load_config(Path("configs/smollm2-135m.yaml"), [*where, *training, *samples])
+    name, depth = f"fold{fold}", [f"classifier.layers={layers}"] if layers else []
+    output = OUT / (f"{name}-layers{layers}" if layers else name)
+    where = ["base.path=smollm2", f"data.path={_data(fold)}", f"output={output}", f"seed={SEEDS[fold]}"]
+    return load_config(Path("configs/smollm2-135m.yaml"), [*where, *training, *samples, *depth])
 
 
 def _data(fold: int) -> Path:
@@ -99,16 +104,17 @@ def _keep_outcomes(fold: int, config: RunConfig, comparison: Path) -> None:
     """Write the classes and figures of every test ticket and system: what is needed to pool folds, and no text."""
     lines = (comparison / f"{ANSWERS}.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    report = read_report(comparison)
+    report, layers = read_report(comparison), config.classifier.layers
     names = list(rows[0]["systems"])
     facts = {
-        "command": f"python bench/folds.py --fold {fold}",
+        "command": f"python bench/folds.py --fold {fold}" + (f" --layers {layers}" if layers else ""),
         "fold": fold,
         "base": config.base.path,
         "seed": config.seed,
         "epochs": EPOCHS,
         "learning_rate": LEARNING_RATE,
         "rank": config.lora.rank,
+        "layers": layers,
         "machine": report["machine"],
         "versions": report["versions"],
         "training": {
@@ -126,7 +132,7 @@ def _keep_outcomes(fold: int, config: RunConfig, comparison: Path) -> None:
     ]
     OUTCOMES.mkdir(exist_ok=True)
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in [facts, *records])
-    write_text(OUTCOMES / f"smollm2-fold{fold}.jsonl", text)
+    write_text(OUTCOMES / f"smollm2-{config.folder.name}.jsonl", text)
 
 
 def _outcome(true: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

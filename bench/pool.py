@@ -20,6 +20,7 @@ from eval.labels import macro_f1_replicates
 from eval.systems import CONSTRAINED, NEAREST, SINGLE, TFIDF, TWO_STAGE
 
 OUTCOMES = Path("bench/outcomes")
+ALL_BLOCKS = "all blocks"
 COLUMNS = ("type", "queue", "priority")
 PAIRS = ((TWO_STAGE, SINGLE), (TWO_STAGE, CONSTRAINED), (TWO_STAGE, TFIDF), (TWO_STAGE, NEAREST))
 
@@ -101,6 +102,12 @@ class Fold:
     tickets: Sequence[Mapping[str, Any]]
 
     @property
+    def layers(self) -> int | None:
+        """How many blocks the classifier reads with; None for all."""
+        count: int | None = self.facts.get("layers")
+        return count
+
+    @property
     def systems(self) -> Sequence[str]:
         """Names of the systems that answered its tickets."""
         return list(self.tickets[0]["systems"])
@@ -122,14 +129,32 @@ def groups(folds: Sequence[Fold]) -> list[list[Fold]]:
     return [group for place, group in enumerate(found) if group not in found[:place]]
 
 
+def depths(folds: Sequence[Fold]) -> dict[int, tuple[list[Fold], Pool]]:
+    """By number of blocks, the folds whose classifier was trained on so many and on all, and both beside each other."""
+    whole = {fold.facts["fold"]: fold for fold in folds if not fold.layers}
+    found: dict[int, tuple[list[Fold], Pool]] = {}
+    for layers in sorted({fold.layers for fold in folds if fold.layers}):
+        group = [fold for fold in folds if fold.layers == layers and fold.facts["fold"] in whole]
+        tickets = []
+        for fold in group:
+            others = {ticket["id"]: ticket for ticket in whole[fold.facts["fold"]].tickets}
+            for ticket in fold.tickets:
+                first, all_blocks = (one["systems"][TWO_STAGE] for one in (ticket, others[ticket["id"]]))
+                tickets.append({**ticket, "systems": {f"{layers} blocks": first, ALL_BLOCKS: all_blocks}})
+        found[layers] = group, Pool(tickets)
+    return found
+
+
 def main() -> None:
     """Print the tables."""
-    for folds in groups(read_folds(OUTCOMES)):
-        _tell(folds)
+    folds = read_folds(OUTCOMES)
+    for group in groups([fold for fold in folds if not fold.layers]):
+        _tell(group, Pool([ticket for fold in group for ticket in fold.tickets]), PAIRS)
+    for layers, (group, pool) in depths(folds).items():
+        _tell(group, pool, [(f"{layers} blocks", ALL_BLOCKS)])
 
 
-def _tell(folds: Sequence[Fold]) -> None:
-    pool = Pool([ticket for fold in folds for ticket in fold.tickets])
+def _tell(folds: Sequence[Fold], pool: Pool, pairs: Sequence[tuple[str, str]]) -> None:
     numbers = ", ".join(str(fold.facts["fold"]) for fold in folds)
     print(f"\n## {len(pool.tickets)} test tickets, folds {numbers}\n")
     told = figures()
@@ -138,7 +163,7 @@ def _tell(folds: Sequence[Fold]) -> None:
     for system, by_name in values.items():
         print(f"| {system} | " + " | ".join(_score(pool.resamples.score(v)) for v in by_name.values()) + " |")
     print("\n| difference | " + " | ".join(told) + " |\n|" + " --- |" * (len(told) + 1))
-    for first, second in PAIRS:
+    for first, second in pairs:
         if first in values and second in values:
             gaps = [pool.resamples.gap(values[first][name], values[second][name]) for name in told]
             print(f"| {first} minus {second} | " + " | ".join(map(_gap, gaps)) + " |")
