@@ -121,7 +121,7 @@ gpu: pyproject.toml ## Install torch for CUDA
 
 # Every version of this environment, for CI; torch stays at the version with a CPU build
 constraints: $(INSTALLED) ## Pin the versions of this environment for CI
-	{ head -2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -v -e '@' -e smollm2; } > constraints.new
+	{ head -2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -v -e '@' -e smollm2 | sed 's,+cpu$$,,'; } > constraints.new
 	mv constraints.new constraints.txt
 
 docs: $(INSTALLED) ## Write docs/cli.md and docs/configuration.md from the code

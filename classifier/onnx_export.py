@@ -15,7 +15,7 @@ from backbone.architecture import find_family, linear_sizes, read_shape
 from backbone.config import BaseConfig
 from backbone.load import first_blocks, load_options, quiet_libraries
 from classifier.predict import Classifier
-from engines.onnx_file import STATE
+from engines.onnx_file import STATE_OUTPUT
 from tickets.errors import InputError, WorkError
 
 MAX_PARAMETERS = 1.6e9  # Qwen2-1.5B with its embedding: beyond it a graph passes the 2 GiB of one ONNX file at int8
@@ -75,7 +75,7 @@ def export_onnx(base: Path, adapter: Path, classifier: Classifier, out: Path) ->
                 dynamo=True,
                 dynamic_shapes=shapes,
                 input_names=["input_ids", "last"],
-                output_names=[STATE, *(f"logits_{name}" for name in graph.names)],
+                output_names=[STATE_OUTPUT, *(f"logits_{name}" for name in graph.names)],
                 opset_version=_OPSET,
                 external_data=large,
                 verbose=False,

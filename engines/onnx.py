@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backbone.buckets import length_buckets
 from engines.cores import usable_cores
-from engines.onnx_file import STATE, check_graph, check_graph_once
+from engines.onnx_file import STATE_OUTPUT, check_graph, check_graph_once
 from tickets.errors import InputError
 
 try:
@@ -73,7 +73,7 @@ class OnnxEngine:
     def _run(self, ids: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.float32]:
         """States at position `last` (rows,) of padded ids (rows, width)."""
         try:
-            (states,) = self._session.run([STATE], {"input_ids": ids, "last": last})
+            (states,) = self._session.run([STATE_OUTPUT], {"input_ids": ids, "last": last})
         except Exception as error:  # onnxruntime raises classes of its own, one per status
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{self._graph}: cannot be computed ({reason}); export the bundle again") from None

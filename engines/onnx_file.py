@@ -16,7 +16,7 @@ from backbone.packaged_base import cache_folder
 from backbone.runs.files import write_text
 from tickets.errors import InputError
 
-STATE = "state"
+STATE_OUTPUT = "state"
 _LOGITS = "logits_"
 _SCALES = "DynamicQuantizeLinear"  # one scale for a whole tensor: all tickets of a call, padding included
 _CHECKS = 1  # raised when `check_graph` looks at more
@@ -84,11 +84,11 @@ def _check_form(graph: Any, onnx: Any) -> None:
     kinds = {value.type.tensor_type.elem_type for value in graph.input}
     if inputs != _INPUTS or kinds != {onnx.TensorProto.INT64}:
         raise ValueError(f"inputs {sorted(inputs)}, expected {sorted(_INPUTS)} of whole numbers")
-    if not graph.output or graph.output[0].name != STATE:  # logits may follow, which we compute ourselves
-        raise ValueError(f"outputs {[value.name for value in graph.output][:5]}, expected {STATE!r} first")
+    if not graph.output or graph.output[0].name != STATE_OUTPUT:  # logits may follow, which we compute ourselves
+        raise ValueError(f"outputs {[value.name for value in graph.output][:5]}, expected {STATE_OUTPUT!r} first")
     state = graph.output[0].type.tensor_type
     if state.elem_type != onnx.TensorProto.FLOAT or len(state.shape.dim) != 2 or state.shape.dim[-1].dim_value < 1:
-        raise ValueError(f"{STATE!r} is no matrix of numbers with a fixed width")
+        raise ValueError(f"{STATE_OUTPUT!r} is no matrix of numbers with a fixed width")
     if not 0 < len(graph.node) <= _MOST_NODES:
         raise ValueError(f"{len(graph.node)} nodes")
 

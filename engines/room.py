@@ -1,4 +1,4 @@
-"""Who holds the sequences and cells of a context: rows being written, readings kept for later rows, and labels."""
+"""Who holds the sequences and cells of a context: rows being written, prefixes cached for later rows, and labels."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ class Sizes:
 
     Attributes:
         places: rows written together.
-        cells: keys and values of rows and readings, in tokens.
-        ahead: readings kept while all places are taken; as many sequences again are left to labels.
+        cells: keys and values of rows and cached prefixes, in tokens.
+        ahead: cached prefixes kept while all places are taken; as many sequences again are left to labels.
         label_cells: cells left to labels: the longest of their prompts.
     """
 
@@ -35,7 +35,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CachedPrefix:
     """The KV cache of a prompt's beginning: its sequence, and how many cells are its own."""
 
     sequence: int
@@ -57,17 +57,17 @@ class Room:
         """
         self._sizes, self._forget = sizes, forget
         self._free = deque(numbers)
-        self._holders = len(self._free) - sizes.ahead  # sequences that rows and readings may hold together
+        self._holders = len(self._free) - sizes.ahead  # sequences that rows and cached prefixes may hold together
         self._reserved: dict[int, int] = {}  # cells, by the sequence of a row
-        self._readings: dict[tuple[int, ...], Reading] = {}  # by their ids, oldest first
+        self._cached: dict[tuple[int, ...], CachedPrefix] = {}  # by their ids, oldest first
 
     @property
-    def readings(self) -> int:
+    def cached_prefixes(self) -> int:
         """How many are kept."""
-        return len(self._readings)
+        return len(self._cached)
 
     def admit(self, need: int, prefix: tuple[int, ...]) -> tuple[int, bool] | None:
-        """Return a sequence for a row, and whether it holds the reading of `prefix`; None while rows hold the room.
+        """Return a sequence for a row, and whether it holds the cached `prefix`; None while rows hold the room.
 
         Args:
             need: most cells that the row will use.
@@ -79,12 +79,12 @@ class Room:
             raise _too_long("a prompt with its reply", need, self._sizes.cells)
         if len(self._reserved) == self._sizes.places or need + sum(self._reserved.values()) > self._sizes.cells:
             return None
-        reading = self._readings.pop(prefix, None)
-        while need > self._unheld_cells or (reading is None and self._held == self._holders):
+        cached = self._cached.pop(prefix, None)
+        while need > self._unheld_cells or (cached is None and self._held == self._holders):
             self._drop_latest()
-        sequence = reading.sequence if reading else self._free.popleft()
+        sequence = cached.sequence if cached else self._free.popleft()
         self._reserved[sequence] = need
-        return sequence, reading is not None
+        return sequence, cached is not None
 
     def release(self, sequence: int) -> None:
         """Empty a sequence for others."""
@@ -99,10 +99,10 @@ class Room:
             needs: cells of every prompt.
 
         Raises:
-            WorkError: the first has no room although no reading is left.
+            WorkError: the first has no room although no prefix is cached.
         """
         while needs[0] > self._unheld_cells + self._sizes.label_cells:
-            if not self._readings:
+            if not self._cached:
                 raise _too_long("a prompt", needs[0], self._unheld_cells + self._sizes.label_cells)
             self._drop_latest()
         sequences: list[int] = []
@@ -114,31 +114,31 @@ class Room:
             sequences.append(self._free.popleft())
         return sequences
 
-    def keep(self, prefix: tuple[int, ...], reading: Reading) -> bool:
+    def keep(self, prefix: tuple[int, ...], cached: CachedPrefix) -> bool:
         """Keep what a sequence of `label_group` holds, if that leaves labels their room; else the caller releases."""
-        if prefix in self._readings or self._held == self._holders or reading.cells > self._unheld_cells:
+        if prefix in self._cached or self._held == self._holders or cached.cells > self._unheld_cells:
             return False
-        self._readings[prefix] = reading
+        self._cached[prefix] = cached
         return True
 
     def drop(self, prefix: tuple[int, ...]) -> None:
-        """Give up a reading, if it is kept."""
-        reading = self._readings.pop(prefix, None)
-        if reading:
-            self.release(reading.sequence)
+        """Give up a cached prefix, if it is there."""
+        cached = self._cached.pop(prefix, None)
+        if cached:
+            self.release(cached.sequence)
 
     @property
     def _held(self) -> int:
-        """Sequences of rows and readings."""
-        return len(self._reserved) + len(self._readings)
+        """Sequences of rows and cached prefixes."""
+        return len(self._reserved) + len(self._cached)
 
     @property
     def _unheld_cells(self) -> int:
-        held = sum(self._reserved.values()) + sum(reading.cells for reading in self._readings.values())
+        held = sum(self._reserved.values()) + sum(cached.cells for cached in self._cached.values())
         return self._sizes.cells - held
 
     def _drop_latest(self) -> None:
-        self.release(self._readings.popitem()[1].sequence)
+        self.release(self._cached.popitem()[1].sequence)
 
 
 def _too_long(what: str, need: int, cells: int) -> WorkError:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.protocols import Row
-from engines.room import Reading, Room, Sizes
+from engines.room import CachedPrefix, Room, Sizes
 from engines.sampling import TokenChooser
 from engines.slots import Slot, plan_call
 from tickets.errors import WorkError
@@ -86,9 +86,9 @@ class SequenceEngine:
         return self._context.hidden_size
 
     @property
-    def readings(self) -> int:
+    def cached_prefixes(self) -> int:
         """How many prefixes `encode_and_cache` keeps at present."""
-        return self._room.readings
+        return self._room.cached_prefixes
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Return the hidden state after the final norm at the last token of every prompt, (prompts, hidden).
@@ -212,7 +212,7 @@ class SequenceEngine:
             self._prefill([(list(p[start:-1]), start, sequence) for p, start, sequence in parts])
             states = self._last_states(prompts, sequences)
             for prompt, start, sequence, length in zip(prompts, starts, sequences, lengths, strict=True):
-                if length > start and self._room.keep(tuple(prompt[:length]), Reading(sequence, length - start)):
+                if length > start and self._room.keep(tuple(prompt[:length]), CachedPrefix(sequence, length - start)):
                     kept.add(sequence)
                     self._context.forget(sequence, length)
         finally:

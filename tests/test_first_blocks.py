@@ -114,11 +114,11 @@ def test_llama_reads_with_the_first_blocks(
         assert row.written and (logits[: len(row.written)].max(dim=-1).values - chosen).max() < 0.02
 
 
-def test_a_reply_goes_on_from_a_reading_that_was_computed_whole(base: Path, tmp_path: Path) -> None:
+def test_a_reply_goes_on_from_a_prefix_that_was_computed_whole(base: Path, tmp_path: Path) -> None:
     engine = llama_engine(base, tmp_path, [CLASSIFIER, GENERATOR], reads_for_replies=True)
     prompt, read = PROMPTS[2], 30
     engine.encode_and_cache([prompt], CLASSIFIER, [read])
-    assert engine.readings == 1
+    assert engine.cached_prefixes == 1
     row = Row(prompt, GENERATOR, GREEDY, prefix_adapter=CLASSIFIER, prefix_length=read)
     write(engine, [row])
     reader, writer = merged(base, random_adapter(base, 0)), merged(base, random_adapter(base, 1))

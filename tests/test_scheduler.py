@@ -131,33 +131,33 @@ class EngineMachine(RuleBasedStateMachine):
         for _ in range(100):
             self.step()
         assert not self.live
-        assert len(self.engine._room._free) + self.engine.readings == self.free
+        assert len(self.engine._room._free) + self.engine.cached_prefixes == self.free
 
 
 EngineMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestEngine = EngineMachine.TestCase
 
 
-def test_a_ticket_is_read_once_where_its_reading_is_kept() -> None:
+def test_a_ticket_is_read_once_where_its_prefix_is_cached() -> None:
     engine, context = scripted_engine(SIZES)
     prompt = prompt_of(1, 20)
     engine.encode_and_cache([prompt], READER, [20])
-    assert engine.readings == 1
+    assert engine.cached_prefixes == 1
     context.calls.clear()
     row = Row(prompt, WRITER, DecodingConfig(max_new_tokens=1), READER, 20)
     assert engine.admit(row) and engine.step() == [row]
-    assert context.calls == [(WRITER, 2)] and engine.readings == 0
+    assert context.calls == [(WRITER, 2)] and engine.cached_prefixes == 0
 
 
-def test_readings_give_way_to_rows_the_latest_first() -> None:
+def test_cached_prefixes_give_way_to_rows_the_latest_first() -> None:
     engine, _ = scripted_engine(SIZES)
     prompts = [prompt_of(number, 20) for number in range(4)]
     engine.encode_and_cache(prompts, READER, [20] * 4)
-    assert engine.readings == 4
+    assert engine.cached_prefixes == 4
     rows = [Row(prompt_of(9 + i, 12), WRITER, DecodingConfig(max_new_tokens=4)) for i in range(2)]
     assert all(engine.admit(row) for row in rows)
-    assert engine.readings == 3
-    assert [tuple(one[:20]) for one in prompts[:3]] == list(engine._room._readings)
+    assert engine.cached_prefixes == 3
+    assert [tuple(one[:20]) for one in prompts[:3]] == list(engine._room._cached)
 
 
 def test_what_never_fits_is_refused() -> None:
@@ -252,7 +252,7 @@ def test_no_ticket_is_lost_doubled_or_starved(
         step()
     assert not open_jobs and not scheduler.has_work
     assert len(set(labels_told)) == len(labels_told)
-    assert system.encoder.readings == 0, "a reading that nobody needs is kept"
+    assert system.encoder.cached_prefixes == 0, "a prefix that nobody needs is kept"
     assert len(system.encoder._room._free) == SIZES.sequences
 
 
@@ -341,7 +341,7 @@ def test_a_reply_that_cannot_be_made_fails_alone(failing: str, monkeypatch: pyte
     monkeypatch.undo()
     assert sorted(str(job.error) for job in jobs) == ["None", "None", "None", "no reply"]
     assert all(job.answer.reply == expected_reply(stages, job.ticket) for job in jobs if job.answer)
-    assert system.encoder.readings == 0
+    assert system.encoder.cached_prefixes == 0
 
 
 def tickets(count: int, length: int = 6) -> list[Ticket]:
