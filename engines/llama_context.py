@@ -1,6 +1,7 @@
 """A llama.cpp context: the memory of keys and values, and calls that compute, through the package's low-level API."""
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import llama_cpp
@@ -37,6 +38,7 @@ class LlamaContext:
         threads = options.threads or usable_cores()
         self._context = _new_context(model.pointer, options, threads, self._watcher)
         self._active: str | None = None
+        self.gives_all_states = self._watcher is not None
         self.hidden_size = model.hidden_size
         self.options = options
         self._memory = llama_cpp.llama_get_memory(self._context)
@@ -80,12 +82,14 @@ class LlamaContext:
         pointer = llama_cpp.llama_get_logits_ith(self._context, row)
         return np.ctypeslib.as_array(pointer, shape=(self._model.vocabulary_size,))
 
-    def states(self, rows: int) -> NDArray[np.float32]:
-        """Hidden states after the final norm of the last batch's tokens, (rows, hidden), a copy."""
+    def states(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+        """Hidden states after the final norm of some tokens of the last batch, (rows, hidden), a copy."""
+        chosen = np.asarray(rows, dtype=np.intp)
         if self._watcher:
-            return self._norm(self._watcher.states[:rows])
+            return self._norm(self._watcher.states[chosen])
         pointer = llama_cpp.llama_get_embeddings(self._context)
-        return np.ctypeslib.as_array(pointer, shape=(rows, self.hidden_size)).copy()
+        every = np.ctypeslib.as_array(pointer, shape=(int(chosen.max(initial=-1)) + 1, self.hidden_size))
+        return np.asarray(every[chosen])  # a copy
 
     def want_states(self, wanted: bool) -> None:
         """Whether the next batches give hidden states, of every token in them."""

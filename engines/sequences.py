@@ -1,6 +1,6 @@
 """Continuous batching on a context of many sequences: what to compute next, and for whom. No calls of llama.cpp."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ class Context(Protocol):
     """A base with adapters and a memory of keys and values; `engines.llama_context.LlamaContext` says what is what."""
 
     hidden_size: int
+    gives_all_states: bool  # at no cost: of every token of a call, without the vocabulary head
 
     def activate(self, adapter: str) -> None:
         """Compute with this adapter from now on."""
@@ -33,8 +34,8 @@ class Context(Protocol):
     def logits(self, row: int) -> NDArray[np.float32]:
         """Scores (vocabulary,) of the token at `row` of the last call."""
 
-    def states(self, rows: int) -> NDArray[np.float32]:
-        """Hidden states of the last call's tokens, (rows, hidden)."""
+    def states(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+        """Hidden states of some tokens of the last call, (rows, hidden)."""
 
     def want_states(self, wanted: bool) -> None:
         """Whether the next calls give hidden states."""
@@ -94,7 +95,8 @@ class SequenceEngine:
         """Return the hidden state after the final norm at the last token of every prompt, (prompts, hidden).
 
         All tokens but the last of each prompt are computed without outputs. The last ones then form one small batch in
-        embedding mode, which would otherwise run the vocabulary head for every token (docs/decisions.md).
+        embedding mode, which would otherwise run the vocabulary head for every token (docs/decisions.md). A context
+        that stops before that head computes whole prompts at once.
 
         Raises:
             WorkError: a prompt is longer than what the context leaves to labels.
@@ -208,9 +210,12 @@ class SequenceEngine:
             for start, sequence in zip(starts, sequences, strict=True):
                 if start:
                     self._context.copy(self._prefix_sequence[adapter], sequence)
-            parts = zip(prompts, starts, sequences, strict=True)
-            self._prefill([(list(p[start:-1]), start, sequence) for p, start, sequence in parts])
-            states = self._last_states(prompts, sequences)
+            parts = list(zip(prompts, starts, sequences, strict=True))
+            if self._context.gives_all_states:
+                states = self._whole_states([(list(p[start:]), start, sequence) for p, start, sequence in parts])
+            else:
+                self._prefill([(list(p[start:-1]), start, sequence) for p, start, sequence in parts])
+                states = self._last_states(prompts, sequences)
             for prompt, start, sequence, length in zip(prompts, starts, sequences, lengths, strict=True):
                 if length > start and self._room.keep(tuple(prompt[:length]), CachedPrefix(sequence, length - start)):
                     kept.add(sequence)
@@ -228,7 +233,20 @@ class SequenceEngine:
         self._context.want_states(True)
         try:
             self._context.decode(last, positions, np.array(sequences, np.int32), np.ones(len(prompts), np.int8))
-            return self._context.states(len(prompts))
+            return self._context.states(range(len(prompts)))
+        finally:
+            self._context.want_states(False)
+
+    def _whole_states(self, parts: Sequence[tuple[list[int], int, int]]) -> NDArray[np.float32]:
+        """Compute ids as `_prefill` does, and return the states at the last of every part, (parts, hidden)."""
+        ends = np.cumsum([len(part) for part, _, _ in parts]) - 1
+        states = np.empty((len(parts), self._context.hidden_size), dtype=np.float32)
+        self._context.want_states(True)
+        try:
+            for start, stop in self._calls(parts):
+                inside = (ends >= start) & (ends < stop)
+                states[inside] = self._context.states(ends[inside] - start)
+            return states
         finally:
             self._context.want_states(False)
 
@@ -238,10 +256,16 @@ class SequenceEngine:
         Args:
             parts: ids, position of the first, and sequence.
         """
+        for _ in self._calls(parts):
+            pass
+
+    def _calls(self, parts: Sequence[tuple[list[int], int, int]]) -> Iterator[tuple[int, int]]:
+        """Compute ids in full batches; after each, yield which of all ids it held: the first, and one past the last."""
         ids = np.concatenate([np.array(part, dtype=np.int32) for part, _, _ in parts])
         positions = np.concatenate([np.arange(at, at + len(part), dtype=np.int32) for part, at, _ in parts])
         sequences = np.concatenate([np.full(len(part), sequence, dtype=np.int32) for part, _, sequence in parts])
         for start in range(0, len(ids), self._batch):
-            end = min(start + self._batch, len(ids))
-            no_outputs = np.zeros(end - start, dtype=np.int8)
-            self._context.decode(ids[start:end], positions[start:end], sequences[start:end], no_outputs)
+            stop = min(start + self._batch, len(ids))
+            no_outputs = np.zeros(stop - start, dtype=np.int8)
+            self._context.decode(ids[start:stop], positions[start:stop], sequences[start:stop], no_outputs)
+            yield start, stop

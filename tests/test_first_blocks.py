@@ -70,7 +70,7 @@ def llama_engine(
         dict.fromkeys(names, (5, 6)),
         (1,),
         Sizes(2, 512),
-        LlamaOptions(threads=threads),
+        LlamaOptions(threads=threads, batch=16),  # fewer than a prompt has
         blocks={CLASSIFIER: 1},
         reads_for_replies=reads_for_replies,
     )
