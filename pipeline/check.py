@@ -185,11 +185,13 @@ def _everywhere(config: RunConfig) -> list[str]:
 
 def _describe_cost(config: RunConfig, shapes: Mapping[str, Shape], counts: Mapping[str, tuple[float, float]]) -> str:
     gib = 1024**3
-    lines = ["memory   estimated, weights + adapter and optimizer + activations"]
+    program = "" if on_cuda() else " + the program"
+    lines = [f"memory   estimated, weights + adapter and optimizer + activations{program}"]
     recompute = {stage: recomputes(config, stage, shapes[stage]) for stage in _STAGES}
     for stage in _STAGES:
         needed = memory(config, stage, shapes[stage], recompute[stage])
         parts = [needed.weights / gib, needed.trained / gib, needed.activations / gib]
+        parts += [needed.program / gib] if needed.program else []
         shown = " + ".join(f"{part:.2g}" if part < 1 else f"{part:.1f}" for part in parts)
         lines.append(f"         {stage:<11}{shown} = {needed.total / gib:.1f} GiB of {free_memory() / gib:.0f} free")
     efficiency = _EFFICIENCY["cuda" if on_cuda() else "cpu", config.base.compute]

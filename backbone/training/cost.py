@@ -8,6 +8,7 @@ from typing import Any
 
 from backbone.architecture import linear_sizes, read_shape
 from backbone.config import ALL_LINEAR, RunConfig, TrainingConfig
+from backbone.device import on_cuda
 from backbone.load import check_blocks, unquantised_bytes
 from backbone.runs.layout import CLASSIFIER
 from backbone.training import processes
@@ -16,6 +17,8 @@ GENERATES = ("generator", "baseline")  # stages that train through the vocabular
 _WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.52}  # per parameter of a linear layer; nf4 with double quantisation
 _TRAINED_BYTES = 16  # fp32 weight, gradient and two AdamW moments
 _LOGIT_BYTES = 1 << 29  # the slice of logits that is at hand, and its gradient
+# Peak of a training on the CPU beyond the rest of the estimate: 1.0 GB for the mini, 1.9 and 2.2 for SmolLM2.
+_PROGRAM_BYTES = 2.0e9
 _HEADROOM = 0.9  # of the free memory: the estimate is one, and memory fragments
 _TIMED_SECONDS = 0.3
 _CPU_ROWS = 256  # enough for a CPU to reach its rate; a 7B-shaped product of thousands takes it seconds
@@ -65,16 +68,23 @@ class Shape:
 
 @dataclass(frozen=True)
 class Memory:
-    """Estimated bytes of one stage's training, per device: frozen weights, what is trained, activations."""
+    """Estimated bytes of one stage's training, per device.
+
+    Attributes:
+        weights: frozen ones.
+        trained: adapter, gradients and optimizer.
+        program: on a CPU, the program itself and freed memory that it keeps for the next batch.
+    """
 
     weights: float
     trained: float
     activations: float
+    program: float
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.weights + self.trained + self.activations
+        return self.weights + self.trained + self.activations + self.program
 
 
 def stage_settings(config: RunConfig, stage: str) -> TrainingConfig:
@@ -105,6 +115,7 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
         weights=weights,
         trained=float(shape.per_rank * config.lora.rank * _TRAINED_BYTES),
         activations=tokens * kept * width + (logits if stage in GENERATES else 0.0),
+        program=0.0 if on_cuda() else _PROGRAM_BYTES,
     )
 
 
