@@ -209,7 +209,7 @@ class GeneratorConfig(_Section):
         return self.reading == "classifier"
 
 
-class BaselineConfig(BalanceConfig):
+class SinglePromptConfig(BalanceConfig):
     """The single-prompt system that the two stages are compared with: labels and reply from one adapter.
 
     `class_weights` weigh the tokens of a label in the loss; `sampling` draws tickets, as for the classifier.
@@ -260,7 +260,7 @@ class RunConfig(_Section):
     lora: LoraSettings = LoraSettings()
     classifier: ClassifierConfig = ClassifierConfig()
     generator: GeneratorConfig = GeneratorConfig()
-    baseline: BaselineConfig = BaselineConfig()
+    baseline: SinglePromptConfig = SinglePromptConfig()
     decoding: DecodingConfig = DecodingConfig()
 
     @property

@@ -164,9 +164,9 @@ class PromptEncoder:
         """
         return self._prompt(ticket_text(ticket), label_text(labels), max_length)
 
-    def multitask_prompt(self, ticket: Ticket, max_length: int) -> Prompt:
+    def single_prompt(self, ticket: Ticket, max_length: int) -> Prompt:
         """Instruction, task and ticket in one turn, assistant opening: the published single-prompt format."""
-        return self._prompt(multitask_text(ticket), None, max_length)
+        return self._prompt(single_prompt_text(ticket), None, max_length)
 
     def reply_ids(self, reply: str) -> list[int]:
         """What the generator learns to write after its prompt: the reply and the end token."""
@@ -218,7 +218,7 @@ def ticket_text(ticket: Ticket) -> str:
     return f"Subject: {ticket.subject.strip()}\n\n{body}" if ticket.subject.strip() else body
 
 
-def multitask_text(ticket: Ticket) -> str:
+def single_prompt_text(ticket: Ticket) -> str:
     """A ticket as the published single-prompt system reads it."""
     body = ticket.body.strip()
     return f"Subject: {ticket.subject.strip()}\n\nContent:\n{body}" if ticket.subject.strip() else body

@@ -9,7 +9,7 @@ from typing import Any
 from backbone.config import DecodingConfig
 from backbone.config_file import load_config
 from backbone.prompts import Prompt, PromptEncoder
-from generator.single_prompt.format import REPLY, TAGS, baseline_encoder, multitask_sample
+from generator.single_prompt.format import REPLY, TAGS, single_prompt_encoder, single_prompt_sample
 from tickets.cleaning import Cleaner
 from tickets.labels import LabelSpace
 from tickets.rows import Source
@@ -42,7 +42,7 @@ def load_work(scratch: Path, count: int) -> tuple[PromptEncoder, list[Work]]:
     tickets = [ticket for ticket in tickets if ticket.language == "en" and ticket.reply]
     config = load_config(None)
     two_stage = PromptEncoder(scratch / "base", config.prompt.instruction)
-    single = baseline_encoder(scratch / "base", LabelSpace.learn(tickets, COLUMNS), config)
+    single = single_prompt_encoder(scratch / "base", LabelSpace.learn(tickets, COLUMNS), config)
     work = [_work(ticket, two_stage, single) for ticket in tickets]
     work.sort(key=lambda one: len(one.classifier.ids) + one.reply)
     middle = len(work) // 2
@@ -51,7 +51,7 @@ def load_work(scratch: Path, count: int) -> tuple[PromptEncoder, list[Work]]:
 
 def _work(ticket: Ticket, two_stage: PromptEncoder, single: PromptEncoder) -> Work:
     labels = {column: ticket.labels[column] for column in COLUMNS}
-    prompt, written, segments = multitask_sample(single, ticket, COLUMNS, 2048)
+    prompt, written, segments = single_prompt_sample(single, ticket, COLUMNS, 2048)
     tags, reply = segments.index(TAGS), segments.index(REPLY)
     tags_end = len(segments) - segments[::-1].index(TAGS)
     return Work(

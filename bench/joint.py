@@ -2,7 +2,7 @@
 
     python bench/joint.py                                # everything; hours on two cores
     python bench/joint.py --split grouped --seed 42      # one cell of the table
-    python bench/joint.py --split grouped --wider        # and the baseline at double rank and at double epochs
+    python bench/joint.py --split grouped --wider        # and the single prompt at double rank and at double epochs
     python bench/joint.py --levers                       # the levers of the published plan, one at a time
 
 Real tickets, each split with the shipped base pretrained further on its own training tickets; the built-in ones with
@@ -42,7 +42,7 @@ LIMIT = {"sample": 300}  # test tickets that are answered, of 752
 BASE_EPOCHS = {"halves": 8}  # as many steps as four epochs of the whole
 EPOCHS = [f"{stage}.training.epochs=2" for stage in (CLASSIFIER, GENERATOR, BASELINE)]
 UNWEIGHTED = ["classifier.class_weights=none"]
-WIDER = {  # the baseline at twice the parameters and at twice the compute
+WIDER = {  # the single prompt at twice the parameters and at twice the compute
     "2rank": ["lora.rank=64"],
     "2epochs": ["baseline.training.epochs=4"],
 }
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", action="append", choices=list(SEEDS))
     parser.add_argument("--seed", action="append", type=int)
-    parser.add_argument("--wider", action="store_true", help="also the baseline at double rank and at double epochs")
+    parser.add_argument("--wider", action="store_true", help="also the single prompt at double rank and double epochs")
     parser.add_argument("--levers", action="store_true")
     parser.add_argument("--readings", action="store_true", help="the generator on its own and the classifier's reading")
     parser.add_argument("--lever", action="append", choices=list(LEVERS), help="only this one; all without it")

@@ -48,7 +48,7 @@ class CompareOptions:
     """What the user asks for.
 
     Attributes:
-        runs: run folders with a two-stage system, a baseline, or both.
+        runs: run folders with a two-stage system, a single prompt, or both.
         out: folder of the report.
         data: prepared tickets; those of the first run without it.
         limit: compare on the first so many test tickets.

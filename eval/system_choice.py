@@ -18,7 +18,7 @@ from eval.systems import (
     TwoStageSystem,
 )
 from pipeline.model_folder import StageFolder, open_model
-from pipeline.single_prompt import open_baseline
+from pipeline.single_prompt import open_single_prompt
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -36,15 +36,15 @@ def open_runs(runs: Sequence[Path]) -> list[System]:
     for run in runs:
         if not run.is_dir():
             raise InputError(f"{run}: no such folder; expected a run folder of train-cls, train-gen or train-baseline")
-        baseline = open_baseline(run)
-        if baseline is None or (run / CLASSIFIER).is_dir() or (run / GENERATOR).is_dir():
+        single_prompt = open_single_prompt(run)
+        if single_prompt is None or (run / CLASSIFIER).is_dir() or (run / GENERATOR).is_dir():
             model = open_model(run, "run")
             if CLASSIFIER not in model.stages:
                 raise InputError(f"{run}: has a generator but no classifier; `duet train-cls` adds one")
             found.append(TwoStageSystem(TWO_STAGE, model))
-        if baseline is not None:
-            space = LabelSpace.load(baseline.path / LABELS)
-            found += [SinglePromptSystem(kind, kind, baseline, space) for kind in (SINGLE, CONSTRAINED)]
+        if single_prompt is not None:
+            space = LabelSpace.load(single_prompt.path / LABELS)
+            found += [SinglePromptSystem(kind, kind, single_prompt, space) for kind in (SINGLE, CONSTRAINED)]
     return _distinct(found)
 
 

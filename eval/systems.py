@@ -167,7 +167,7 @@ class TwoStageSystem:
 
 @dataclass
 class SinglePromptSystem:
-    """A baseline run, or the base alone."""
+    """A trained single prompt, or the base alone with that prompt."""
 
     name: str
     kind: str

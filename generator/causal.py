@@ -1,4 +1,4 @@
-"""What the generator and the single-prompt baseline share: causal samples, their losses by segment, and the job."""
+"""What the generator and the single prompt share: causal samples, their losses by segment, and the job."""
 
 import json
 import math

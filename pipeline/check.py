@@ -28,7 +28,7 @@ from classifier.evaluation import selectable_metrics
 from classifier.label_checks import check_decode, labelled_tickets, validation_warnings
 from engines.cores import usable_cores
 from generator.samples import reply_sample
-from generator.single_prompt.format import baseline_encoder, multitask_sample
+from generator.single_prompt.format import single_prompt_encoder, single_prompt_sample
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
@@ -67,7 +67,9 @@ def check(config: RunConfig) -> str:
         _describe_lengths(config, train, encoder),
         _describe_sample(config, train, encoder),
         _describe_active(config, shapes),
-        _describe_cost(config, shapes, _token_counts(config, train, encoder, baseline_encoder(base, space, config))),
+        _describe_cost(
+            config, shapes, _token_counts(config, train, encoder, single_prompt_encoder(base, space, config))
+        ),
     ]
     return "\n\n".join(sections)
 
@@ -238,7 +240,7 @@ def _token_counts(
             reply_sample(encoder, t, {c: t.labels[c] for c in columns if c in t.labels}, limits[GENERATOR])
             for t in answered
         ],
-        BASELINE: [multitask_sample(single, t, columns, limits[BASELINE])[:2] for t in answered],
+        BASELINE: [single_prompt_sample(single, t, columns, limits[BASELINE])[:2] for t in answered],
     }
     for stage, pairs in samples.items():
         predicted = scale * sum(len(completion) for _, completion in pairs)

@@ -9,7 +9,7 @@ from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
 from backbone.runs.layout import ADAPTER, BASELINE, LABELS
 from engines.protocols import OnToken
-from generator.single_prompt.format import LabelBlock, baseline_decoding, baseline_encoder
+from generator.single_prompt.format import LabelBlock, single_prompt_decoding, single_prompt_encoder
 from generator.single_prompt.parse import Parsed, parse_output
 from pipeline.model_folder import StageFolder, open_stage_folder
 from tickets.labels import LabelSpace
@@ -52,7 +52,7 @@ class SinglePrompt:
     def write(self, tickets: Sequence[Ticket], on_token: OnToken | None = None) -> list[Written]:
         """What the model writes to tickets, in order; `on_token` hears of every id as it comes."""
         limit = self.decoding.prompt_room(self.max_length)
-        prompts = [self.encoder.multitask_prompt(ticket, limit) for ticket in tickets]
+        prompts = [self.encoder.single_prompt(ticket, limit) for ticket in tickets]
         allowed = LabelBlock(self.encoder, self.space.columns).allowed if self.constrained else None
         written = self.engine.generate([p.ids for p in prompts], self.adapter, self.decoding, on_token, allowed=allowed)
         texts = [self.encoder.decode(ids) for ids in written]
@@ -63,7 +63,7 @@ class SinglePrompt:
 
 
 def load_single_prompt(stage: StageFolder, constrained: bool = False) -> SinglePrompt:
-    """A trained baseline run, loaded.
+    """Load a trained single prompt.
 
     Raises:
         InputError: its base is not to be had, or a file is damaged.
@@ -77,8 +77,8 @@ def load_zero_shot(stage: StageFolder, space: LabelSpace) -> SinglePrompt:
     return _load(stage, space, {}, False)
 
 
-def open_baseline(run: Path) -> StageFolder | None:
-    """The baseline of a run folder, or of one that is itself a baseline's; None where there is none."""
+def open_single_prompt(run: Path) -> StageFolder | None:
+    """Open the single prompt's run: `run`/baseline, or `run` itself if that is its name; None if there is none."""
     folder = run / BASELINE if (run / BASELINE).is_dir() else run
     return open_stage_folder(folder) if folder.name == BASELINE and folder.is_dir() else None
 
@@ -87,14 +87,14 @@ def _load(stage: StageFolder, space: LabelSpace, adapters: dict[str, Path], cons
     from engines.torch import TorchEngine  # seconds of imports
 
     config = stage.config
-    encoder = baseline_encoder(stage.path, space, config)
+    encoder = single_prompt_encoder(stage.path, space, config)
     engine = TorchEngine(stage.base_folder(), adapters, config.base, encoder.pad_id, encoder.end_id)
     return SinglePrompt(
         encoder,
         engine,
         next(iter(adapters), NO_ADAPTER),
         space,
-        baseline_decoding(config),
+        single_prompt_decoding(config),
         config.baseline.training.max_length,
         constrained,
     )

@@ -119,7 +119,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory, tickets: list[Ticket]) 
 
 @pytest.fixture(scope="session")
 def trained_run(tiny_base: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """A finished classifier, generator and baseline on the tiny base, with adapters strong enough to be seen."""
+    """A finished classifier, generator and single prompt on the tiny base, with adapters strong enough to be seen."""
     from classifier.train import train_classifier
     from generator.single_prompt.train import train_baseline
     from generator.train import train_generator

@@ -1,4 +1,4 @@
-"""The single-prompt baseline: its format, its segments, its label constraint, its parser and its training."""
+"""The single prompt: its format, its segments, its label constraint, its parser and its training."""
 
 import csv
 import json
@@ -12,23 +12,23 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from backbone.batches import causal_batch
-from backbone.config import BaselineConfig, RunConfig
+from backbone.config import RunConfig, SinglePromptConfig
 from backbone.config_file import load_config
 from backbone.dataset import load_part, resolve_data
-from backbone.prompts import PromptEncoder, multitask_text
+from backbone.prompts import PromptEncoder, single_prompt_text
 from backbone.shipped import mini_folder
 from backbone.training.stage import open_stage
 from generator.single_prompt.format import (
     LabelBlock,
-    baseline_decoding,
-    baseline_encoder,
-    multitask_sample,
+    single_prompt_decoding,
+    single_prompt_encoder,
+    single_prompt_sample,
     target_parts,
     task_text,
 )
 from generator.single_prompt.parse import parse_output
 from generator.single_prompt.train import encode_outputs, train_baseline
-from pipeline.single_prompt import load_single_prompt, load_zero_shot, open_baseline
+from pipeline.single_prompt import load_single_prompt, load_zero_shot, open_single_prompt
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -64,24 +64,24 @@ def test_the_published_format() -> None:
         "Classification:\n- Type: Incident\n- Queue: IT Support\n- Priority: low\n- Tags: Printer, Fire\n\nResponse:\n"
     )
     assert "".join(text for _, text in target_parts(TICKET, list(SPACE.columns))) == f"{block}Step back."
-    assert multitask_text(TICKET) == "Subject: Printer\n\nContent:\nIt is on fire."
-    assert multitask_text(Ticket("2", "", "Body alone")) == "Body alone"
+    assert single_prompt_text(TICKET) == "Subject: Printer\n\nContent:\nIt is on fire."
+    assert single_prompt_text(Ticket("2", "", "Body alone")) == "Body alone"
 
 
 def test_the_instruction_lists_the_datas_labels_or_the_published_ones() -> None:
-    own = task_text(SPACE, BaselineConfig())
+    own = task_text(SPACE, SinglePromptConfig())
     assert "- Queue: Billing and Payments, Customer Service, General Inquiry, Human Resources" in own
     assert "1. Classify it by type, queue, and priority\n2. Generate a professional response\n" in own
-    published = task_text(SPACE, BaselineConfig(published_prompt=True))
+    published = task_text(SPACE, SinglePromptConfig(published_prompt=True))
     assert "Human Resources" not in published
     assert published.endswith("General Inquiry, Returns and Exchanges, Sales\n- Priority: high, medium, low\n")
 
 
 def test_ids_equal_the_chat_template(real_tokenizer: Path) -> None:
     config = load_config(None)
-    encoder = baseline_encoder(real_tokenizer, SPACE, config)
-    prompt, completion, _ = multitask_sample(encoder, TICKET, list(SPACE.columns), 1024)
-    user = task_text(SPACE, config.baseline) + multitask_text(TICKET)
+    encoder = single_prompt_encoder(real_tokenizer, SPACE, config)
+    prompt, completion, _ = single_prompt_sample(encoder, TICKET, list(SPACE.columns), 1024)
+    user = task_text(SPACE, config.baseline) + single_prompt_text(TICKET)
     target = "".join(text for _, text in target_parts(TICKET, list(SPACE.columns)))
     messages = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": user}]
     hub = AutoTokenizer.from_pretrained(real_tokenizer)
@@ -95,7 +95,7 @@ def test_every_token_has_its_segment(tiny_base: Path, tickets: list[Ticket]) -> 
     encoder = PromptEncoder(tiny_base, "")
     columns = ["type", "queue", "priority"]
     for ticket in tickets[:20]:
-        _, ids, segments = multitask_sample(encoder, ticket, columns, 2048)
+        _, ids, segments = single_prompt_sample(encoder, ticket, columns, 2048)
         for column in columns:
             own = [token for token, segment in zip(ids, segments, strict=True) if segment == column]
             assert encoder.decode(own) == f" {ticket.labels[column]}"
@@ -109,7 +109,7 @@ def test_the_label_block_lets_known_labels_alone_through(tiny_base: Path, ticket
     columns = {name: sorted({t.labels[name] for t in tickets}) for name in ("type", "queue", "priority")}
     block = LabelBlock(encoder, columns)
     for ticket in tickets[:20]:
-        _, ids, segments = multitask_sample(encoder, ticket, list(columns), 2048)
+        _, ids, segments = single_prompt_sample(encoder, ticket, list(columns), 2048)
         end = segments.index("tags")
         for place in range(end):
             allowed = block.allowed(ids[:place])
@@ -258,13 +258,13 @@ def test_the_mini_configuration_cuts_no_more_for_one_system_than_for_the_other()
     tickets = load_part(resolve_data("sample"), "test", 200)
     folder = mini_folder() / "base"
     space = LabelSpace.learn(tickets, config.classifier.columns)
-    single, two_stage = baseline_encoder(folder, space, config), PromptEncoder(folder, config.prompt.instruction)
-    room = config.baseline.training.max_length - baseline_decoding(config).max_new_tokens
+    single, two_stage = single_prompt_encoder(folder, space, config), PromptEncoder(folder, config.prompt.instruction)
+    room = config.baseline.training.max_length - single_prompt_decoding(config).max_new_tokens
     generator = config.generator.training.max_length - config.decoding.max_new_tokens
     for ticket in tickets:
         labels = {name: ticket.labels[name] for name in space.columns}
         cut = two_stage.generator_prompt(ticket, labels, generator).truncated
-        assert single.multitask_prompt(ticket, room).truncated <= cut
+        assert single.single_prompt(ticket, room).truncated <= cut
 
 
 def test_weights_of_one_change_nothing_and_others_do(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -284,9 +284,9 @@ def test_weights_of_one_change_nothing_and_others_do(make_config: MakeConfig, tm
 
 
 def test_free_constrained_and_zero_shot_answers(trained_run: RunConfig, tickets: list[Ticket]) -> None:
-    stage = open_baseline(trained_run.folder)
+    stage = open_single_prompt(trained_run.folder)
     assert stage is not None
-    assert open_baseline(trained_run.folder / "baseline") is not None
+    assert open_single_prompt(trained_run.folder / "baseline") is not None
     free, constrained = load_single_prompt(stage), load_single_prompt(stage, constrained=True)
     assert all(len(one.parsed.labels) < 3 for one in load_zero_shot(stage, free.space).write(tickets[:3]))
     for one in constrained.write(tickets[:5]):
@@ -296,8 +296,8 @@ def test_free_constrained_and_zero_shot_answers(trained_run: RunConfig, tickets:
     assert len(free.write(tickets[:3])) == 3
 
 
-def test_a_run_without_a_baseline_is_none(tmp_path: Path) -> None:
-    assert open_baseline(tmp_path) is None
+def test_a_run_without_a_single_prompt_is_none(tmp_path: Path) -> None:
+    assert open_single_prompt(tmp_path) is None
     (tmp_path / "baseline").mkdir()
     with pytest.raises(InputError, match="not a finished run"):
-        open_baseline(tmp_path)
+        open_single_prompt(tmp_path)

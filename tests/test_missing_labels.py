@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from backbone.config import BaselineConfig, ClassifierConfig
+from backbone.config import ClassifierConfig, SinglePromptConfig
 from backbone.config_file import dump_config, load_config
 from backbone.dataset import load_part
 from backbone.runs.layout import BASELINE
@@ -29,7 +29,7 @@ from eval.evaluate import evaluate, render
 from eval.labels import labelled_tickets as labelled_for_evaluation
 from eval.labels import macro_f1_replicates, score_column
 from eval.references import majority, tfidf_regression
-from generator.single_prompt.format import UNLABELLED, baseline_encoder, target_parts
+from generator.single_prompt.format import UNLABELLED, single_prompt_encoder, target_parts
 from generator.single_prompt.train import encode_outputs
 from generator.train import train_generator
 from pipeline.check import check
@@ -319,9 +319,9 @@ def test_the_single_prompt_does_not_learn_to_write_unknown(make_config: MakeConf
     config = make_config(data__path=gappy_data)
     stage = open_stage(BASELINE, config)
     space = LabelSpace.learn(stage.train, config.classifier.columns)
-    stage = replace(stage, encoder=baseline_encoder(stage.base_folder, space, config))
+    stage = replace(stage, encoder=single_prompt_encoder(stage.base_folder, space, config))
     tickets = [t for t in stage.train if t.reply]
-    weights = class_weights(tickets, space, BaselineConfig(class_weights="balanced"))
+    weights = class_weights(tickets, space, SinglePromptConfig(class_weights="balanced"))
     for given_weights in (None, weights):
         samples = encode_outputs(stage, tickets, space, given_weights)
         assert samples.weights is not None

@@ -13,7 +13,7 @@ from classifier.train import build_model, train_classifier
 from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
 from pipeline.check import check
-from pipeline.single_prompt import load_single_prompt, open_baseline
+from pipeline.single_prompt import load_single_prompt, open_single_prompt
 from pipeline.two_stage import load_two_stage
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -59,7 +59,7 @@ def test_it_trains_and_answers(overrides: tuple[Path, list[str]], tickets: list[
         assert all(set(answer.prediction.labels) == {"type", "queue", "priority"} for answer in answers)
         assert all(answer.reply is not None for answer in answers)
     train_baseline(config)
-    stage = open_baseline(config.folder)
+    stage = open_single_prompt(config.folder)
     assert stage is not None
     assert len(load_single_prompt(stage).write(tickets[:2])) == 2
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from backbone.config import BaselineConfig, DecodingConfig, RunConfig
+from backbone.config import DecodingConfig, RunConfig, SinglePromptConfig
 from backbone.prompts import PromptEncoder
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
@@ -30,7 +30,7 @@ _PUBLISHED = {
 }
 
 
-def task_text(space: LabelSpace, config: BaselineConfig) -> str:
+def task_text(space: LabelSpace, config: SinglePromptConfig) -> str:
     """The published instruction, with the label lists of the data (or its own), and the line break after it."""
     columns = _PUBLISHED if config.published_prompt else space.columns
     *names, last = columns
@@ -43,13 +43,13 @@ def task_text(space: LabelSpace, config: BaselineConfig) -> str:
     )
 
 
-def baseline_encoder(folder: Path, space: LabelSpace, config: RunConfig) -> PromptEncoder:
-    """The prompt encoder of the single-prompt format; `folder` holds the tokenizer."""
+def single_prompt_encoder(folder: Path, space: LabelSpace, config: RunConfig) -> PromptEncoder:
+    """Return the prompt encoder of the single-prompt format; `folder` holds the tokenizer."""
     return PromptEncoder(folder, config.baseline.system, task_text(space, config.baseline))
 
 
-def baseline_decoding(config: RunConfig) -> DecodingConfig:
-    """How a baseline writes: like the generator, with room for the label block."""
+def single_prompt_decoding(config: RunConfig) -> DecodingConfig:
+    """Return the generator's decoding settings with room for the label block."""
     decoding = config.decoding
     return decoding.model_copy(update={"max_new_tokens": decoding.max_new_tokens + config.baseline.block_tokens})
 
@@ -67,7 +67,7 @@ def target_parts(ticket: Ticket, columns: Sequence[str]) -> list[tuple[str, str]
     return [*parts, (TEMPLATE, f"\n\n{REPLY_HEADING}\n"), (REPLY, ticket.reply.strip())]
 
 
-def multitask_sample(
+def single_prompt_sample(
     encoder: PromptEncoder, ticket: Ticket, columns: Sequence[str], max_length: int
 ) -> tuple[tuple[int, ...], list[int], list[str]]:
     """Prompt ids, completion ids and the segment of every completion id; the end token belongs to the reply.
@@ -78,7 +78,7 @@ def multitask_sample(
     ids, parts = encoder.encode_parts(texts)
     completion = [*ids, encoder.end_id][: max_length // 2]
     names = [*(segments[part] for part in parts), REPLY][: max_length // 2]
-    return encoder.multitask_prompt(ticket, max_length - len(completion)).ids, completion, names
+    return encoder.single_prompt(ticket, max_length - len(completion)).ids, completion, names
 
 
 class LabelBlock:

@@ -1,4 +1,4 @@
-"""Train the single-prompt baseline: one adapter that writes labels, tags and reply from one prompt."""
+"""Train the single prompt: one adapter that writes labels, tags and reply from one prompt."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from backbone.config import RunConfig
-from backbone.prompts import multitask_text
+from backbone.prompts import single_prompt_text
 from backbone.runs.files import disk_guard
 from backbone.runs.layout import BASELINE, LABELS, SAMPLES
 from backbone.training import processes
@@ -21,9 +21,9 @@ from generator.rouge import rouge_l
 from generator.samples import with_replies
 from generator.single_prompt.format import (
     UNLABELLED,
-    baseline_decoding,
-    baseline_encoder,
-    multitask_sample,
+    single_prompt_decoding,
+    single_prompt_encoder,
+    single_prompt_sample,
     target_parts,
 )
 from generator.single_prompt.parse import parse_output
@@ -38,7 +38,7 @@ def train_baseline(config: RunConfig, restart: bool = False) -> Path:
     stage = open_stage(BASELINE, config, restart)
     training, validation = with_replies(stage.train, "training"), with_replies(stage.validation, "validation")
     space = LabelSpace.learn(training, config.classifier.columns, config.classifier.max_tags)
-    stage = replace(stage, encoder=baseline_encoder(stage.base_folder, space, config))
+    stage = replace(stage, encoder=single_prompt_encoder(stage.base_folder, space, config))
     weights = class_weights(training, space, settings)
     train_set = encode_outputs(stage, training, space, weights)
     validation_set = encode_outputs(stage, validation, space)
@@ -47,7 +47,7 @@ def train_baseline(config: RunConfig, restart: bool = False) -> Path:
     model = build_model(stage)
     result = train(causal_job(stage, model, settings.training, train_set, validation_set, sampling), stage.checkpoints)
     answered = validation[: settings.rouge_sample]
-    written = write_completions(model, stage, validation_set.prompts[: len(answered)], baseline_decoding(config))
+    written = write_completions(model, stage, validation_set.prompts[: len(answered)], single_prompt_decoding(config))
     replies = [parse_output(text, space).reply for text in written]
     save_adapter(stage, model)
     if not processes.is_first():
@@ -69,10 +69,10 @@ def encode_outputs(
     """Encode tickets; with class weights, the tokens of a label weigh as much as its class."""
     limit = stage.config.baseline.training.max_length
     columns = tuple(space.columns)
-    texts = [[multitask_text(ticket), target_parts(ticket, columns)] for ticket in tickets]
+    texts = [[single_prompt_text(ticket), target_parts(ticket, columns)] for ticket in tickets]
     rows = stage.tokens.rows(
         [stage.encoder.fingerprint, "baseline", limit, texts],
-        lambda: [multitask_sample(stage.encoder, ticket, columns, limit) for ticket in tickets],
+        lambda: [single_prompt_sample(stage.encoder, ticket, columns, limit) for ticket in tickets],
     )
     prompts, completions, segments = zip(*rows, strict=True)
     by_column = {column: found for column, found in (weights or {}).items() if found}
