@@ -20,7 +20,7 @@ DEMO := --set output=runs/demo
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1|\2/' | \
 	  awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 demo: $(INSTALLED) $(LLAMA) $(SMOLLM2) ## Install, answer three tickets, train on the built-in ones, compare (some minutes)
