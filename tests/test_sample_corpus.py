@@ -1,5 +1,6 @@
 """The built-in tickets: what they promise."""
 
+import csv
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -79,6 +80,17 @@ def test_replies_repeat_what_is_the_tickets_own(corpus: list[Ticket]) -> None:
     assert np.mean(naming) > 0.97
     invented = [any(p in t.reply and p not in t.text for p in products) for t in corpus]
     assert np.mean(invented) == 0
+
+
+def test_the_example_table_holds_test_tickets(parts: dict[str, list[Ticket]]) -> None:
+    with (FOLDER / "examples" / "tickets.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    by_subject = {ticket.subject: ticket for ticket in parts["test"]}
+    assert len(rows) == 20
+    for row in rows:
+        ticket = by_subject[row["subject"]]
+        assert (row["body"], row["answer"], row["tags"]) == (ticket.body, ticket.reply, ", ".join(ticket.tags))
+        assert {column: row[column] for column in ticket.labels} == ticket.labels
 
 
 def test_the_demos_tickets_are_not_in_it(corpus: list[Ticket]) -> None:
