@@ -9,7 +9,6 @@ all scores of one system, and of building the report for seven systems.
 import argparse
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from backbone.dataset import load_part
@@ -19,6 +18,7 @@ from eval.bootstrap import Resamples, Score
 from eval.compare import Comparison
 from eval.reply_metrics import TrainingReplies
 from eval.report.page import write_report
+from eval.saved_keys import to_saved
 from eval.scoring import TestSet, compare_pair, f1_replicates, pick_examples, reply_scores, score_slices, system_report
 from eval.systems import NEAREST, TFIDF, Output, ReferenceSystem
 from tickets.prepare import PrepareOptions, prepare
@@ -58,7 +58,7 @@ def main() -> None:
     examples = pick_examples(answered, data, scores)
     record = Comparison("bench", "test", len(test), _COLUMNS, reports, pairs, slices, examples, "", [], "", {})
     with tempfile.TemporaryDirectory() as folder:
-        size = write_report(asdict(record), Path(folder)).stat().st_size
+        size = write_report(to_saved(record), Path(folder)).stat().st_size
     print(f"report ({size / 1e6:.1f} MB)               {time.perf_counter() - start:6.1f} s")
 
 

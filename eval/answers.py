@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +18,7 @@ from backbone.progress import track
 from backbone.resident import peak_resident
 from backbone.runs.files import disk_guard, open_own, read_json, writable, write_json
 from eval.bootstrap import Score, median_score
+from eval.saved_keys import from_saved, to_saved
 from eval.systems import TOGETHER, Output, ReferenceSystem, System
 from tickets.errors import InputError
 from tickets.schema import Ticket, ticket_to_json
@@ -162,7 +163,7 @@ def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[
     with path.open("a", encoding="utf-8") as out:
         for start in track(range(0, len(tickets), max(together, 1)), system.name):
             found = system.answer(tickets[start : start + together])
-            out.writelines(json.dumps(asdict(output), ensure_ascii=False) + "\n" for output in found)
+            out.writelines(json.dumps(to_saved(output), ensure_ascii=False) + "\n" for output in found)
             out.flush()
             outputs += found
     return outputs
@@ -191,7 +192,7 @@ def _kept(path: Path, tickets: Sequence[Ticket]) -> list[Output]:
 def _output(line: bytes) -> Output | None:
     try:
         record: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
-        return Output(**{**record, "tags": tuple(record["tags"])})
+        return Output(**{**from_saved(record), "tags": tuple(record["tags"])})
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -5,7 +5,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from eval.promotion import Promotion, decide, rivals
 from eval.replies import spread
 from eval.reply_metrics import BERTSCORE, TrainingReplies
 from eval.report.page import REPORT, read_report, write_report
+from eval.saved_keys import UNKNOWN_LABEL, to_saved
 from eval.scoring import (
     Pair,
     Slice,
@@ -115,7 +116,7 @@ def compare(options: CompareOptions) -> Path:
         if len(kept) < len(judges):
             print(f"{options.out}: judgements there are of other answers; they are left out", file=sys.stderr)
         added = {"human": ratings, "judges": kept, "beside": beside}
-        return write_report({**asdict(comparison), **added}, options.out)
+        return write_report({**to_saved(comparison), **added}, options.out)
     finally:
         release(options.out)
 
@@ -235,7 +236,7 @@ def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> N
                     "labels": dict(one.outputs[row].labels),
                     "tags": list(one.outputs[row].tags),
                     "reply": one.outputs[row].reply,
-                    "foreign": dict(one.outputs[row].foreign),
+                    UNKNOWN_LABEL: dict(one.outputs[row].unknown_labels),
                 }
                 for one in answered
             }

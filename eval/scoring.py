@@ -28,8 +28,9 @@ class SystemReport:
     """One system's figures; what it does not have is None.
 
     Attributes:
-        unparsable: share of tickets with a label missing or not of the list; `foreign`: with one not of the list;
-            `nearly`: with one not of the list that a label of it is near to. None of these counts as right.
+        unparsable: share of tickets with a label that is missing or unknown; it counts as wrong.
+        unknown_label: share of tickets with a label that is not one of the allowed labels.
+        near_miss: share of tickets with an unknown label close to an allowed one.
     """
 
     name: str
@@ -38,8 +39,8 @@ class SystemReport:
     exact_match: Score
     tags: Score | None
     unparsable: Score
-    foreign: Score
-    nearly: Score
+    unknown_label: Score
+    near_miss: Score
     review: Score
     confidence: Mapping[str, ConfidenceReport]
     replies: Mapping[str, Score] | None
@@ -120,8 +121,8 @@ def system_report(
         exact_match=test.resamples.mean(_exact(answered, test)),
         tags=tag_scores(test.tickets, [output.tags for output in outputs], test.resamples) if with_tags else None,
         unparsable=share([any(c not in output.labels for c in test.columns) for output in outputs]),
-        foreign=share([bool(output.foreign) for output in outputs]),
-        nearly=share([bool(output.nearest) for output in outputs]),
+        unknown_label=share([bool(output.unknown_labels) for output in outputs]),
+        near_miss=share([bool(output.nearest) for output in outputs]),
         review=share([output.review for output in outputs]),
         confidence=_confidence(answered, test),
         replies=scores,

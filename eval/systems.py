@@ -30,8 +30,8 @@ class Output:
 
     Attributes:
         labels: labels of the label space, by column.
-        foreign: what a single-prompt model wrote in a column's place that is no label of it; `nearest` the label most
-            like it, which never counts as given.
+        unknown_labels: by column, what a single prompt wrote that is not one of the allowed labels.
+        nearest: by column, the allowed label most like it; it still counts as wrong.
         reply: None where the system writes none.
         probabilities: calibrated, by column and class; empty where the system has none.
         text: what the model wrote as it came, where labels had to be read from text.
@@ -45,7 +45,7 @@ class Output:
     labels: Mapping[str, str]
     reply: str | None = None
     tags: tuple[str, ...] = ()
-    foreign: Mapping[str, str] = field(default_factory=dict)
+    unknown_labels: Mapping[str, str] = field(default_factory=dict)
     nearest: Mapping[str, str] = field(default_factory=dict)
     probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     review: bool = False
@@ -222,7 +222,7 @@ class SinglePromptSystem:
             labels=parsed.labels,
             reply=parsed.reply,
             tags=parsed.tags,
-            foreign=parsed.unknown,
+            unknown_labels=parsed.unknown,
             nearest=parsed.near_miss,
             review=len(parsed.labels) < len(self.space.columns),
         )

@@ -166,7 +166,7 @@ def _stage_folders(root: Path) -> dict[str, Path]:
     unknown = set(folders) - set(_STAGES)
     if unknown:
         raise InputError(
-            f"{root}: a {unknown.pop()} run, expected one of train-cls or train-gen; `duet compare` takes it"
+            f"{root}: a {unknown.pop()} run, expected one of train-cls or train-gen; `duet compare` reads this one"
         )
     return folders
 

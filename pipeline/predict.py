@@ -133,7 +133,7 @@ def render_similar(resolved: "ResolvedTickets", found: "Sequence[Similar]") -> s
         heading = textwrap.shorten(one.ticket.subject or one.ticket.body, _WIDTH - _INDENT, placeholder=" ...")
         lines.append(" " * _INDENT + heading)
     if resolved.is_repeat(found[0]):
-        lines.append(f"{'repeat':<{_INDENT}}nearly the same as {found[0].ticket.id}, which was answered:")
+        lines.append(f"{'repeat':<{_INDENT}}near-duplicate of {found[0].ticket.id}, which was answered:")
         written: list[str] = []
         WrappedStream("", written.append).show(found[0].ticket.reply.rstrip(), final=True)
         lines.append("".join(written).rstrip("\n"))

@@ -37,7 +37,9 @@ from eval.report.blocks import Chart, Table
 from eval.report.costs import losses
 from eval.report.page import read_report, write_report
 from eval.report.verdicts import published
+from eval.saved_keys import from_saved, to_saved
 from eval.slices import slices_of
+from eval.systems import Output
 from generator.single_prompt.train import train_baseline
 from tickets.errors import InputError, WorkError
 from tickets.schema import Ticket
@@ -118,6 +120,14 @@ class _Page(HTMLParser):
                 self.outside.append(value)
             if name == "id" and value:
                 self.ids.append(value)
+
+
+def test_answers_and_reports_keep_their_keys(comparison: Path) -> None:
+    output = Output("7", {}, unknown_labels={"queue": "Marketing"}, nearest={"queue": "Market"})
+    saved = to_saved(output)
+    assert saved["foreign"] == {"queue": "Marketing"} and "unknown_labels" not in saved
+    assert Output(**from_saved(saved)) == output
+    assert all({"foreign", "nearly"} <= system.keys() for system in read_report(comparison)["systems"])
 
 
 def test_the_page_needs_nothing_but_itself(comparison: Path) -> None:

@@ -10,6 +10,7 @@ from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
 from eval.report.text import NOTHING, full, share
 from eval.report.verdicts import published
+from eval.saved_keys import NEAR_MISS, UNKNOWN_LABEL
 
 Record = Mapping[str, Any]
 _CORPUS = {
@@ -51,7 +52,7 @@ def labels(record: Record) -> Section:
                 [
                     system["name"],
                     *(full(system["columns"][column]["macro_f1"]) for column in columns),
-                    *(share(system[key]) for key in ("unparsable", "foreign", "nearly")),
+                    *(share(system[key]) for key in ("unparsable", UNKNOWN_LABEL, NEAR_MISS)),
                     share(system["review"]) if system["training"] else NOTHING,
                 ]
                 for system in systems
