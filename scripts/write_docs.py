@@ -61,9 +61,9 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "Made by `make docs`. Every key of a YAML file, and of `--set KEY=VALUE`, of `train-cls`, `train-gen`,",
-        "`train-baseline` and `check`, with the value that holds where a file does not give it. A file that begins",
-        "with `extends: other.yaml` holds only what differs. Without `--config` those of `configs/mini.yaml` hold.",
+        "Made by `make docs`. These keys stand in a YAML file, or in `--set KEY=VALUE` of `train-cls`, `train-gen`,",
+        "`train-baseline` and `check`. The default holds where a file does not give a key. A file that begins with",
+        "`extends: other.yaml` holds only what differs. Without `--config` the values of `configs/mini.yaml` hold.",
     ]
     for section, places in _sections(RunConfig).items():
         title = ", ".join(f"`{place}`" for place in places if place) or "The run"
