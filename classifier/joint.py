@@ -1,8 +1,8 @@
 """Labels that are decoded together: head scores and tables of label pairs, and the best combination of all columns.
 
-score(y) = sum over columns of scale * score of the head + sum over pairs of columns of table[label, label]. Heads alone
-give the likeliest label of every column; the likeliest combination is another thing (Dembczynski et al. 2012). All
-combinations are enumerated, so both it and every probability are exact.
+score(y) = sum over columns of scale * score of the head + sum over pairs of columns of table[label, label]. The
+likeliest label of each column need not form the likeliest combination (Dembczynski et al. 2012). All combinations are
+enumerated, so the best one and every probability are exact.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class Decoded:
     Attributes:
         labels: class ids, (tickets,).
         marginals: probability of every class, summed over all combinations that have it, (tickets, classes).
-        together: probability of the combination of the labels, (tickets,); None where no combinations were looked at.
+        together: probability of the combination of the labels, (tickets,); None if columns were decoded independently.
     """
 
     labels: Mapping[str, Ints]
@@ -40,7 +40,7 @@ class Decoded:
 
     @classmethod
     def joined(cls, parts: Sequence["Decoded"], rows: Ints | None = None) -> "Decoded":
-        """Return some parts as one; in the order of `rows`, the places that their tickets have, (tickets,)."""
+        """Concatenate parts. `rows`, the ticket index of each entry (tickets,), restores ticket order."""
         order = slice(None) if rows is None else np.argsort(rows)
         together = [part.together for part in parts if part.together is not None]
         return cls(
@@ -56,8 +56,8 @@ class JointDecoder:
 
     Attributes:
         scales: factor of every head's scores, by column.
-        weightings: log of what training made of each class's share by class weights and sampling, (classes,). It is no
-            evidence, so probabilities leave it out; it was asked for, so the choice of the labels keeps it.
+        weightings: log factor by which weights and sampling changed each class's share, (classes,). Left out of
+            probabilities, kept in the choice of labels.
         tables: score of two labels together, (classes, classes), by pair of columns in the order of `scales`.
     """
 
@@ -124,11 +124,11 @@ class JointDecoder:
             )
             decoder.check(space)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path}: not what decodes joint labels ({error}); train the classifier again") from None
+            raise InputError(f"{path}: not a valid joint decoder ({error}); train the classifier again") from None
         return decoder
 
     def check(self, space: LabelSpace) -> None:
-        """Raises ValueError where columns, classes or pairs are not those of the label space, or a value no number."""
+        """Raise ValueError if columns, classes or pairs differ from the label space, or a value is not finite."""
         sizes = {column: len(classes) for column, classes in space.columns.items()}
         if {column: len(values) for column, values in self.weightings.items()} != sizes:
             raise ValueError("other columns or classes than labels.json")
@@ -146,12 +146,12 @@ def count_combinations(space: LabelSpace) -> int:
 
 
 def has_combinations(space: LabelSpace) -> bool:
-    """Whether labels can be decoded together: several columns, of combinations that can be enumerated."""
+    """Whether labels can be decoded together: several columns and at most MOST_COMBINATIONS combinations."""
     return len(space.columns) > 1 and count_combinations(space) <= MOST_COMBINATIONS
 
 
 def sum_of_columns(scores: Sequence[Floats]) -> Floats:
-    """Return the sums for every combination, (rows, classes of the first column, ...), of one (rows, classes) each."""
+    """Add scores per column, (rows, classes), into one per combination, (rows, classes of the first column, ...)."""
     total = np.zeros(1)
     for place, values in enumerate(scores):
         rows, classes = values.shape
@@ -167,18 +167,18 @@ def normalised(scores: Floats) -> Floats:
 
 
 def marginal(combined: Floats, places: Sequence[int]) -> Floats:
-    """Return sums over all columns but those in `places`, of (rows, classes of the first column, ...)."""
+    """Sum (rows, classes of the first column, ...) over the axes of all columns not in `places`."""
     return np.asarray(combined.sum(axis=tuple(a for a in range(1, combined.ndim) if a - 1 not in places)))
 
 
 def _along(table: Floats, places: Sequence[int], columns: int) -> Floats:
-    """Give a table of some columns axes of length 1 for the others."""
+    """Reshape a table to broadcast: length-1 axes for the columns it lacks."""
     sizes = iter(table.shape)
     return table.reshape([next(sizes) if place in places else 1 for place in range(columns)])
 
 
 def _row_blocks(rows: int, combinations_per_row: int) -> Iterator[slice]:
-    """Parts of the rows that fit into memory together; one that is empty where there is no row."""
+    """Yield slices of rows that fit in memory; one empty slice if there are none."""
     size = max(1, _MOST_CELLS // combinations_per_row)
     for start in range(0, max(rows, 1), size):
         yield slice(start, start + size)

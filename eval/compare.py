@@ -51,10 +51,10 @@ class CompareOptions:
     Attributes:
         runs: run folders with a two-stage system, a single prompt, or both.
         out: folder of the report.
-        data: prepared tickets; those of the first run without it.
-        limit: compare on the first so many test tickets.
+        data: folder of prepared tickets; by default the first run's own, or with `promote` the second's.
+        limit: number of test tickets to use, from the first.
         timed: how many of them are also answered one at a time.
-        with_zero_shot: hold the untrained base too.
+        with_zero_shot: also compare the untrained base.
         beside: folder of another comparison whose figures are shown too.
         promote: decide whether the second run's model should take the place of the first run's.
     """
@@ -110,11 +110,11 @@ def compare(options: CompareOptions) -> Path:
         if comparison.promotion:
             print(comparison.promotion)
         if ratings and not is_key_of(options.out):
-            print(f"{options.out}: the human ratings there are of other answers; they are left out", file=sys.stderr)
+            print(f"{options.out}: ignoring its human ratings: they belong to other answers", file=sys.stderr)
             ratings = None
         kept = still_valid(judges, options.out)
         if len(kept) < len(judges):
-            print(f"{options.out}: judgements there are of other answers; they are left out", file=sys.stderr)
+            print(f"{options.out}: ignoring its judgements: they belong to other answers", file=sys.stderr)
         added = {"human": ratings, "judges": kept, "beside": beside}
         return write_report({**to_saved(comparison), **added}, options.out)
     finally:
@@ -122,24 +122,24 @@ def compare(options: CompareOptions) -> Path:
 
 
 def _earlier_report(folder: Path) -> dict[str, Any]:
-    """The report there, to which `duet human-eval score` and `duet judge` may have added; empty without one."""
+    """Return the existing report, which may hold ratings and judgements; empty if there is none."""
     if not (folder / REPORT).is_file():
         return {}
     with suppress(InputError):  # of another version, or damaged: it is written anew
         return read_report(folder)
     print(
-        f"{folder / REPORT}: not readable, written anew; score human ratings and run `duet judge` again, if there were "
-        "any",
+        f"{folder / REPORT}: unreadable, will be replaced; repeat `duet human-eval score` and `duet judge` if you had "
+        "results",
         file=sys.stderr,
     )
     return {}
 
 
 def measure(options: CompareOptions) -> Comparison:
-    """Answer the test tickets with every system, score what came, and return it all.
+    """Answer the test tickets with every system, score the answers, and return the comparison.
 
     Raises:
-        InputError: a run is no system, the systems' label columns differ, or no test ticket has them.
+        InputError: a run folder holds no trained system, the systems' label columns differ, or no test ticket has them.
     """
     if options.bertscore_layer is not None and options.bertscore_model is None:
         raise InputError("--bertscore-layer without --bertscore-model; expected the folder of an encoder with it")
@@ -149,7 +149,8 @@ def measure(options: CompareOptions) -> Comparison:
     systems = trained + ([zero_shot(trained)] if options.with_zero_shot else [])
     columns = _columns(trained)
     old, new = rivals(trained) if options.promote else (0, 0)
-    config = stages_of(trained[new])[0].config.data  # the new model's test part holds the old one's and newer tickets
+    # with `promote`, the new model's test part contains the old test tickets plus newer ones
+    config = stages_of(trained[new])[0].config.data
     data = options.data if options.data is not None else config.path
     folder = resolve_data(data)
     train = load_part(folder, "train", config.max_train)  # what the systems saw
@@ -207,7 +208,7 @@ def _bertscore_note(bert: Mapping[str, BertScore]) -> str:
 
 
 def _warnings(systems: Sequence[System], folder: Path, options: CompareOptions, old: int) -> list[str]:
-    """Return what a reader should know before believing the figures; `old` is the place of the model in use."""
+    """Return what a reader should know before believing the figures; `old` is the index of the model in use."""
     part, expected = options.part, data_fingerprint(folder)
     warnings = []
     if options.promote:  # the old model was trained on other data, which the decision takes into account

@@ -25,7 +25,7 @@ FREQUENCIES = "frequencies"
 
 @dataclass(frozen=True)
 class Similar:
-    """A resolved ticket, and its cosine similarity with the one that was asked for, between 0 and 1."""
+    """A resolved ticket, and its cosine similarity to the query, between 0 and 1."""
 
     ticket: Ticket
     similarity: float
@@ -33,7 +33,7 @@ class Similar:
 
 @dataclass(frozen=True)
 class Memory:
-    """Tickets in segments; `frequencies` weigh the terms of all of them."""
+    """Tickets in segments that share one table of document frequencies."""
 
     segments: Sequence[Segment]
     frequencies: Frequencies
@@ -45,7 +45,7 @@ class Memory:
         """The `count` tickets most similar to a text, best first; those without a common term are left out.
 
         Args:
-            without: id of a ticket that is passed over.
+            without: id of a ticket to leave out.
         """
         asked = self.frequencies.weigh(count_terms([text]))
         found: list[tuple[float, int, int]] = []
@@ -62,7 +62,7 @@ class Memory:
 
 
 def open_memory(folder: Path, segments: Iterable[str] | None = None) -> Memory:
-    """Open a memory whose files were verified; of a new one, all segments."""
+    """Open a memory of verified files. Without `segments`, open every segment in the folder."""
     if segments is None:
         segments = sorted((path.name for path in folder.iterdir() if path.name != FREQUENCIES), key=int)
     try:
@@ -92,6 +92,6 @@ def write_segments(folder: Path, tickets: Sequence[Ticket], frequencies: Frequen
 
 
 def redact(tickets: Iterable[Ticket]) -> list[Ticket]:
-    """Tickets with placeholders for private data; those that were redacted by `duet prepare` stay as they are."""
+    """Replace private data by placeholders; text already redacted does not change."""
     redactor = TicketRedactor(Redactor(), replaces=True)
     return [redactor.redact(ticket, NOBODY) for ticket in tickets]

@@ -1,4 +1,4 @@
-"""The order of work: labels of the tickets that came, places for their replies, and one step of all replies."""
+"""Decide what each step does: label waiting tickets, admit replies, write one token of every reply."""
 
 import time
 from collections import deque
@@ -14,8 +14,8 @@ from engines.protocols import Encoder, PrefixCachingEncoder, Row, Writer
 from generator.reply import Generator
 from tickets.schema import Answer, Prediction, Ticket
 
-_LABEL_TICKETS = 64  # read together while nothing is written
-LABEL_TOKENS = 512  # read together while replies are written, so that these do not stand still for long
+_LABEL_TICKETS = 64  # largest label group while no reply is being written
+LABEL_TOKENS = 512  # token limit of a label group while replies are being written
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Job:
     Attributes:
         on_labels: called once, when the labels are known; if it or `on_token` raises, the job ends with that error.
         on_token: called with every id of the reply as it is generated.
-        answer: once the job has ended without an error.
+        answer: the answer; set when the job ends without error.
         error: why it ended without an answer.
     """
 
@@ -63,7 +63,7 @@ class Job:
     marked: float = 0.0  # when the present stage began, seconds
 
     def stop(self) -> None:
-        """Let the reply end at its next token; from any thread, while the scheduler's own may be busy with a step."""
+        """End the reply at its next token. Any thread may call this, even during a step."""
         if self.row is not None:
             self.row.error = CancelledError()
 
@@ -71,8 +71,8 @@ class Job:
 class Scheduler:
     """Answers jobs that are added at any time; all calls come from one thread.
 
-    Jobs are taken in the order in which they are added. A step reads at most one group of tickets for labels, then goes
-    on with the replies: labels never wait for a reply to end, and replies go on while labels keep coming.
+    Jobs are taken in the order in which they are added. Each step labels at most one group, then continues all replies.
+    Neither waits for the other to finish.
     """
 
     def __init__(
@@ -90,15 +90,14 @@ class Scheduler:
         Args:
             compose: makes the answer of ticket, labels, reply and timings.
             together: most replies that are written at a time; None for as many as the writer takes.
-            label_tokens: most tokens of tickets that are read in one step while replies are written; one ticket in any
-                case, and any number when None.
+            label_tokens: token limit of a label group while replies are written; at least one ticket; None: no limit.
         """
         self._classifier, self._encoder = classifier, encoder
         self._generator, self._writer = generator, writer
         self._cache = caching_encoder(encoder, generator, writer)
         self._compose, self._together, self._label_tokens = compose, together, label_tokens
         self._unlabelled: deque[Job] = deque()
-        self._unwritten: deque[Job] = deque()  # labelled, for want of a place
+        self._unwritten: deque[Job] = deque()  # labelled, waiting for a place
         self._writing: dict[Row, Job] = {}
 
     @property
@@ -107,7 +106,6 @@ class Scheduler:
         return bool(self._unlabelled or self._unwritten or self._writing)
 
     def add(self, job: Job) -> None:
-        """Take a job."""
         job.marked = time.perf_counter()
         self._unlabelled.append(job)
 
@@ -124,7 +122,7 @@ class Scheduler:
             self._writer.end(job.row)
 
     def clear(self) -> None:
-        """Give up all jobs, also where the engines fail at that."""
+        """Drop all jobs, ignoring errors of the engines."""
         for job in [*self._writing.values(), *self._unwritten, *self._unlabelled]:
             with suppress(Exception):
                 self.end(job)
@@ -138,7 +136,7 @@ class Scheduler:
         return ended
 
     def _label(self) -> list[Job]:
-        """Read the tickets that came first, and return the jobs that have ended with that."""
+        """Label the oldest tickets; return the jobs that are then finished."""
         group = self._label_group()
         if not group:
             return []
@@ -152,7 +150,7 @@ class Scheduler:
         return [job for job in group if job.answer or job.error]
 
     def _read(self, group: Sequence[Job]) -> Sequence[Labelled | Exception]:
-        """Return the labels of jobs; a ticket that cannot be read does not keep others from it."""
+        """Return labels or an error per job; one failing ticket does not affect others."""
         prompts = [job.prompt for job in group if job.prompt]
         ids = [prompt.ids for prompt in prompts]
         try:
@@ -166,7 +164,7 @@ class Scheduler:
         return [Labelled(one, prompt.truncated) for one, prompt in zip(predictions, prompts, strict=True)]
 
     def _label_group(self) -> list[Job]:
-        """Take the jobs that are labelled together from the queue, their prompts encoded."""
+        """Take the next label group from the queue and encode its prompts."""
         group: list[Job] = []
         tokens = 0
         while self._unlabelled and len(group) < _LABEL_TICKETS:
@@ -179,7 +177,7 @@ class Scheduler:
         return group
 
     def _after_labels(self, job: Job, labelled: Labelled) -> None:
-        """Tell the labels, and queue the job for its reply where it is to have one."""
+        """Report the labels; queue the job if it needs a reply."""
         try:
             if job.on_labels:
                 job.on_labels(labelled.prediction)
@@ -192,7 +190,7 @@ class Scheduler:
             self._drop_reading(job)
             self._finish(job)
             return
-        if job.row.prefix != self._reading(job):  # the longest tickets are cut otherwise for the reply
+        if job.row.prefix != self._reading(job):  # long tickets are truncated differently for the reply
             self._drop_reading(job)
         self._unwritten.append(job)
 
@@ -206,14 +204,14 @@ class Scheduler:
             job.error = error
 
     def _reply(self, job: Job) -> Reply | None:
-        """Return what was written to a job; None where it has labels alone."""
+        """Return the job's reply; None for labels only."""
         if job.row is None:
             return None
         assert self._generator and job.reply_prompt
         return Reply(self._generator.text(job.row.written), job.reply_prompt.truncated, job.row.is_cut)
 
     def _admit(self) -> list[Job]:
-        """Give places to the jobs that are next; return those that fit into no place."""
+        """Admit the next jobs while there is room; return those that the writer refuses."""
         refused = []
         while self._unwritten and (self._together is None or len(self._writing) < self._together):
             job = self._unwritten[0]
@@ -243,7 +241,7 @@ class Scheduler:
         return ended
 
     def _next_token(self) -> Sequence[Row]:
-        """Let the writer make a step; return the rows that ended, which are all when it fails."""
+        """Run one writer step; return finished rows, or all rows if it fails."""
         assert self._writer
         try:
             return self._writer.step()
@@ -261,7 +259,7 @@ class Scheduler:
         job.marked = now
 
     def _reading(self, job: Job) -> Sequence[int]:
-        """What `_label` asked the encoder to keep of a job's ticket."""
+        """Return the prefix ids that the encoder was asked to cache."""
         if not self._cache or job.labels_only or job.prompt is None:
             return ()
         return job.prompt.ids[: self._classifier.encoder.ticket_end(job.prompt.ids)]
@@ -274,7 +272,7 @@ class Scheduler:
 def caching_encoder(
     encoder: Encoder, generator: Generator | None, writer: Writer | None
 ) -> PrefixCachingEncoder | None:
-    """The engine whose KV cache of the first stage the second one continues from; None where there is none."""
+    """Return the engine that caches the classifier's prefix for the generator, or None."""
     engine: object = encoder
     if generator is None or not generator.uses_classifier_prefix or engine is not writer:
         return None

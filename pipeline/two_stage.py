@@ -41,7 +41,7 @@ class TwoStage:
 
     @property
     def caching_encoder(self) -> PrefixCachingEncoder | None:
-        """The engine whose KV cache of the first stage the second one continues from; None where there is none."""
+        """The engine that caches the classifier's prefix for the generator, or None."""
         return caching_encoder(self.encoder, self.generator, self.writer)
 
     def scheduler(self, together: int | None = None, label_tokens: int | None = LABEL_TOKENS) -> Scheduler:

@@ -20,8 +20,8 @@ from store.database import Database
 from store.jobs import LEASE_SECONDS, MAX_ATTEMPTS, Job, claim, extend_leases, fail, finish, give_back
 from tickets.schema import Answer, Prediction
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds after a failure; twice as long after the next without a success
-_LOOK_SECONDS = 1.0  # how often the store is looked at where nobody says that something is new
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds; doubles with every failure in a row
+_LOOK_SECONDS = 1.0  # poll interval of the store when nothing wakes the thread
 OnStored = Callable[[Connection, Job, Answer], None]
 
 
@@ -38,8 +38,7 @@ _WAKE, _END = object(), object()
 class Dispatcher:
     """Keeps the engines busy with the jobs of the store.
 
-    A job that fails is tried again, after growing pauses, before it is marked as failed; one that the end of the server
-    interrupts is queued again.
+    A failed job is retried after growing pauses, then marked as failed. A job interrupted by shutdown is requeued.
     """
 
     def __init__(
@@ -60,16 +59,15 @@ class Dispatcher:
         self._news: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._extended = time.monotonic()
-        self._not_before = 0.0  # the engines were full, or failed
+        self._not_before = 0.0  # take no job before this time; set after a full or failed engine
         self._failed_in_row = 0
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def wake(self) -> None:
-        """A job was queued: look now."""
+        """Look for new jobs at once."""
         self._news.put(_WAKE)
 
     def stop(self, drain_seconds: float) -> None:
@@ -90,10 +88,10 @@ class Dispatcher:
         while news is not _END:
             try:
                 self._step(news)
-            except DataError as error:  # what is to be stored will never be taken
+            except DataError as error:  # the database rejects this value; a retry cannot succeed
                 if isinstance(news, _Answered):
                     self._fail(news.job, error, final=True)
-            except SQLAlchemyError as error:  # the store may be away for a while; what was answered is kept for it
+            except SQLAlchemyError as error:  # the database may be down: keep the answer and store it later
                 print(f"the store cannot be reached: {type(error).__name__}; trying again", file=sys.stderr)
                 time.sleep(_LOOK_SECONDS)
                 if isinstance(news, _Answered):
@@ -163,7 +161,7 @@ class Dispatcher:
         self._hub.publish(job.id, "done", reply=answer.reply, needs_review=answer.needs_review)
 
     def _fail(self, job: Job, error: Exception, final: bool = False) -> None:
-        """Queue the job again after a pause, or mark it as failed: its last attempt, or `final`."""
+        """Retry the job after a pause; mark it failed if `final` or out of attempts."""
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         if not final and not isinstance(error, TicketRefused) and job.attempts < MAX_ATTEMPTS:
             give_back(self._database, [job], counted=True)

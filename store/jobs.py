@@ -1,4 +1,4 @@
-"""The queue of tickets to answer. A job is leased to one worker; one that outlives its lease cannot finish it."""
+"""The queue of tickets to answer. A job is leased; a worker whose lease has expired cannot finish the job."""
 
 import random
 import time
@@ -16,9 +16,9 @@ from tickets.schema import Answer, Ticket
 
 LEASE_SECONDS = 60.0
 MAX_ATTEMPTS = 5
-SUSPECT = 2  # attempts after which a job is answered alone: it may be what its worker died of
-BLIND_SHARE = 0.02  # of all tickets are shown without a suggestion
-RANDOM_SHARE = 0.05  # of those that need no person are shown all the same
+SUSPECT = 2  # after this many attempts a job runs alone: it may have crashed its worker
+BLIND_SHARE = 0.02  # share of all tickets shown without suggestions
+RANDOM_SHARE = 0.05  # share of tickets needing no review that are shown anyway
 BLIND, RANDOM, DOUBT = DRAWS = ("blind", "random", "doubt")
 SAMPLE = (BLIND, RANDOM)  # drawn by chance alone, so that rates measured on them hold for all tickets
 
@@ -52,7 +52,7 @@ class Accepted:
 
 
 def add_and_enqueue(connection: Connection, incoming: Incoming, labels_only: bool = False) -> Accepted:
-    """Store a ticket and queue it, also a known one whose last job failed."""
+    """Store and queue a ticket. A known ticket is queued only if its last job failed."""
     ticket_id, new = add_ticket(connection, incoming)
     last = None if new else latest_job(connection, ticket_id)
     wanted = new or (last is not None and last["state"] == FAILED)
@@ -72,9 +72,9 @@ def retry_failed(database: Database) -> int:
 
 
 def claim(database: Database, limit: int, idle: bool = True) -> list[Job]:
-    """Lease up to `limit` jobs, the oldest first: queued ones, and those whose worker has let its lease run out.
+    """Lease up to `limit` jobs, the oldest first: queued ones, and those whose lease has expired.
 
-    One that was tried twice is leased alone, once nothing else waits and the worker is `idle`.
+    A job tried twice is leased alone, when no other job waits and the worker is `idle`.
     """
     fresh = _claim(database, limit, jobs.c.attempts < SUSPECT)
     return fresh or (_claim(database, 1, jobs.c.attempts >= SUSPECT) if idle else [])
@@ -106,14 +106,14 @@ def _claim(database: Database, limit: int, which: ColumnElement[bool]) -> list[J
 
 
 def extend_leases(database: Database, held: Sequence[Job]) -> None:
-    """Lease jobs for another while."""
+    """Extend the leases of jobs."""
     with database.write() as connection:
         mine = jobs.c.lease_token.in_([job.lease_token for job in held])
         connection.execute(update(jobs).where(mine).values(lease_until=time.time() + LEASE_SECONDS))
 
 
 def give_back(database: Database, held: Sequence[Job], counted: bool = False) -> None:
-    """Queue jobs again, as at the end of a worker; `counted`: the attempt counts."""
+    """Return jobs to the queue, as at shutdown. With `counted`, the attempt still counts."""
     with database.write() as connection:
         for job in held:
             attempts = job.attempts if counted else job.attempts - 1
@@ -124,7 +124,7 @@ def give_back(database: Database, held: Sequence[Job], counted: bool = False) ->
 
 
 def requeue_running(database: Database) -> int:
-    """Queue every job that a dead process held; only where no other process works on the database."""
+    """Requeue all running jobs. Call only if no other process uses the database."""
     with database.write() as connection:
         values = {"state": QUEUED, "lease_token": None, "lease_until": None}
         return connection.execute(update(jobs).where(jobs.c.state == RUNNING).values(**values)).rowcount
@@ -143,11 +143,11 @@ def finish(
     None where the job is no longer this worker's, or the ticket was erased: then nothing is stored.
 
     Args:
-        also: what belongs into the same transaction.
+        also: called inside the same transaction.
     """
     prediction_id, now = new_id(), time.time()
     with database.write() as connection:
-        # the ticket before its jobs, in the order in which erasing locks them
+        # lock the ticket before its job, as erasing does, to avoid deadlocks
         connection.execute(select(tickets.c.id).where(tickets.c.id == job.ticket.id).with_for_update())
         done = {"state": DONE, "finished_at": now, "lease_token": None, "lease_until": None, "error": None}
         mine = (jobs.c.id == job.id) & (jobs.c.lease_token == job.lease_token)
@@ -235,7 +235,7 @@ def _prediction(
 
 
 def _draw(needs_review: bool) -> tuple[str, float]:
-    """How a ticket comes to a person, and the probability with which it is of the sample that chance draws."""
+    """Draw why a ticket is shown; also return its probability of being in the random sample."""
     probability = BLIND_SHARE if needs_review else BLIND_SHARE + (1 - BLIND_SHARE) * RANDOM_SHARE
     chance = random.random()
     if chance < BLIND_SHARE:

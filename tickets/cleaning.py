@@ -1,8 +1,7 @@
 """Ticket text as people read it: escapes, HTML and quoted threads undone, each step counted and optional.
 
-HTML goes by known tag names rather than through an HTML parser: `<name>` and `<tel_num>` are placeholders of the
-public dataset, `a < b` is arithmetic and `<max@firma.de>` an address; a parser would swallow all three. Every pattern
-here runs in linear time, so a hostile ticket cannot stall a run.
+HTML is recognised by known tag names. A parser would also remove `<name>`, a placeholder of the public dataset, `a < b`
+and `<max@firma.de>`. Every pattern here runs in linear time, so a hostile ticket cannot stall a run.
 """
 
 import html
@@ -37,7 +36,7 @@ _UNSURE = frozenset(
 )
 _HIDDEN = ("script", "style", "head")
 
-_SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")  # single plain spaces, nearly all of them, need no change
+_SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")  # leaves single spaces, the common case, untouched
 _EDGES = re.compile(r" ?\n ?")
 _GAPS = re.compile(r"\n{3,}")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
@@ -49,8 +48,8 @@ _DATA_URI = re.compile(
 )
 _MARKDOWN_IMAGE = re.compile(r"!\[[^\]\n]{0,200}\]\((?:data|cid|https?)[^)\n]{0,2000}\)")
 _CID = re.compile(r"[\[<]cid:[^\]>\s]{1,200}[\]>]")
-_SHORTEST_LUMP = 200  # characters of base64 in a row, line breaks aside; no word or identifier is that long
-_LUMP_LINE = 60  # characters of a line of it, at least
+_SHORTEST_BASE64 = 200  # characters in a row, line breaks aside; no word or identifier is that long
+_BASE64_LINE = 60  # characters: shortest line of such a block
 _BASE64 = re.compile(
     r"(?<![\w+/])(?:(?:[A-Za-z0-9+/]{60,100}\n){3,}+[A-Za-z0-9+/]{0,100}|[A-Za-z0-9+/]{200,}+)={0,2}(?![\w+/])"
 )
@@ -62,17 +61,17 @@ class Cleaner:
     def __init__(
         self, escapes: bool | None = True, html: bool = True, quotes: bool = True, signatures: bool = False
     ) -> None:
-        """Switch single steps off; pictures, whitespace and control characters are always put right.
+        """Switch single steps off; images, whitespace and control characters are always cleaned.
 
         Args:
-            escapes: None leaves it to `decide_escapes`; until that is called, they stay.
+            escapes: None: `decide_escapes` sets it; until then escapes are kept.
         """
         self.escapes, self.html, self.quotes, self.signatures = escapes, html, quotes, signatures
         self.counts: Counter[str] = Counter(dict.fromkeys(STEPS, 0))
         self.examples: dict[str, list[str]] = {step: [] for step in STEPS}
 
     def decide_escapes(self, texts: Iterable[str]) -> None:
-        r"""Find out from some texts of a source whether its literal `\n` are line breaks, unless that was given."""
+        r"""Detect whether `\n` means a line break in this source, unless `escapes` was given."""
         if self.escapes is None:
             self.escapes = writes_escapes(texts)
 
@@ -99,7 +98,7 @@ class Cleaner:
 
 
 def _changed_part(before: str, after: str) -> str:
-    """What stands in `before` from its first difference to `after` on, on one line, shortened."""
+    """Return `before` from its first difference to `after`, cut to one short line."""
     shortest = min(len(before), len(after))
     start = next((place for place in range(shortest) if before[place] != after[place]), shortest)
     while start < len(before) and start and not before[start].isspace() and not before[start - 1].isspace():
@@ -123,14 +122,14 @@ def _as_lines(text: str) -> str:
 
 
 def strip_images(text: str) -> str:
-    """Return `text` without the bytes of pictures that are written into it; `[image]` stands where no tag does."""
+    """Replace embedded image data by `[image]`; inside an HTML tag, shorten it."""
     if "data:" in text:
         text = _DATA_URI.sub("data:image", text)
     if "![" in text:
         text = _MARKDOWN_IMAGE.sub("[image]", text)
     if "cid:" in text:
         text = _CID.sub("[image]", text)
-    if len(text) > _SHORTEST_LUMP and max(map(len, text.split()), default=0) >= _LUMP_LINE:
+    if len(text) > _SHORTEST_BASE64 and max(map(len, text.split()), default=0) >= _BASE64_LINE:
         text = _BASE64.sub("[image]", text)
     return text
 
