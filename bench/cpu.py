@@ -40,37 +40,38 @@ from engines.writing import write_all
 
 
 def row_answers(scratch: Path, count: int) -> dict[str, Any]:
-    """Time to labels and to the full answer, one ticket at a time, both systems on our engine, prefixes computed."""
+    """Time labels and the full answer, one ticket at a time, both systems on our engine, prefixes computed."""
     encoder, work = load_work(scratch, count)
-    long_prefix = common([one.single.ids for one in work])
+    long_prefix = common([ticket.single.ids for ticket in work])
     ours: dict[str, list[float]] = {"labels": [], "answer": [], "answer, read once": []}
     single: dict[str, list[float]] = {"labels": [], "labels and tags": [], "answer": []}
     two = engine(scratch, encoder, encoder.prefix)
     warm(two, work)
-    for one in work:
-        labels, reply = _both_stages(two, encoder, [one])
+    for ticket in work:
+        labels, reply = _both_stages(two, encoder, [ticket])
         ours["labels"].append(labels)
         ours["answer"].append(labels + reply)
-        ours["answer, read once"].append(sum(_both_stages(two, encoder, [one], once=True)))
+        ours["answer, read once"].append(sum(_both_stages(two, encoder, [ticket], once=True)))
     del two
     alone = engine(scratch, encoder, long_prefix)
     warm(alone, work)
-    for one in work:
+    for ticket in work:
         marks: list[float] = []
         start = time.perf_counter()
-        total = tokens(one.labels_and_tags + one.heading + one.reply)
-        write_all(alone, [one.single.ids], "generator", total, lambda *_, m=marks: m.append(time.perf_counter()))
-        single["labels"].append(marks[one.labels - 1] - start)
-        single["labels and tags"].append(marks[one.labels_and_tags - 1] - start)
+        total = tokens(ticket.labels_and_tags + ticket.heading + ticket.reply)
+        write_all(alone, [ticket.single.ids], "generator", total, lambda *_, m=marks: m.append(time.perf_counter()))
+        single["labels"].append(marks[ticket.labels - 1] - start)
+        single["labels and tags"].append(marks[ticket.labels_and_tags - 1] - start)
         single["answer"].append(marks[-1] - start)
     return {"two-stage": medians(ours), "single-prompt": medians(single), "tickets": count}
 
 
 def _both_stages(two: Any, encoder: PromptEncoder, work: Sequence[Work], once: bool = False) -> tuple[float, float]:
-    """Seconds for all labels and for all replies; with `once` replies go on from what was read for labels."""
-    classifier, generator = [one.classifier.ids for one in work], [one.generator.ids for one in work]
+    """Return the seconds for all labels and all replies; with `once` replies go on from what was read for labels."""
+    classifier, generator = [ticket.classifier.ids for ticket in work], [ticket.generator.ids for ticket in work]
     counts = [encoder.ticket_end(ids) for ids in generator]
-    limits, shared_prefix = [tokens(one.reply) for one in work], SharedPrefix("classifier", counts) if once else None
+    limits = [tokens(ticket.reply) for ticket in work]
+    shared_prefix = SharedPrefix("classifier", counts) if once else None
     return (
         timed(lambda: two.encode_and_cache(classifier, "classifier", counts if once else [0] * len(work))),
         timed(lambda: write_all(two, generator, "generator", limits, shared_prefix=shared_prefix)),
@@ -78,7 +79,7 @@ def _both_stages(two: Any, encoder: PromptEncoder, work: Sequence[Work], once: b
 
 
 def row_batch(scratch: Path, count: int, once: bool = False) -> dict[str, Any]:
-    """Answers per hour, ours, all tickets at once; every ticket read once or for each stage."""
+    """Measure our answers per hour, all tickets at once; every ticket read once or for each stage."""
     encoder, work = load_work(scratch, count)
     places = min(count, 64)
     two = engine(scratch, encoder, encoder.prefix, sequences=places, cells=places * 320)
@@ -88,7 +89,7 @@ def row_batch(scratch: Path, count: int, once: bool = False) -> dict[str, Any]:
 
 
 def row_default(scratch: Path, count: int, **settings: Any) -> dict[str, Any]:
-    """Answers per hour, single-prompt through llama-cpp-python's `Llama()`, one ticket after the other."""
+    """Measure answers per hour of the single prompt through llama-cpp-python's `Llama()`, ticket by ticket."""
     import llama_cpp
 
     _, work = load_work(scratch, count)
@@ -101,9 +102,9 @@ def row_default(scratch: Path, count: int, **settings: Any) -> dict[str, Any]:
     )
     model.create_completion(list(work[0].single.ids), max_tokens=2, temperature=0.0)
     seconds = []
-    for one in work:
-        wanted = one.labels_and_tags + one.heading + one.reply
-        prompt = list(one.single.ids)
+    for ticket in work:
+        wanted = ticket.labels_and_tags + ticket.heading + ticket.reply
+        prompt = list(ticket.single.ids)
         seconds.append(timed(partial(model.create_completion, prompt, max_tokens=wanted, temperature=0.0)))
     model.reset()
     ids = (list(work[0].single.ids) * 8)[:256]
@@ -112,55 +113,55 @@ def row_default(scratch: Path, count: int, **settings: Any) -> dict[str, Any]:
 
 
 def row_threads(scratch: Path, count: int) -> dict[str, Any]:
-    """The same with all cores for decoding and flash attention."""
+    """Measure the same with all cores for decoding and flash attention."""
     cores = usable_cores()
     return row_default(scratch, count, n_threads=cores, n_threads_batch=cores, flash_attn=True)
 
 
 def row_rates(scratch: Path, _count: int) -> dict[str, Any]:
-    """Prefill, decoding of one sequence and of several, bandwidth, and resident memory, without and with repacking."""
+    """Measure prefill, decoding, bandwidth and resident memory, without and with repacking."""
     size = (scratch / f"base.{QUANT}.gguf").stat().st_size
-    found: dict[str, Any] = {"bandwidth GB/s": bandwidth(), "file GB": size / 1e9}
-    found["token GB"] = read_per_token(scratch)
+    rates: dict[str, Any] = {"bandwidth GB/s": bandwidth(), "file GB": size / 1e9}
+    rates["token GB"] = read_per_token(scratch)
     for name, options in (("plain", {}), ("repacked", {"repack": True}), ("read, not mapped", {"map_file": False})):
         asked = ["--row", "_rates", "--scratch", str(scratch), "--options", json.dumps(options)]
-        found[name] = json.loads(in_process(asked))
-    return found
+        rates[name] = json.loads(in_process(asked))
+    return rates
 
 
 def row__rates(scratch: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """One setting of `rates`."""
+    """Measure one setting of `rates`."""
     encoder, work = load_work(scratch, 2)
-    one = engine(scratch, encoder, encoder.prefix, sequences=1, cells=2048, **options)
-    warm(one, work)
+    llama = engine(scratch, encoder, encoder.prefix, sequences=1, cells=2048, **options)
+    warm(llama, work)
     resident = memory("self")["VmRSS"]
     ids = (list(work[0].single.ids) * 8)[:256]
-    labels = timed(lambda: one.encode([ids], "classifier"))
-    prefill = 256 / timed(lambda: one._prefill([(ids, 0, len(STAGES))]))  # those before hold the prefixes
-    one._context.forget(len(STAGES))
+    labels = timed(lambda: llama.encode([ids], "classifier"))
+    prefill = 256 / timed(lambda: llama._prefill([(ids, 0, len(STAGES))]))  # those before hold the prefixes
+    llama._context.forget(len(STAGES))
     marks: list[float] = []
-    write_all(one, [work[0].generator.ids], "generator", tokens(33), lambda *_: marks.append(time.perf_counter()))
+    write_all(llama, [work[0].generator.ids], "generator", tokens(33), lambda *_: marks.append(time.perf_counter()))
     decode = 32 / (marks[-1] - marks[0])
     return {"prefill": prefill, "prefill with labels": 256 / labels, "decode": decode, "resident GB": resident}
 
 
 def row_decode(scratch: Path, _count: int) -> dict[str, Any]:
-    """Decoding of several sequences together, tokens/s."""
+    """Measure the decoding of several sequences together, tokens/s."""
     encoder, work = load_work(scratch, 64)
-    found = {}
+    rates = {}
     for places in (8, 32, 64):
         many = engine(scratch, encoder, encoder.prefix, sequences=places, cells=places * 64)
-        prompts = [one.generator.ids[:24] for one in work[:places]]
+        prompts = [ticket.generator.ids[:24] for ticket in work[:places]]
         marks: list[float] = []
         write_all(many, prompts, "generator", tokens(12), lambda *_, m=marks: m.append(time.perf_counter()))
         steady = marks[places:]  # after every sequence has its first token
-        found[str(places)] = (len(steady) - 1) / (steady[-1] - steady[0])
+        rates[str(places)] = (len(steady) - 1) / (steady[-1] - steady[0])
         del many
-    return found
+    return rates
 
 
 def row_onnx(scratch: Path, count: int) -> dict[str, Any]:
-    """Labels per second on the mini bundle, same batches: torch fp32, ONNX fp32, ONNX int8, GGUF."""
+    """Measure labels per second on the mini bundle, same batches: torch fp32, ONNX fp32, ONNX int8, GGUF."""
     from backbone.dataset import load_part, resolve_data
     from backbone.runs.layout import CLASSIFIER
     from engines.llama import LlamaEngine
@@ -185,26 +186,26 @@ def row_onnx(scratch: Path, count: int) -> dict[str, Any]:
     }
     rates: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(5):  # in turn, so that what else the machine does falls on all of them
-        for name, one in engines.items():
-            rates[name].append(labels_per_second(one, prompts))
+        for name, backend in engines.items():
+            rates[name].append(labels_per_second(backend, prompts))
     return {"tickets": len(prompts), **{name: statistics.median(values) for name, values in rates.items()}}
 
 
 def row_cold(scratch: Path, _count: int) -> dict[str, Any]:
-    """Seconds from starting a process to its labels, median of five, mini bundle."""
+    """Measure the seconds from starting a process to its labels, median of five, mini bundle."""
     bundle = mini_bundle(scratch)
     example = "tickets/sample/examples/network.txt"
-    found = {}
+    seconds = {}
     for name in ("onnx", "llama", "torch"):
         command = [sys.executable, "cli.py", "predict", example, "--labels-only", "--model", str(bundle)]
-        found[name] = statistics.median(timed(partial(quietly, [*command, "--engine", name])) for _ in range(5))
-    return found
+        seconds[name] = statistics.median(timed(partial(quietly, [*command, "--engine", name])) for _ in range(5))
+    return seconds
 
 
 def row_export(scratch: Path, count: int) -> dict[str, Any]:
-    """`duet export` of a run on the 7B shape, checked on so many tickets: seconds and peak memory of the process.
+    """Measure seconds and peak memory of `duet export` of a run on the 7B shape, checked on so many tickets.
 
-    Resident memory counts the pages of mapped files; what is not file is told beside it, sampled once a second.
+    Resident memory counts the pages of mapped files; memory without files is reported beside it, sampled once a second.
     """
     from bench.shapes import QWEN2_7B, write_random_run
 
@@ -217,8 +218,8 @@ def row_export(scratch: Path, count: int) -> dict[str, Any]:
     with tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen([*command, "--check", str(count)], stdout=told, stderr=told)
         while process.poll() is None:
-            found = memory(process.pid)
-            own, whole = max(own, found.get("RssAnon", 0.0)), max(whole, found.get("VmHWM", 0.0))
+            resident = memory(process.pid)
+            own, whole = max(own, resident.get("RssAnon", 0.0)), max(whole, resident.get("VmHWM", 0.0))
             time.sleep(1)
         seconds = time.perf_counter() - start
         told.seek(0)

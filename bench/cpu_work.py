@@ -99,7 +99,7 @@ def engine(
 
 
 def timed(action: Callable[[], Any]) -> float:
-    """Seconds."""
+    """Return the seconds that `action` takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start

@@ -39,31 +39,35 @@ class Pool:
     @property
     def systems(self) -> list[str]:
         """Names of those that every fold has, in the order of the first."""
-        return [name for name in self.tickets[0]["systems"] if all(name in one["systems"] for one in self.tickets)]
+        return [
+            name for name in self.tickets[0]["systems"] if all(name in ticket["systems"] for ticket in self.tickets)
+        ]
 
     def accuracy(self, system: str, column: str) -> Floats:
         """Replicates of the share of right labels."""
-        return self._mean([float(self._is_right(one, system, column)) for one in self.tickets])
+        return self._mean([float(self._is_right(ticket, system, column)) for ticket in self.tickets])
 
     def macro_f1(self, system: str, column: str) -> Floats:
         """Replicates of the mean F1 over classes."""
-        truth = [one["labels"].get(column) for one in self.tickets]
-        return macro_f1_replicates(truth, [self._label(one, system, column) for one in self.tickets], self.resamples)
+        truth = [ticket["labels"].get(column) for ticket in self.tickets]
+        return macro_f1_replicates(
+            truth, [self._label(ticket, system, column) for ticket in self.tickets], self.resamples
+        )
 
     def all_right(self, system: str) -> Floats:
         """Replicates of the share of tickets with every label right."""
-        return self._mean([float(all(self._is_right(one, system, c) for c in COLUMNS)) for one in self.tickets])
+        return self._mean([float(all(self._is_right(ticket, system, c) for c in COLUMNS)) for ticket in self.tickets])
 
     def tags_f1(self, system: str) -> Floats:
         """Replicates of the micro-F1 of tags; NaN where a system gives none."""
-        right, given, true = np.array([one["systems"][system]["tags"] for one in self.tickets], dtype=float).T
+        right, given, true = np.array([ticket["systems"][system]["tags"] for ticket in self.tickets], dtype=float).T
         if not given.any():
             return np.full(len(self.resamples.times) + 1, np.nan)
         return self.resamples.replicates(lambda times: float(2 * (times @ right) / (times @ (given + true))))
 
     def rouge_l(self, system: str) -> Floats:
         """Replicates of the mean ROUGE-L; NaN where a system writes no reply."""
-        values = [one["systems"][system]["rouge_l"] for one in self.tickets]
+        values = [ticket["systems"][system]["rouge_l"] for ticket in self.tickets]
         if all(value is None for value in values):
             return np.full(len(self.resamples.times) + 1, np.nan)
         return self._mean([np.nan if value is None else value for value in values])
@@ -87,11 +91,11 @@ Figure = Callable[[Pool, str], Floats]
 
 def figures() -> dict[str, Figure]:
     """What is told of every system, by name."""
-    found: dict[str, Figure] = {}
+    by_name: dict[str, Figure] = {}
     for column in COLUMNS:
-        found[f"{column.title()} accuracy"] = partial(Pool.accuracy, column=column)
-        found[f"{column.title()} macro-F1"] = partial(Pool.macro_f1, column=column)
-    return {**found, "all three right": Pool.all_right, "tags F1": Pool.tags_f1, "ROUGE-L": Pool.rouge_l}
+        by_name[f"{column.title()} accuracy"] = partial(Pool.accuracy, column=column)
+        by_name[f"{column.title()} macro-F1"] = partial(Pool.macro_f1, column=column)
+    return {**by_name, "all three right": Pool.all_right, "tags F1": Pool.tags_f1, "ROUGE-L": Pool.rouge_l}
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,8 @@ def read_folds(folder: Path) -> list[Fold]:
 def groups(folds: Sequence[Fold]) -> list[list[Fold]]:
     """All folds, and the folds of every system that not all of them have."""
     systems = dict.fromkeys(name for fold in folds for name in fold.systems)
-    found = [list(folds), *([fold for fold in folds if name in fold.systems] for name in systems)]
-    return [group for place, group in enumerate(found) if group not in found[:place]]
+    candidates = [list(folds), *([fold for fold in folds if name in fold.systems] for name in systems)]
+    return [group for place, group in enumerate(candidates) if group not in candidates[:place]]
 
 
 def depths(folds: Sequence[Fold]) -> dict[int, tuple[list[Fold], Pool]]:

@@ -71,23 +71,23 @@ class System(Protocol):
 
     @property
     def kind(self) -> str:
-        """Systems of one kind differ in their training alone."""
+        """Return the kind; systems of one kind differ in their training alone."""
 
     @property
     def key(self) -> str:
-        """What its outputs depend on besides the tickets."""
+        """Return what its outputs depend on besides the tickets."""
 
     def load(self) -> None:
         """Make it ready; the time and memory of this are not the tickets'."""
 
     def unload(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
 
     def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
-        """Outputs in order."""
+        """Return outputs in the order of the tickets."""
 
     def reread(self, output: Output) -> Output:
-        """A kept output as it would be read today."""
+        """Return a saved output as it would be read today."""
 
     def latency(self, ticket: Ticket) -> Latency | None:
         """Time one ticket by itself; None where that says nothing."""
@@ -103,24 +103,21 @@ class TwoStageSystem:
 
     @property
     def key(self) -> str:
-        """Sums of both runs."""
+        """Return the checksums of both runs."""
         return " ".join(sha256(stage.path / MANIFEST) for stage in self.model.stages.values())
 
     def load(self) -> None:
-        """Read the weights."""
         self.system  # noqa: B018
 
     def unload(self) -> None:
-        """Drop them."""
         self.__dict__.pop("system", None)
 
     @cached_property
     def system(self) -> TwoStage:
-        """Both stages, loaded; drafts are scored as they are written."""
+        """Load both stages; contacts in drafts are not masked, so drafts are scored as written."""
         return load_two_stage(self.model, choice=EngineChoice(together=TOGETHER), allowed=None)
 
     def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
-        """Labels, then replies."""
         start = time.perf_counter()
         answers = self.system.answer(tickets)
         seconds = (time.perf_counter() - start) / len(tickets)
@@ -141,14 +138,14 @@ class TwoStageSystem:
         ]
 
     def _prompts(self, tickets: Sequence[Ticket], answers: Sequence[Answer]) -> list[list[Prompt]]:
-        """What both stages read, by ticket."""
+        """Return the prompts of both stages, by ticket."""
         stages = [self.system.classifier.prompts(tickets)]
         if self.system.generator is not None:
             stages.append(self.system.generator.prompts(tickets, [answer.prediction.labels for answer in answers]))
         return [list(prompts) for prompts in zip(*stages, strict=True)]
 
     def _read_once(self, prompts: Sequence[Prompt]) -> int:
-        """How many ids of a ticket's prompts serve both stages."""
+        """Count the ids of a ticket's prompts that serve both stages."""
         if not self.system.caching_encoder:
             return 0
         encoder = self.system.classifier.encoder
@@ -156,11 +153,11 @@ class TwoStageSystem:
         return len(starts[0]) if starts[0] == starts[-1] else 0
 
     def reread(self, output: Output) -> Output:
-        """As it is: nothing was read from text."""
+        """Return it unchanged: nothing was read from text."""
         return output
 
     def latency(self, ticket: Ticket) -> Latency | None:
-        """Labels are known before the reply begins."""
+        """Time one ticket; its labels are known before the reply begins."""
         answer = self.system.answer([ticket])[0]
         return Latency(answer.timings["labels"], sum(answer.timings.values()))
 
@@ -176,26 +173,22 @@ class SinglePromptSystem:
 
     @property
     def key(self) -> str:
-        """Sum of the run, and the way of decoding."""
+        """Return the checksum of the run, and the way of decoding."""
         return f"{sha256(self.stage.path / MANIFEST)} {self.kind}"
 
     def load(self) -> None:
-        """Read the weights."""
         self.system  # noqa: B018
 
     def unload(self) -> None:
-        """Drop them."""
         self.__dict__.pop("system", None)
 
     @cached_property
     def system(self) -> SinglePrompt:
-        """The model, loaded."""
         if self.kind == ZERO_SHOT:
             return load_zero_shot(self.stage, self.space)
         return load_single_prompt(self.stage, constrained=self.kind == CONSTRAINED)
 
     def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
-        """Everything from one text."""
         start = time.perf_counter()
         written = self.system.write(tickets)
         seconds = (time.perf_counter() - start) / len(tickets)
@@ -204,18 +197,18 @@ class SinglePromptSystem:
                 Output(
                     ticket.id,
                     {},
-                    text=one.text,
-                    truncated=one.truncated,
-                    read=one.read,
-                    tokens=one.tokens,
+                    text=answer.text,
+                    truncated=answer.truncated,
+                    read=answer.read,
+                    tokens=answer.tokens,
                     seconds=seconds,
                 )
             )
-            for ticket, one in zip(tickets, written, strict=True)
+            for ticket, answer in zip(tickets, written, strict=True)
         ]
 
     def reread(self, output: Output) -> Output:
-        """An output with what its text says."""
+        """Return an output with labels, tags and reply read from its text."""
         parsed = parse_output(output.text, self.space)
         return replace(
             output,
@@ -228,7 +221,7 @@ class SinglePromptSystem:
         )
 
     def latency(self, ticket: Ticket) -> Latency | None:
-        """Labels are known when the line of tags ends; never, without such a line or a label missing."""
+        """Time one ticket; labels are known when the line of tags ends, or never if that line or a label is missing."""
         start = time.perf_counter()
         ids: list[int] = []
         known: list[float] = []
@@ -254,26 +247,24 @@ class ReferenceSystem:
 
     @property
     def kind(self) -> str:
-        """Its name."""
         return self.name
 
     @property
     def key(self) -> str:
-        """Nothing but the data."""
+        """Return its name: outputs depend on nothing but the data."""
         return self.name
 
     def load(self) -> None:
-        """Nothing to load: fitting takes place in `answer`."""
+        """Do nothing: `answer` fits."""
 
     def unload(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: no weights are kept."""
 
     def answer(self, tickets: Sequence[Ticket]) -> list[Output]:
-        """All tickets at once."""
         start = time.perf_counter()
         if self.name == NEAREST:
-            found = nearest_neighbours([t for t in self.train if t.reply] or self.train, tickets)
-            rows: list[dict[str, Any]] = [{"labels": t.labels, "tags": t.tags, "reply": t.reply} for t in found]
+            nearest = nearest_neighbours([t for t in self.train if t.reply] or self.train, tickets)
+            rows: list[dict[str, Any]] = [{"labels": t.labels, "tags": t.tags, "reply": t.reply} for t in nearest]
         else:
             fit = {TFIDF: tfidf_regression, MAJORITY: majority}[self.name]
             rows = [{"labels": labels} for labels in fit(self.train, tickets, self.columns)]
@@ -281,11 +272,10 @@ class ReferenceSystem:
         return [Output(ticket.id, **row, seconds=seconds) for ticket, row in zip(tickets, rows, strict=True)]
 
     def reread(self, output: Output) -> Output:
-        """As it is."""
         return output
 
     def latency(self, ticket: Ticket) -> Latency | None:
-        """Fitting hides it."""
+        """Return None: fitting would hide it."""
         return None
 
 

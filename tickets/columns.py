@@ -35,7 +35,7 @@ class ColumnMap:
     tags_by_spaces: bool = False
 
     def tag_values(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """Tags of a row, in order, without repeats: one per numbered or repeated column, those of a list otherwise."""
+        """Return the tags of a row, in order, without repeats; a numbered or repeated column holds one."""
         values = (value for column in self.tags for value in self._column_tags(column, fields))
         return tuple(dict.fromkeys(tag for value in values if (tag := " ".join(value.split()))))
 
@@ -55,7 +55,7 @@ class ColumnMap:
 
 
 def as_text(value: object) -> str:
-    """A cell as text: nothing for None and NaN, `3` for 3.0, `true` for True, JSON for lists."""
+    """Return a cell as text: nothing for None and NaN, `3` for 3.0, `true` for True, JSON for lists."""
     if isinstance(value, str):
         return value
     if value is None or value != value:
@@ -77,7 +77,7 @@ def choose_columns(
     filled: frozenset[str] | None = None,
     message: str | None = None,
 ) -> ColumnMap:
-    """The column map: the preset (or the one the header suggests), then every `name=Column` of `maps` over it.
+    """Return the column map: the preset (or the one the header suggests), with `name=Column` of `maps` over it.
 
     Args:
         keep: label columns to keep; None keeps type, queue and priority where present, and those mapped.
@@ -113,7 +113,7 @@ def choose_columns(
 
 
 def find_preset(name: str | None, header: Sequence[str]) -> str | None:
-    """The preset asked for, or the first whose columns the header has.
+    """Return the preset asked for, or the first whose columns the header has.
 
     Raises:
         InputError: no preset of that name.
@@ -125,7 +125,7 @@ def find_preset(name: str | None, header: Sequence[str]) -> str | None:
 
 
 def next_reply(column: str, header: Sequence[str], preset: str | None) -> str | None:
-    """The best column for the reply behind `column`, which holds none."""
+    """Return the best column for the reply after `column`, which holds none."""
     plain = {_plain(name): name for name in header}
     names = _candidates(preset)["reply"]
     columns = list(dict.fromkeys(plain[_plain(name)] for name in names if _plain(name) in plain))
@@ -138,7 +138,7 @@ def _candidates(preset: str | None) -> dict[str, tuple[str, ...]]:
 
 
 def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Columns by part: the first candidate the header has, and of tags all that are numbered, repeated or objects."""
+    """Return columns by part: the first candidate in the header; for tags also numbered, repeated and object ones."""
     plain = {_plain(column): column for column in reversed(header)}
     for column in header:
         plain.setdefault(_plain(column).removeprefix("ticket"), column)
@@ -151,13 +151,13 @@ def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> 
 
 
 def _with_repeats(columns: Sequence[str], header: Sequence[str]) -> tuple[str, ...]:
-    """Each column with those that repeat its name: `Labels`, `Labels.2`, `Labels.3`."""
+    """Return each column with those that repeat its name: `Labels`, `Labels.2`, `Labels.3`."""
     repeats = {column: [n for n in header if re.fullmatch(re.escape(column) + r"\.\d+", n)] for column in columns}
     return tuple(dict.fromkeys(name for column in columns for name in (column, *repeats[column])))
 
 
 def _object_lists(names: Sequence[str], header: Sequence[str]) -> tuple[str, ...]:
-    """The first name that the header has as a list of objects: `labels.0.name`."""
+    """Return the first name that the header has as a list of objects: `labels.0.name`."""
     lists = {m[1] for name in header if (m := re.fullmatch(r"(.+)\.\d+\.(?:name|title)", name))}
     plain = {_plain(name): name for name in lists}
     return tuple(plain[_plain(name)] for name in names if _plain(name) in plain)[:1]
@@ -178,7 +178,7 @@ def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[s
 
 
 def find_column(column: str, header: Sequence[str], where: str) -> str:
-    """The column of that name, whatever its case, spaces and hyphens.
+    """Return the column of that name, whatever its case, spaces and hyphens.
 
     Raises:
         InputError: there is none; `where` names the option.
@@ -194,7 +194,7 @@ def find_column(column: str, header: Sequence[str], where: str) -> str:
 
 
 def _kept(labels: Mapping[str, str], keep: Sequence[str] | None, header: Sequence[str]) -> dict[str, str]:
-    """The label columns to keep; a name that is neither guessed nor mapped may be a source column itself."""
+    """Return the label columns to keep; a name that is neither guessed nor mapped may be a source column itself."""
     if keep is None:
         return dict(labels)
     return {name: labels.get(name) or find_column(name, header, f"--columns {name}") for name in keep}

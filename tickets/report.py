@@ -59,12 +59,12 @@ def _cleaning(report: Report) -> list[str]:
 
 def _private(report: Report) -> tuple[str, list[str]]:
     """Title and lines of the section on private data."""
-    found = report.private
-    if found.replaced:
-        title = f"Private data replaced by placeholders, in {found.tickets:,} tickets"
+    private = report.private
+    if private.replaced:
+        title = f"Private data replaced by placeholders, in {private.tickets:,} tickets"
     else:
-        title = f"Private data in {found.tickets:,} tickets, not replaced (--redact replaces it)"
-    return title, _counts(found.counts, None) or ["  none found"]
+        title = f"Private data in {private.tickets:,} tickets, not replaced (--redact replaces it)"
+    return title, _counts(private.counts, None) or ["  none found"]
 
 
 def _section(title: str, lines: Sequence[str]) -> str:
@@ -128,27 +128,32 @@ def _length_table(table: Mapping[str, Lengths]) -> list[str]:
 
 
 def _duplicate_lines(report: Report) -> list[str]:
-    found, parts = report.duplicates, report.parts
+    duplicates, parts = report.duplicates, report.parts
     lines = [
-        f"{found.groups:,} groups of {found.tickets:,} tickets ({_percent(found.tickets, report.kept)} of all), the "
-        f"largest of {found.largest:,}; {_at_least(found)}{found.pairs:,} pairs.",
-        f"Test tickets with a near-duplicate in training: {found.test_leaks:,} of {parts['test']:,} "
-        f"({_percent(found.test_leaks, parts['test'])}); validation: {found.validation_leaks:,} of "
+        f"{duplicates.groups:,} groups of {duplicates.tickets:,} tickets "
+        f"({_percent(duplicates.tickets, report.kept)} of all), the largest of {duplicates.largest:,}; "
+        f"{_at_least(duplicates)}{duplicates.pairs:,} pairs.",
+        f"Test tickets with a near-duplicate in training: {duplicates.test_leaks:,} of {parts['test']:,} "
+        f"({_percent(duplicates.test_leaks, parts['test'])}); validation: {duplicates.validation_leaks:,} of "
         f"{parts['validation']:,}.",
     ]
-    if found.recall < 1:
-        lines.append(f"So many tickets are compared approximately: about {found.recall:.1%} of true pairs are found.")
-    if found.groups and len(found.disagreeing) > 1:
-        columns = ", ".join(f"{name} {count:,}" for name, count in found.disagreeing.items() if name != "any")
-        lines.append(f"Groups whose labels disagree: {found.disagreeing['any']:,} of {found.groups:,} ({columns}).")
-    if found.test_leaks:
+    if duplicates.recall < 1:
+        lines.append(
+            f"So many tickets are compared approximately: about {duplicates.recall:.1%} of true pairs are found."
+        )
+    if duplicates.groups and len(duplicates.disagreeing) > 1:
+        columns = ", ".join(f"{name} {count:,}" for name, count in duplicates.disagreeing.items() if name != "any")
+        lines.append(
+            f"Groups whose labels disagree: {duplicates.disagreeing['any']:,} of {duplicates.groups:,} ({columns})."
+        )
+    if duplicates.test_leaks:
         lines.append("These test tickets measure memory as well as skill; --split grouped keeps them apart.")
     return [line for text in lines for line in _wrap(text)]
 
 
-def _at_least(found: DuplicateSummary) -> str:
+def _at_least(duplicates: DuplicateSummary) -> str:
     """Of many copies of one text not every pair is listed."""
-    return "at least " if found.largest >= SMALLEST_BUCKET else ""
+    return "at least " if duplicates.largest >= SMALLEST_BUCKET else ""
 
 
 def _percent(count: int, whole: int) -> str:

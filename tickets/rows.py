@@ -94,7 +94,7 @@ class Source:
 
     @cached_property
     def part_columns(self) -> dict[str, str]:
-        """Source column by part, for those the source has."""
+        """Return the source column of each part that the source has."""
         columns = self.columns
         named = {"id": columns.id, "subject": columns.subject, "body": columns.body, "reply": columns.reply}
         named |= {"language": columns.language, "created": columns.created, "tags": ", ".join(columns.tags)}
@@ -112,7 +112,7 @@ class Source:
         return (*self.log.all_notes(), *doubts)
 
     def cells(self, row: RawRow) -> Cells:
-        """The cells of a row."""
+        """Return what a row says, by part of the ticket."""
         parts = {part: as_text(row.fields.get(column)) for part, column in self.part_columns.items() if part != "tags"}
         labels = {
             name: label_or_empty(normalise(as_text(row.fields.get(column))))
@@ -135,7 +135,7 @@ class Source:
         return conversation
 
     def ticket(self, cells: Cells, number: int, cleaner: Cleaner) -> Ticket:
-        """The ticket of the `number`-th row; the number is its id where the row has none."""
+        """Make the ticket of the `number`-th row; the number is its id if the row has none."""
         parts = cells.parts
         return Ticket(
             id=normalise(parts.get("id", "")) or f"{number:06d}",
@@ -149,7 +149,7 @@ class Source:
         )
 
     def later_turns(self, ticket: Ticket, cells: Cells, cleaner: Cleaner) -> Iterator[Ticket]:
-        """A ticket for every public reply behind the first, with the conversation before it as the body."""
+        """Yield a ticket for every public reply after the first, with the conversation before it as the body."""
         for number, turn in enumerate(cells.turns[1:], start=2):
             spoken = [(speaker, cleaner.clean(text)) for speaker, text in turn.before[1:]]
             lines = [f"{speaker}: {text}" for speaker, text in [(REQUESTER, ticket.body), *spoken] if text]
@@ -164,7 +164,7 @@ class UniqueIds:
         self.next_number: dict[bytes, int] = {}
 
     def unique(self, name: str) -> str:
-        """The name, with the first number behind it that makes it new."""
+        """Return the name, with the first number after it that makes it new."""
         digest = _digest(name)
         number = self.next_number.get(digest)
         if number is None:
@@ -182,18 +182,18 @@ def _digest(name: str) -> bytes:
 
 
 def language_code(name: str) -> str:
-    """`en` for `EN`, `en-US` and `English`; other names lower-cased."""
+    """Return `en` for `EN`, `en-US` and `English`; other names lower-cased."""
     lowered = name.strip().lower()
     return _LANGUAGES.get(lowered) or (lowered[:2] if lowered[2:3] in ("-", "_") else lowered)
 
 
 def no_rows(source: str) -> InputError:
-    """What to raise where a source holds nothing."""
+    """Return the error of a source that holds nothing."""
     return InputError(f"{source}: {_NO_ROWS}")
 
 
 def _samples(source: str, peek: Sequence[RawRow]) -> list[dict[str, Any]]:
-    """Fields of the first rows that can be read, of all where none can."""
+    """Return the fields of the first rows that can be read, of all if none can."""
     if not peek:
         raise no_rows(source)
     if all(row.fault and len(row.fields) <= 1 for row in peek):
@@ -212,7 +212,7 @@ def _choose_columns(
     keep: Sequence[str] | None,
     log: ReadLog,
 ) -> tuple[ColumnMap, ConversationColumns]:
-    """The columns of the parts and of the messages, by the header, the options and the values of the first rows."""
+    """Find the columns of the parts and of the messages by the header, the options and the first rows."""
     header = list(dict.fromkeys(column for fields in samples for column in fields))
     conversations, maps = _conversations(header, samples, maps)
     columns = _find_columns(source, header, samples, preset, maps, keep, conversations.text_column(header))
@@ -231,7 +231,7 @@ def _choose_columns(
 def _conversations(
     header: Sequence[str], samples: Sequence[dict[str, Any]], maps: Sequence[str]
 ) -> tuple[ConversationColumns, list[str]]:
-    """The columns of messages, and the maps but for one that asks to trust them: `reply=comments`."""
+    """Return the columns of messages, and the maps without one that asks to trust them: `reply=comments`."""
     conversations, rest = find_conversations(header, samples), []
     for text in maps:
         name, _, column = (part.strip() for part in text.partition("="))
@@ -252,7 +252,7 @@ def _find_columns(
     keep: Sequence[str] | None,
     message: str | None,
 ) -> ColumnMap:
-    """The column map that the first rows and the options give."""
+    """Return the column map that the first rows and the options give."""
     filled = frozenset(n for fields in samples for n, value in fields.items() if as_text(value).strip())
     try:
         columns = choose_columns(header, preset, maps, keep, filled, message)

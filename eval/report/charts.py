@@ -41,7 +41,7 @@ _MOST_CLASSES = 40  # of a confusion matrix that can still be read
 
 
 def accuracy_chart(systems: Sequence[Record], columns: Sequence[str]) -> str:
-    """Accuracy of every system with its interval, a panel per label column."""
+    """Draw the accuracy of every system with its interval, a panel per label column."""
     with _figure(len(columns), width=3.3, height=0.5 + 0.33 * len(systems), sharey=True) as (figure, axes):
         for axis, column in zip(axes, columns, strict=True):
             for i, system in enumerate(systems):
@@ -56,7 +56,7 @@ def accuracy_chart(systems: Sequence[Record], columns: Sequence[str]) -> str:
 
 
 def confusion_chart(columns: Mapping[str, Record]) -> str:
-    """Confusion matrices of one system: share of each true class, a panel per column."""
+    """Draw the confusion matrices of one system: share of each true class, a panel per column."""
     shown = {column: scores for column, scores in columns.items() if len(scores["predicted"]) <= _MOST_CLASSES}
     sizes = [len(scores["predicted"]) + 2 for scores in shown.values()]
     if not sizes:
@@ -74,7 +74,7 @@ def confusion_chart(columns: Mapping[str, Record]) -> str:
 
 
 def reliability_chart(confidence: Mapping[str, Record]) -> str:
-    """Accuracy by confidence, a panel per column; the diagonal is perfect calibration, dots grow with tickets."""
+    """Draw accuracy by confidence, a panel per column; the diagonal is perfect calibration, dots grow with tickets."""
     with _figure(len(confidence), width=3.0, height=2.8) as (figure, axes):
         for axis, (column, report) in zip(axes, confidence.items(), strict=True):
             bins = report["reliability"]
@@ -90,7 +90,7 @@ def reliability_chart(confidence: Mapping[str, Record]) -> str:
 
 
 def coverage_chart(confidence: Mapping[str, Record]) -> str:
-    """Accuracy of the most confident share of the tickets; the dot is what the review threshold lets through."""
+    """Draw the accuracy of the most confident share of the tickets; the dot is what passes the review threshold."""
     with _figure(len(confidence), width=3.0, height=2.6) as (figure, axes):
         for axis, (column, report) in zip(axes, confidence.items(), strict=True):
             axis.plot(*zip(*report["coverage"], strict=True), color=_series(0))
@@ -105,7 +105,7 @@ def coverage_chart(confidence: Mapping[str, Record]) -> str:
 
 
 def rouge_chart(systems: Sequence[Record]) -> str:
-    """Distribution of ROUGE-L by system; the vertical lines part the published buckets."""
+    """Draw the distribution of ROUGE-L by system; the vertical lines part the published buckets."""
     with _figure(1, width=7.5, height=2.8) as (figure, (axis,)):
         for i, system in enumerate(systems):
             counts, edges = np.histogram(system["rouge"], bins=20, range=(0, 1))
@@ -118,7 +118,7 @@ def rouge_chart(systems: Sequence[Record]) -> str:
 
 
 def loss_chart(runs: Mapping[str, Record]) -> str:
-    """Training and validation loss by epoch, a panel per run, four in a row."""
+    """Draw training and validation loss by epoch, a panel per run, four in a row."""
     with _figure(min(len(runs), _ROW), width=3.1, height=2.6, rows=-(-len(runs) // _ROW)) as (figure, axes):
         for axis in axes[len(runs) :]:
             axis.set_axis_off()
@@ -133,7 +133,7 @@ def loss_chart(runs: Mapping[str, Record]) -> str:
 
 
 def rank_chart(figures: Mapping[str, Series]) -> str:
-    """Figures against the rank of the adapter, a panel per figure and a line per kind of system, four in a row."""
+    """Draw figures against the rank of the adapter, a panel per figure and a line per kind of system, four in a row."""
     with _figure(min(len(figures), _ROW), width=2.6, height=2.4, rows=-(-len(figures) // _ROW)) as (figure, axes):
         for axis in axes[len(figures) :]:
             axis.set_axis_off()
@@ -158,7 +158,7 @@ def _figure(
 
 
 def _heat(axis: Axes, shares: Any, rows: list[str], columns: list[str]) -> None:
-    """A matrix of squares whose opacity is the share, so that it works on light and dark."""
+    """Draw a matrix of squares whose opacity is the share, so that it works on light and dark."""
     for y, row in enumerate(shares):
         for x, share in enumerate(row):
             axis.add_patch(mpl.patches.Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_series(0), alpha=0.85 * share))
@@ -179,12 +179,12 @@ def _xy(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]
 
 
 def with_own_ids(svg: str, prefix: str) -> str:
-    """The chart with every id begun by `prefix`: matplotlib gives the same ids to the parts of every chart."""
+    """Return the chart with `prefix` before every id: matplotlib gives the same ids to the parts of every chart."""
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an SVG element without a fixed size."""
+    """Return the figure as an SVG element without a fixed size."""
     buffer = io.StringIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": "duet"}):  # the same chart gives the same text
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

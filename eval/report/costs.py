@@ -68,18 +68,18 @@ def _ranks(record: Record) -> list[Block]:
     if not systems:
         return []
     figures = [rank_figures(system, record["columns"]) for system in systems]
-    names = list(dict.fromkeys(name for found in figures for name in found))
+    names = list(dict.fromkeys(name for by_name in figures for name in by_name))
     rows = [
         [
             system["name"],
             " / ".join(str(facts["rank"]) for facts in system["training"]),
-            *(f"{found[name][1]:.3f}" if name in found else NOTHING for name in names),
+            *(f"{by_name[name][1]:.3f}" if name in by_name else NOTHING for name in names),
         ]
-        for system, found in zip(systems, figures, strict=True)
+        for system, by_name in zip(systems, figures, strict=True)
     ]
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for system, found in zip(systems, figures, strict=True):
-        for name, point in found.items():
+    for system, by_name in zip(systems, figures, strict=True):
+        for name, point in by_name.items():
             series.setdefault(name, {}).setdefault(system["kind"], []).append(point)
     note = "Two ranks: of the classifier, by which its labels are drawn, and of the generator. Losses: of what replies."
     return [
@@ -166,7 +166,10 @@ def _reply_differences(record: Record) -> list[Table]:
     if not writing:
         return []
     rows = [
-        [f"{pair['first']} - {pair['second']}", *(_difference(found, found["p"]) for found in pair["replies"].values())]
+        [
+            f"{pair['first']} - {pair['second']}",
+            *(_difference(difference, difference["p"]) for difference in pair["replies"].values()),
+        ]
         for pair in writing
     ]
     names = [NAMES[name] for name in writing[0]["replies"]]
@@ -179,8 +182,8 @@ def _reply_differences(record: Record) -> list[Table]:
     ]
 
 
-def _difference(found: Record, p: float) -> str:
-    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}] ({p_value(p)})"
+def _difference(difference: Record, p: float) -> str:
+    return f"{difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}] ({p_value(p)})"
 
 
 def _flops(training: Sequence[Record]) -> str:
@@ -190,13 +193,13 @@ def _flops(training: Sequence[Record]) -> str:
 
 def _runs(record: Record) -> dict[str, Record]:
     """Training facts by run; a constrained system shares the free one's."""
-    found: dict[str, Record] = {}
+    runs: dict[str, Record] = {}
     for system in record["systems"]:
         for facts in system["training"]:
             name = f"{system['name']}, {facts['stage']}" if system["kind"] == TWO_STAGE else system["name"]
-            if facts not in found.values():
-                found[name] = facts
-    return found
+            if facts not in runs.values():
+                runs[name] = facts
+    return runs
 
 
 def _slice_cell(figures: Record, columns: Sequence[str]) -> str:

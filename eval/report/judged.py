@@ -101,16 +101,16 @@ def _agreement(record: Record) -> Table:
     rows = [
         [
             name,
-            str(found["rows"]),
-            NOTHING if found["people"] is None else f"{found['people']:.2f}",
-            NOTHING if found["judge"] is None else f"{found['judge']:.2f}",
-            full(found["rho"]),
-            f"{found['exact']:.0%}",
-            f"{found['within_one']:.0%}",
-            "usable" if found["usable"] else f"{NO_EVIDENCE}: {found['reason']}",
+            str(agreement["rows"]),
+            NOTHING if agreement["people"] is None else f"{agreement['people']:.2f}",
+            NOTHING if agreement["judge"] is None else f"{agreement['judge']:.2f}",
+            full(agreement["rho"]),
+            f"{agreement['exact']:.0%}",
+            f"{agreement['within_one']:.0%}",
+            "usable" if agreement["usable"] else f"{NO_EVIDENCE}: {agreement['reason']}",
         ]
-        for name, found in record["agreement"].items()
-        if found
+        for name, agreement in record["agreement"].items()
+        if agreement
     ]
     head = [
         "agreement with people",
@@ -135,12 +135,12 @@ def _retest(record: Record) -> Table:
     rows = [
         [
             name,
-            str(found["questions"]),
-            NOTHING if found["alpha"] is None else f"{found['alpha']:.2f}",
-            f"{found['exact']:.0%}",
-            f"{found['within_one']:.0%}",
+            str(retest["questions"]),
+            NOTHING if retest["alpha"] is None else f"{retest['alpha']:.2f}",
+            f"{retest['exact']:.0%}",
+            f"{retest['within_one']:.0%}",
         ]
-        for name, found in record["retest"].items()
+        for name, retest in record["retest"].items()
     ]
     return Table(
         ["agreement with itself", "replies", "alpha", "same", "within 1"],
@@ -153,15 +153,17 @@ def _retest(record: Record) -> Table:
 def _scores(record: Record) -> list[Block]:
     marks = {name: _mark(record["agreement"].get(name)) for name in record["points"]}
     head = ["mean score, 1-5", *(f"{name}{mark}" for name, mark in marks.items())]
-    rows = [[name, *(full(found["means"][name]) for found in record["points"].values())] for name in record["systems"]]
-    unreadable = [sum(found["unreadable"].values()) for found in record["points"].values()]
+    rows = [
+        [name, *(full(scores["means"][name]) for scores in record["points"].values())] for name in record["systems"]
+    ]
+    unreadable = [sum(scores["unreadable"].values()) for scores in record["points"].values()]
     rows.append(["unparsable answers", *(f"{count:,}" for count in unreadable)])
     note = "95 % bootstrap intervals over tickets. Answers without a score after a second try count nothing."
     if any(marks.values()):
         note += f" †: {NO_EVIDENCE}."
     first, *others = record["systems"]
     gaps = [
-        [f"{first} minus {other}", *(_difference(found["differences"][other]) for found in record["points"].values())]
+        [f"{first} minus {other}", *(_difference(scores["differences"][other]) for scores in record["points"].values())]
         for other in others
     ]
     return [Table(head, rows, note), *([Table(["difference", *record["points"]], gaps)] if gaps else [])]
@@ -171,8 +173,8 @@ def _mark(agreement: Record | None) -> str:
     return "" if agreement and agreement["usable"] else " †"
 
 
-def _difference(found: Record) -> str:
-    return NOTHING if found["value"] is None else f"{full(found)}, p {p_value(found['p'])}"
+def _difference(difference: Record) -> str:
+    return NOTHING if difference["value"] is None else f"{full(difference)}, p {p_value(difference['p'])}"
 
 
 def _pairs(record: Record) -> Table:

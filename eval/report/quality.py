@@ -86,8 +86,8 @@ def confidence(record: Record) -> Section:
     """How far the confidence of the labels can be trusted."""
     blocks: list[Block] = []
     for system in record["systems"]:
-        found = system["confidence"]
-        if not found:
+        reports = system["confidence"]
+        if not reports:
             continue
         rows = [
             [
@@ -98,7 +98,7 @@ def confidence(record: Record) -> Section:
                 share(report["above"]),
                 full(report["accuracy_above"]),
             ]
-            for column, report in found.items()
+            for column, report in reports.items()
         ]
         head = [system["name"], "ECE before", "ECE after", "review threshold", "tickets above", "accuracy above"]
         blocks += [
@@ -108,20 +108,20 @@ def confidence(record: Record) -> Section:
                 "ECE: expected calibration error, 15 bins; before and after the fitted temperature and offsets. In "
                 "brackets: 95 % bootstrap intervals, which for ECE lie high: bins of fewer different tickets err more.",
             ),
-            *_automated(system["name"], found),
-            Chart(charts.reliability_chart(found), "Reliability after calibration; dots grow with their tickets"),
-            Chart(charts.coverage_chart(found), "Accuracy of the tickets the system is surest of"),
+            *_automated(system["name"], reports),
+            Chart(charts.reliability_chart(reports), "Reliability after calibration; dots grow with their tickets"),
+            Chart(charts.coverage_chart(reports), "Accuracy of the tickets the system is surest of"),
         ]
     return Section("Confidence", blocks)
 
 
-def _automated(system: str, found: Mapping[str, Record]) -> list[Block]:
+def _automated(system: str, reports: Mapping[str, Record]) -> list[Block]:
     """What each column can have applied without a person; reports of before do not say it."""
-    if not all("automated" in report for report in found.values()):
+    if not all("automated" in report for report in reports.values()):
         return []
     rows = []
-    for column, report in found.items():
-        own, *others = (_applied_text(one) for one in report["automated"])
+    for column, report in reports.items():
+        own, *others = (_applied_text(applied) for applied in report["automated"])
         rows.append([column, f"{own}, target {report['automated'][0]['target']:g}", *others])
     head = [f"{system}: applied without a person at", "its own target", *(f"{target:g}" for target in TARGETS)]
     note = (
@@ -131,10 +131,10 @@ def _automated(system: str, found: Mapping[str, Record]) -> list[Block]:
     return [Table(head, rows, note)]
 
 
-def _applied_text(one: Record) -> str:
-    if one["threshold"] is None:
+def _applied_text(applied: Record) -> str:
+    if applied["threshold"] is None:
         return NOTHING
-    return "never" if is_never(one["threshold"]) else f"{share(one['share'])}: {full(one['accuracy'])}"
+    return "never" if is_never(applied["threshold"]) else f"{share(applied['share'])}: {full(applied['accuracy'])}"
 
 
 def replies(record: Record) -> Section:
@@ -184,10 +184,10 @@ def examples(record: Record) -> Section:
         truth = ", ".join(f"{column}: {label}" for column, label in ticket["labels"].items())
         blocks.append(f"ROUGE-L {example['bucket']}. Ticket {ticket['id']}: {ticket['subject']}\n{ticket['body']}")
         rows = [["true", truth, ticket["reply"], NOTHING]]
-        for one in example["systems"]:
-            labels = ", ".join(f"{column}: {label}" for column, label in one["labels"].items())
-            rouge = NOTHING if one["rouge"] is None else f"{one['rouge']:.2f}"
-            rows.append([one["name"], labels, one["reply"] or "", rouge])
+        for answer in example["systems"]:
+            labels = ", ".join(f"{column}: {label}" for column, label in answer["labels"].items())
+            rouge = NOTHING if answer["rouge"] is None else f"{answer['rouge']:.2f}"
+            rows.append([answer["name"], labels, answer["reply"] or "", rouge])
         blocks.append(Table(["", "labels", "reply", "ROUGE-L"], rows))
     return Section("Worked examples", blocks)
 
