@@ -29,7 +29,6 @@ class LowRank:
 
     @property
     def rank(self) -> int:
-        """Rank of the product."""
         return int(self.a.shape[0])
 
     def merged(self, weight: Tensor) -> Tensor:

@@ -265,5 +265,4 @@ class RunConfig(_Section):
 
     @property
     def folder(self) -> Path:
-        """The run folder."""
         return Path(self.output) if self.output else Path("runs") / self.name

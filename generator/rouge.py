@@ -12,7 +12,6 @@ class UnicodeTokenizer:
     """Lower-cased words; rouge-score's own tokenizer drops everything but a-z and digits, so umlauts split words."""
 
     def tokenize(self, text: str) -> list[str]:
-        """Words of `text`."""
         return _WORD.findall(text.lower())
 
 

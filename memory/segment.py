@@ -58,7 +58,6 @@ class Segment:
         return read_tickets(self.folder / TICKETS)
 
     def ticket(self, row: int) -> Ticket:
-        """One ticket."""
         start, end = (int(value) for value in self._offsets[row : row + 2])
         with (self.folder / TICKETS).open("rb") as file:
             file.seek(start)

@@ -35,7 +35,6 @@ class EscapingStream:
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """Write several texts."""
         for line in lines:
             self.write(line)
 

@@ -63,7 +63,6 @@ class BeforeFirstStep(TrainerCallback):
         self._action = action
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Do it."""
         self._action()
 
 
@@ -117,7 +116,6 @@ class Progress(TrainerCallback):
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move it."""
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
 
@@ -139,7 +137,6 @@ class Progress(TrainerCallback):
             tqdm.write(_wrapped(parts, width), file=sys.stderr)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take it away."""
         if self._bar is not None:
             self._bar.close()
 

@@ -83,7 +83,6 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All of it."""
         return self.weights + self.trained + self.activations + self.program
 
 

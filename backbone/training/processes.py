@@ -99,7 +99,7 @@ def any_of(flag: bool) -> bool:
 
 
 def wait() -> None:
-    """Until all are here."""
+    """Wait until all processes are here."""
     if count() > 1:
         from torch.distributed import barrier
 

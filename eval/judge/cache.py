@@ -60,13 +60,11 @@ class AnswerCache:
         return Kept(*row) if row else None
 
     def put(self, key: str, kept: Kept) -> None:
-        """Keep an answer."""
         values = (key, kept.text, kept.problem, kept.model, kept.tokens, kept.day)
         with self._guard():
             self._file.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     @contextmanager

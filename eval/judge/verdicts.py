@@ -16,7 +16,6 @@ class Verdict(BaseModel):
 
     @property
     def value(self) -> int | str:
-        """What was asked for."""
         raise NotImplementedError
 
 

@@ -30,7 +30,6 @@ class Generic(Helpdesk):
             raise NotVerified(f"{SIGNATURE} does not fit; expected sha256= and the HMAC-SHA256 of the body")
 
     def read(self, headers: Mapping[str, str], body: bytes) -> Delivery:
-        """Return the ticket."""
         record = read_object(body)
         if not isinstance(record.get("id"), str | int):
             raise NotUnderstood("expected an object with `id`, `subject` and `body`")

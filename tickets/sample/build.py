@@ -67,12 +67,10 @@ class Variant:
 
     @property
     def queue(self) -> str:
-        """Its queue label."""
         return str(self.spec["queue"])
 
     @property
     def type(self) -> str:
-        """Its type label."""
         return str(self.spec["type"])
 
 
