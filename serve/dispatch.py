@@ -32,6 +32,14 @@ class _Answered:
     started: float
 
 
+@dataclass(frozen=True)
+class _Rejected:
+    """An answer that the database does not take."""
+
+    job: Job
+    error: DataError
+
+
 _WAKE, _END = object(), object()
 
 
@@ -90,11 +98,11 @@ class Dispatcher:
                 self._step(news)
             except DataError as error:  # the database rejects this value; a retry cannot succeed
                 if isinstance(news, _Answered):
-                    self._fail(news.job, error, final=True)
+                    self._news.put(_Rejected(news.job, error))
             except SQLAlchemyError as error:  # the database may be down: keep the answer and store it later
                 print(f"the store cannot be reached: {type(error).__name__}; trying again", file=sys.stderr)
                 time.sleep(_LOOK_SECONDS)
-                if isinstance(news, _Answered):
+                if isinstance(news, (_Answered, _Rejected)):
                     self._news.put(news)
             try:
                 news = self._news.get(timeout=_LOOK_SECONDS)
@@ -104,6 +112,8 @@ class Dispatcher:
     def _step(self, news: object) -> None:
         if isinstance(news, _Answered):
             self._settle(news.job, news.result, news.started)
+        elif isinstance(news, _Rejected):
+            self._fail(news.job, news.error, final=True)
         if self._held and time.monotonic() - self._extended > LEASE_SECONDS / 3:
             extend_leases(self._database, list(self._held.values()))
             self._extended = time.monotonic()

@@ -11,6 +11,7 @@ pytest.importorskip("fastapi")
 
 from serve.context import Limits
 from store.jobs import get_job
+from store.tables import ROLES
 from tests.serving import COLUMNS, FACTS, Running, running, sqlite_url
 from tickets.errors import WorkError
 
@@ -46,6 +47,8 @@ def test_a_blind_ticket_comes_without_its_answer(server: Running, monkeypatch: p
     ticket = server.add()["ticket"]
     shown = server.ask("GET", "/v1/review").json()
     assert shown["id"] == ticket and shown["body"] == "It does not print." and shown["answer"] is None
+    answers = {role: server.ask("GET", f"/v1/tickets/{ticket}", role).json()["answer"] for role in ROLES}
+    assert [role for role, answer in answers.items() if answer is None] == ["review"]
     server.ask("POST", f"/v1/tickets/{ticket}/reviews", json={}, headers={"If-Match": "0"})
     server.ask("POST", "/v1/review/undo")
     assert server.ask("GET", "/v1/review").json()["answer"]["labels"]["type"] == "Incident"

@@ -17,13 +17,14 @@ pytest.importorskip("fastapi")
 
 import httpx2
 from sqlalchemy import select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from serve.hooks.configuration import load_helpdesks
 from serve.hooks.generic import Generic
 from serve.hooks.helpdesk import Refusal, Settings
 from serve.hooks.zammad import Zammad
 from serve.hooks.zendesk import Zendesk
+from store.jobs import fail
 from store.outbox import retry_given_up
 from store.reviews import undo_last
 from store.tables import outbox, tokens
@@ -288,6 +289,30 @@ def test_an_answer_and_its_outbox_entry_are_stored_together(server: Running, zam
     server.server.dispatcher._on_stored = locked_once
     zammad_hook(server)
     eventually(lambda: "5" in zammad.drafts)
+
+
+def test_an_answer_that_the_store_rejects_fails_and_others_go_on(
+    server: Running, zammad: FakeZammad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the failure cannot be stored at first."""
+    monkeypatch.setattr("serve.dispatch._LOOK_SECONDS", 0.02)
+    dispatcher, stored, failed, locked = server.server.dispatcher, [DataError], fail, [OperationalError]
+
+    def rejected_once(*_arguments: Any) -> None:
+        if stored:
+            raise stored.pop()("x", {}, Exception("a value of another kind"))
+
+    def locked_once(*arguments: Any) -> None:
+        if locked:
+            raise locked.pop()("x", {}, Exception("locked"))
+        failed(*arguments)
+
+    dispatcher._on_stored = rejected_once
+    monkeypatch.setattr("serve.dispatch.fail", locked_once)
+    job = server.ask("POST", "/v1/tickets", json={"body": "no paper"}).json()["job"]
+    eventually(lambda: server.ask("GET", f"/v1/jobs/{job}").json()["state"] == "failed")
+    assert not stored and not locked and dispatcher.alive
+    assert server.add("another")["state"] == "done"
 
 
 @pytest.mark.parametrize("external_id", ["../users/3?x=", "5", "7/../5", "٥"])

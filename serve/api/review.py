@@ -7,13 +7,12 @@ from fastapi import APIRouter, Header, HTTPException, Response
 from starlette.requests import Request
 
 from serve.api.responses import problems
-from serve.api.tickets import show_ticket
+from serve.api.tickets import read_ticket, without_suggestions
 from serve.auth import Reviewer
 from serve.context import Serving, serving
 from serve.saving import Refused, save
 from serve.schemas import ReviewIn, ReviewOut, TicketId, TicketOut, to_review
-from store.incoming import get_ticket
-from store.reviews import Conflict, NotReviewable, Order, is_blind, latest_review, next_card, skip_card, undo_last
+from store.reviews import Conflict, NotReviewable, Order, latest_review, next_card, skip_card, undo_last
 
 router = APIRouter(prefix="/v1", tags=["review"])
 _VERSION = re.compile(r'\A(?:W/)?"?(\d{1,9})"?\Z')
@@ -29,11 +28,8 @@ def next_review(request: Request, caller: Reviewer, order: Order = "uncertainty"
     ticket_id = next_card(database, caller.name, order)
     if ticket_id is None:
         return Response(status_code=204)  # type: ignore[return-value]  # declared above
-    shown = show_ticket(request, ticket_id, caller)
-    with database.read() as connection:
-        ticket = get_ticket(connection, ticket_id)
-    assert ticket is not None  # it is shown
-    return shown.model_copy(update={"answer": None}) if is_blind(ticket) else shown
+    shown, is_shown_blind = read_ticket(serving(request), ticket_id)
+    return without_suggestions(shown) if is_shown_blind else shown
 
 
 @router.post("/tickets/{ticket_id}/reviews", status_code=201, responses=problems(404, 409, 428))

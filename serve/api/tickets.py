@@ -29,8 +29,8 @@ from serve.schemas import (
 from store.incoming import Incoming, current_prediction, erase_ticket, get_ticket
 from store.jobs import add_and_enqueue, get_job, latest_job
 from store.outbox import notes_of
-from store.reviews import all_reviews
-from store.tables import tickets
+from store.reviews import all_reviews, is_blind
+from store.tables import REVIEW, tickets
 
 router = APIRouter(prefix="/v1", tags=["tickets"])
 _KEY = "key:"  # before an Idempotency-Key that stands for the external id
@@ -75,23 +75,43 @@ def store_batch(request: Request, batch: Batch, _caller: Ingest) -> BatchOut:
 
 
 @router.get("/tickets/{ticket_id}", responses=problems(404))
-def show_ticket(request: Request, ticket_id: TicketId, _caller: Ingest) -> TicketOut:
-    """Show a ticket with its answer, its reviews, and what was written back to the helpdesk."""
-    with serving(request).database.read() as connection:
+def show_ticket(request: Request, ticket_id: TicketId, caller: Ingest) -> TicketOut:
+    """Show a ticket with its answer, its reviews, and what was written back to the helpdesk.
+
+    A reviewer gets no suggestions for a ticket that is to be reviewed without them.
+    """
+    shown, is_shown_blind = read_ticket(serving(request), ticket_id)
+    return without_suggestions(shown) if is_shown_blind and caller.role == REVIEW else shown
+
+
+def read_ticket(server: Serving, ticket_id: str) -> tuple[TicketOut, bool]:
+    """Return a ticket with all that is known of it, and whether people review it without suggestions.
+
+    Raises:
+        HTTPException: 404, there is none.
+    """
+    with server.database.read() as connection:
         row = get_ticket(connection, ticket_id)
         if row is None:
             raise _NO_TICKET
         prediction = current_prediction(connection, row)
         kept = ("id", "source", "external_id", "subject", "body", "language", "status")
-        return TicketOut(
+        shown = TicketOut(
             **{name: row._mapping[name] for name in kept},
             received_at=moment(row.received_at),
             version=row.review_version,
             answer=to_answered(prediction) if prediction else None,
             reviews=[to_review(review) for review in all_reviews(connection, ticket_id)],
             helpdesk=notes_of(connection, ticket_id),
-            similar=serving(request).similar(row.subject or "", row.body or ""),
+            similar=[],
         )
+    similar = server.similar(row.subject or "", row.body or "")  # takes a while: not inside the transaction
+    return shown.model_copy(update={"similar": similar}), is_blind(row)
+
+
+def without_suggestions(shown: TicketOut) -> TicketOut:
+    """Return a ticket as it is shown to somebody who decides alone."""
+    return shown.model_copy(update={"answer": None, "similar": []})
 
 
 @router.delete("/tickets/{ticket_id}", status_code=204, responses=problems(404))
