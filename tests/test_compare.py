@@ -513,7 +513,7 @@ def test_formulas_in_a_sheet_are_text(comparison: Path, tmp_path: Path) -> None:
 FULL = bool(os.environ.get("DUET_PUBLISHED"))
 
 
-@pytest.mark.timeout(1500 if FULL else 300)
+@pytest.mark.timeout(1500 if FULL else 900)
 def test_make_published_runs_its_file_end_to_end(tiny_base: Path, tickets: list[Ticket], tmp_path: Path) -> None:
     """The published configuration as it stands, but for base, data and steps, by the very make target."""
     source = tmp_path / "tickets.csv"
