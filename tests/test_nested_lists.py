@@ -1,0 +1,97 @@
+"""A list inside a ticket never takes its place; a wrapper around a ticket does not hide it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tickets.rows import Source
+
+ASK, ANSWER = "It does not print", "Try port two"
+
+
+def opened(tmp_path: Path, value: Any, name: str = "t.json") -> tuple[Source, list[dict[str, str]]]:
+    text = "\n".join(map(json.dumps, value)) if name.endswith("l") else json.dumps(value)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    source = Source.open(str(tmp_path / name))
+    return source, [source.cells(row).parts for row in source.rows]
+
+
+INNER = [{"id": 1, "title": "t", "description": "another text", "status": "ok"}]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {"items": INNER},
+        {"requests": INNER},
+        {"linked": {"incidents": INNER}},
+        {"subtasks": INNER},
+        {"children": {"nodes": INNER}},
+        {"associations": {"contacts": {"results": [{"id": "9", "type": "ticket_to_contact"}]}}},
+    ],
+)
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_a_list_inside_a_ticket_is_named_and_not_read(tmp_path: Path, inside: dict[str, Any], name: str) -> None:
+    tickets = [{"id": n, "subject": "s", "description": ASK, "priority": "high", **inside} for n in range(4)]
+    source, parts = opened(tmp_path, tickets, name)
+    assert [part["body"] for part in parts] == [ASK] * 4
+    named = "they lie inside tickets" in " ".join(source.notes())
+    assert named or "associations" in inside
+
+
+@pytest.mark.parametrize("field", ["title", "subject"])
+def test_a_ticket_with_a_heading_alone_keeps_it(tmp_path: Path, field: str) -> None:
+    tickets = [{"number": n, field: ASK, "requests": [{"id": n, "title": "t", "status": "open"}]} for n in range(4)]
+    assert [part["subject"] for part in opened(tmp_path, tickets)[1]] == [ASK] * 4
+
+
+def test_entries_of_a_thread_are_messages(tmp_path: Path) -> None:
+    entries = [{"type": "M", "poster": "Ann", "body": ASK}, {"type": "N", "poster": "Bo", "body": "no"}]
+    entries.append({"type": "R", "poster": "Bo", "body": ANSWER})
+    tickets = [{"number": n, "subject": "s", "status": "x", "thread": {"entries": entries}} for n in range(4)]
+    parts = opened(tmp_path, tickets)[1]
+    assert [(part["body"], part["reply"]) for part in parts] == [(ASK, ANSWER)] * 4
+
+
+@pytest.mark.parametrize("wrapper", ["helpdesk_ticket", "ticket", "request", "data", "issue", "payload"])
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_a_wrapped_ticket_keeps_its_own_text(tmp_path: Path, wrapper: str, name: str) -> None:
+    notes = [{"body": "no", "private": True, "incoming": False}, {"body": ANSWER, "private": False, "incoming": False}]
+    tickets = [{wrapper: {"id": n, "subject": "s", "description": ASK, "notes": notes}} for n in range(4)]
+    parts = opened(tmp_path, tickets, name)[1]
+    assert [(part["body"], part["reply"]) for part in parts] == [(ASK, ANSWER)] * 4
+
+
+def test_a_ticket_beside_a_ticket_does_not_replace_it(tmp_path: Path) -> None:
+    other = {"id": 7, "subject": "other", "description": "other text"}
+    tickets = [{"id": n, "subject": "s", "description": ASK, "issue": other, "parent": other} for n in range(4)]
+    assert [part["body"] for part in opened(tmp_path, tickets)[1]] == [ASK] * 4
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"message": "OK", "status": "success", "data": []},
+        {"title": "Export", "description": "All tickets of March", "items": []},
+        {"id": 5, "title": "Project", "status": "active", "issues": []},
+        {"data": {"project": {"name": "Desk", "issues": {"nodes": []}}}},
+    ],
+)
+def test_pages_with_a_heading_are_still_pages(tmp_path: Path, page: dict[str, Any]) -> None:
+    tickets = [{"id": n, "title": "s", "description": ASK} for n in range(4)]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, list):
+            return tickets
+        return {name: filled(inner) for name, inner in value.items()} if isinstance(value, dict) else value
+
+    assert [part["body"] for part in opened(tmp_path, filled(page))[1]] == [ASK] * 4
+
+
+def test_properties_of_hubspot_are_the_ticket(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "properties": {"subject": "s", "content": ASK, "createdate": "2024"}} for n in range(4)]
+    source, parts = opened(tmp_path, {"results": rows, "paging": {}})
+    assert [(part["subject"], part["body"]) for part in parts] == [("s", ASK)] * 4
+    assert source.columns.body == "properties.content"
