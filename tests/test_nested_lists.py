@@ -1,5 +1,6 @@
 """A list inside a ticket never takes its place; a wrapper around a ticket does not hide it."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,25 @@ def test_properties_of_hubspot_are_the_ticket(tmp_path: Path) -> None:
     source, parts = opened(tmp_path, {"results": rows, "paging": {}})
     assert [(part["subject"], part["body"]) for part in parts] == [("s", ASK)] * 4
     assert source.columns.body == "properties.content"
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr])
+def test_messages_and_tags_in_a_cell_of_a_table(tmp_path: Path, written: Any) -> None:
+    comments = [
+        {"author_id": 5, "public": True, "body": ASK},
+        {"author_id": 9, "public": False, "body": "no"},
+        {"author_id": 9, "public": True, "body": ANSWER},
+    ]
+    with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out)
+        table.writerow(["id", "subject", "requester_id", "comments", "tags"])
+        table.writerows([n, "s", 5, written(comments), written([{"name": "vpn"}])] for n in range(4))
+    source = Source.open(str(tmp_path / "t.csv"))
+    cells = [source.cells(row) for row in source.rows]
+    assert [(cell.parts["body"], cell.parts["reply"], cell.tags) for cell in cells] == [(ASK, ANSWER, ("vpn",))] * 4
+
+
+def test_a_body_that_is_json_stays_a_text(tmp_path: Path) -> None:
+    text = json.dumps([{"error": "boom", "body": "x"}])
+    parts = opened(tmp_path, [{"id": n, "body": text} for n in range(4)])[1]
+    assert [part["body"] for part in parts] == [text] * 4

@@ -20,7 +20,8 @@ from tickets.conversations import (
     Turn,
     read_conversation,
 )
-from tickets.labels import label_or_empty
+from tickets.empty_labels import label_or_empty
+from tickets.json_cells import expanded
 from tickets.raw import RawRow, ReadLog
 from tickets.readers import read_rows
 from tickets.redact.people import PeopleColumns, people_columns
@@ -76,7 +77,7 @@ class Source:
             InputError: no such source, no rows, or no column for the body.
         """
         log = ReadLog()
-        rows = read_rows(name, encoding, log)
+        rows = expanded(read_rows(name, encoding, log))
         peek = list(islice(rows, _PEEK))
         samples = sample_fields(name, peek)
         asked, maps = people_columns(maps, list(dict.fromkeys(column for fields in samples for column in fields)))
