@@ -96,3 +96,15 @@ def test_a_journal_entry_of_the_system_is_no_reply() -> None:
         ("2024-03-04 09:00:00", "System", kind, "Your incident has been created"),
     )
     assert [turn.reply for turn in read(record, "description").turns] == [ANSWER]
+
+
+@pytest.mark.parametrize("text", ["Out of office replies are not sent", "Abwesenheitsnotiz: wie stelle ich sie ein?"])
+@pytest.mark.parametrize("facts", [{"sender": "Customer", "internal": False}, {"from": "ann@ex.com"}])
+def test_a_ticket_about_automatic_replies_keeps_its_text(text: str, facts: dict[str, Any]) -> None:
+    message = {**facts, "subject": text, "body": text}
+    assert read({"id": 1, "articles": [message, {**AGENT, "body": ANSWER}]}).text == text
+
+
+def test_a_ticket_that_a_machine_sent_keeps_its_text() -> None:
+    alert = {"from": "Nagios <noreply@monitor.example>", "internal": False, "body": "Disk full"}
+    assert read({"id": 1, "articles": [alert, {**AGENT, "body": ANSWER}]}).text == "Disk full"

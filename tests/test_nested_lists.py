@@ -118,3 +118,13 @@ def test_a_body_that_is_json_stays_a_text(tmp_path: Path) -> None:
     text = json.dumps([{"error": "boom", "body": "x"}])
     parts = opened(tmp_path, [{"id": n, "body": text} for n in range(4)])[1]
     assert [part["body"] for part in parts] == [text] * 4
+
+
+def test_a_comment_of_unknown_author_is_the_text_when_asked_for(tmp_path: Path) -> None:
+    comments = {"nodes": [{"author": {"login": "maint"}, "body": ANSWER}]}
+    tickets = [{"number": n, "title": ASK, "comments": comments} for n in range(4)]
+    source, parts = opened(tmp_path, tickets)
+    assert [part["body"] for part in parts] == [""] * 4
+    assert "--map body=comments.nodes.0.body takes it" in " ".join(source.notes())
+    source = Source.open(str(tmp_path / "t.json"), maps=("body=comments.nodes.0.body",))
+    assert [source.cells(row).parts["body"] for row in source.rows] == [ANSWER] * 4

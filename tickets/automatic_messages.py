@@ -73,9 +73,7 @@ def is_automatic(plain: Mapping[str, str]) -> bool:
             return True
         if name in _CHANNELS and re.sub(r"[\s_-]+", "", value).lower() in _MACHINES:
             return True
-    if plain.get("authorid") == "-1" or any(plain.get(rule) for rule in _RULES):
-        return True
-    return _HEAD.match(plain.get("subject", "")) is not None
+    return plain.get("authorid") == "-1" or any(plain.get(rule) for rule in _RULES)
 
 
 def is_machine_name(kind: str, name: str) -> bool:

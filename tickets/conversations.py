@@ -114,7 +114,7 @@ def read_conversation(
     messages = messages if ordered is None else ordered
     requester = Requester.of_ticket(fields, columns.proven).with_writer(messages, body)
     messages = _with_roles(messages, requester, columns.trusted)
-    spoken = [m for m in messages if m.public is not False and not m.automatic]
+    spoken = [m for place, m in enumerate(messages) if m.public is not False and not _is_machine(m, place, body)]
     opening = _opening(spoken, body, bool(subject.strip()))
     text = body or (spoken[opening].text if opening is not None else "")
     later = spoken if opening is None else spoken[opening + 1 :]
@@ -136,6 +136,12 @@ def _with_roles(messages: Sequence[Message], requester: Requester, trusted: froz
             role = "agent"
         told.append(replace(message, role=role))
     return told
+
+
+def _is_machine(message: Message, place: int, body: str) -> bool:
+    """Whether a machine wrote a message; the ticket itself may be about an automatic reply, or come from a machine."""
+    is_ticket = message.role == "requester" or (place == 0 and (not body.strip() or _same(message.text, body)))
+    return message.automatic or (message.seems_automatic and not is_ticket)
 
 
 def _opening(spoken: Sequence[Message], body: str, has_subject: bool) -> int | None:

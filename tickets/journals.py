@@ -81,5 +81,5 @@ def _is_public_kind(kind: str) -> bool | None:
 
 def _message(text: str, author: Mapping[str, str], public: bool | None, sent: str, place: str) -> Message:
     text = text.strip()
-    automatic = begins_automatic(text) or any(is_machine_name(kind, name) for kind, name in author.items())
-    return Message(text, author, "", public, automatic, sent.strip(), place)
+    seems = begins_automatic(text) or any(is_machine_name(kind, name) for kind, name in author.items())
+    return Message(text, author, "", public, False, sent.strip(), place, seems)

@@ -5,6 +5,7 @@ The names of the fields come without `_`, `-` and spaces, in small letters.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 USER = "user"  # the requester for some helpdesks and the agent for others: the other messages tell
 _REQUESTER = frozenset(
@@ -20,6 +21,7 @@ _MACHINE = frozenset(
 _SURE_REQUESTER = _REQUESTER - {"lead", "visitor", "guest"}
 _PERSON = r"author|user|sender|actor|creator|createdby|poster|writer|commenter|from|by"
 _ROLE_FIELD = re.compile(rf"(?:{_PERSON})\.?(?:type|role|kind|usertype|accounttype|typename)|{_PERSON}|role")
+_LONGEST_WORD = 30
 _TRUE, _FALSE = frozenset(("true", "1", "yes", "t", "y")), frozenset(("false", "0", "no", "f", "n"))
 _INBOUND = (
     *("incoming", "isincoming", "inbound", "isinbound", "fromcustomer", "isfromcustomer", "iscustomer"),
@@ -52,7 +54,7 @@ def is_true(value: str) -> bool | None:
 
 def role_word(value: str) -> str:
     """The role that a word such as `End User` names: requester, agent, machine, USER or nothing."""
-    word = _word(value)
+    word = _word(value) if len(value) <= _LONGEST_WORD else ""
     if word in _REQUESTER:
         return "requester"
     if word == USER:
@@ -64,7 +66,7 @@ def role_of(plain: Mapping[str, str]) -> str:
     """The role that the fields of a message state, empty where they state none."""
     if has_zammad_sender(plain):
         return _ZAMMAD_SENDERS[plain["senderid"]]
-    stated = [role_word(value) for name, value in plain.items() if _ROLE_FIELD.fullmatch(name)]
+    stated = [role_word(value) for name, value in plain.items() if _states_role(name)]
     if "machine" in stated:
         return "machine"
     sure = next((role for role in stated if role and role != USER), "")
@@ -86,6 +88,11 @@ def settle_user(roles: Iterable[str], stated: Iterable[Mapping[str, str]]) -> st
         re.sub(r"[\s_-]+", "", v).lower() for plain in stated for n, v in plain.items() if _ROLE_FIELD.fullmatch(n)
     }
     return "agent" if words & _SURE_REQUESTER else ""
+
+
+@lru_cache(maxsize=10_000)
+def _states_role(name: str) -> bool:
+    return _ROLE_FIELD.fullmatch(name) is not None
 
 
 def _kind_role(plain: Mapping[str, str]) -> str:

@@ -35,8 +35,9 @@ _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 class Message:
     """One message; `author` maps kinds of names (id, login, email, name) to values, empty where the source has none.
 
-    `role` is requester, agent, machine or empty, as the source says; `public` is None where it says nothing. `sent` is
-    the date as it stands there, `place` the list or column it comes from.
+    `role` is requester, agent, machine or empty, as the source says; `public` is None where it says nothing.
+    `automatic` says that the source calls it so, `seems_automatic` that its author's name, its heading or its beginning
+    does. `sent` is the date as it stands there, `place` the list or column it comes from.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Message:
     automatic: bool = False
     sent: str = ""
     place: str = ""
+    seems_automatic: bool = False
 
 
 @lru_cache(maxsize=50_000)
@@ -82,23 +84,32 @@ def nested_messages(fields: Mapping[str, Any]) -> dict[str, list[Message]]:
 def identities(fields: Mapping[str, Any], prefixes: Iterable[str]) -> dict[str, str]:
     """What `fields` say of a person under one of the names: `author_id`, `author.login`, `author`."""
     person: dict[str, str] = {}
-    for prefix in prefixes:
-        if prefix == "customer" and person:
+    prefixes = tuple(prefixes)
+    found = [(rank, rest, value) for name, value in fields.items() for rank, rest in _person_field(name, prefixes)]
+    for rank, rest, value in sorted(found, key=lambda item: item[0]):
+        if prefixes[rank] == "customer" and person:
             return person  # of an agent's message, this is the other side
-        for name, value in fields.items():
-            lowered = name.lower()
-            if lowered != prefix and not lowered.startswith((f"{prefix}_", f"{prefix}.", f"{prefix} ")):
-                continue
-            rest, text = lowered[len(prefix) :].lstrip("_. "), as_text(value).strip().lower()
-            kind = _kind(rest, text)
-            if kind and text and text != "-1":
-                if address := _ADDRESS.search(text):
-                    person.setdefault("email", address[0])
-                if kind != "email":
-                    person.setdefault(kind, _name(text) if kind == "name" else text)
-                if kind == "name" and not rest and len(text.split()) == 1:
-                    person.setdefault("login", text)  # a column `Reporter` holds either
+        text = as_text(value).strip().lower()
+        kind = _kind(rest, text)
+        if kind and text and text != "-1":
+            if address := _ADDRESS.search(text):
+                person.setdefault("email", address[0])
+            if kind != "email":
+                person.setdefault(kind, _name(text) if kind == "name" else text)
+            if kind == "name" and not rest and len(text.split()) == 1:
+                person.setdefault("login", text)  # a column `Reporter` holds either
     return person
+
+
+@lru_cache(maxsize=50_000)
+def _person_field(name: str, prefixes: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+    """Of every name that a column can belong to, its rank and the rest of the column's name."""
+    lowered = name.lower()
+    return tuple(
+        (rank, lowered[len(prefix) :].lstrip("_. "))
+        for rank, prefix in enumerate(prefixes)
+        if lowered == prefix or lowered.startswith((f"{prefix}_", f"{prefix}.", f"{prefix} "))
+    )
 
 
 def _kind(rest: str, text: str) -> str:
@@ -137,7 +148,12 @@ _AUTHOR_PREFIXES = (
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, str]:
-    return {re.sub(r"[_\s-]+", "", name).lower(): as_text(value).strip() for name, value in record.items()}
+    return {_plain_name(name): as_text(value).strip() for name, value in record.items()}
+
+
+@lru_cache(maxsize=10_000)
+def _plain_name(name: str) -> str:
+    return re.sub(r"[_\s-]+", "", name).lower()
 
 
 def _message(record: Mapping[str, Any], plain: Mapping[str, str], place: str) -> Message:
@@ -147,12 +163,12 @@ def _message(record: Mapping[str, Any], plain: Mapping[str, str], place: str) ->
     if has_zammad_sender(plain):
         person.pop("sender_id", None)
     author = identities(person, _AUTHOR_PREFIXES)
-    automatic = role == "machine" or is_automatic(plain) or begins_automatic(text)
-    automatic = automatic or any(
-        is_machine_name(kind, name) for kind, name in author.items() if kind != "email" or not role
-    )
+    automatic = role == "machine" or is_automatic(plain)
+    names = ((kind, name) for kind, name in author.items() if kind != "email" or not role)
+    seems = any(is_machine_name(kind, name) for kind, name in names)
+    seems = seems or begins_automatic(text) or begins_automatic(plain.get("subject", ""))
     sent = next((plain[key] for key in _DATES if plain.get(key)), "")
-    return Message(text, author, role, is_public(plain), automatic, sent, place)
+    return Message(text, author, role, is_public(plain), automatic, sent, place, seems)
 
 
 def _settled(message: Message, role: str) -> Message:

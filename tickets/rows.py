@@ -30,6 +30,7 @@ from tickets.source_columns import sample_fields, source_columns
 
 _MOST_HEADERS = 1_000
 _PEEK = 1_000  # rows looked at to find the columns
+NO_TEXT = "the text"
 _TRUSTED = {
     NO_AUTHOR: "the next message, whoever wrote it",
     NO_AUDIENCE: "the first message of somebody else, which may be an internal note",
@@ -116,8 +117,13 @@ class Source:
         return (*self.log.all_notes(), *elsewhere, *doubts)
 
     def _doubt(self, reason: str, count: int) -> str:
-        """A note on tickets without a reply, with the option that gives them one, where there is any."""
+        """A note on tickets without a reply or a text, with the option that gives them one, where there is any."""
         conversations = self.conversations
+        if reason == NO_TEXT:
+            return (
+                f"The text of {count:,} tickets is their heading alone: whether the first message is theirs is not "
+                f"known; --map body={self.columns.body} takes it."
+            )
         helps = reason in _TRUSTED and not conversations.trusted
         advice = f"; --map reply={conversations.name} takes {_TRUSTED[reason]}" if helps else ""
         return f"No reply was taken from {count:,} tickets: {reason} is not known{advice}."
@@ -162,10 +168,12 @@ class Source:
         return self.others[header]
 
     def _conversation(self, fields: Mapping[str, Any], body: str, subject: str) -> Conversation:
-        outside = "" if self.conversations.holds(self.columns.body) else body
+        outside = "" if self.conversations.holds(self.columns.body) and "body" not in self.columns.asked else body
         conversation = read_conversation(fields, self.conversations, outside, subject)
         if conversation.unknown:
             self.unknown[conversation.unknown] += 1
+        if not conversation.text and body:
+            self.unknown[NO_TEXT] += 1
         return conversation
 
     def ticket(self, cells: Cells, number: int, cleaner: Cleaner) -> Ticket:
