@@ -108,3 +108,18 @@ def test_a_ticket_about_automatic_replies_keeps_its_text(text: str, facts: dict[
 def test_a_ticket_that_a_machine_sent_keeps_its_text() -> None:
     alert = {"from": "Nagios <noreply@monitor.example>", "internal": False, "body": "Disk full"}
     assert read({"id": 1, "articles": [alert, {**AGENT, "body": ANSWER}]}).text == "Disk full"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Le rapport est envoyé automatiquement chaque lundi",
+        "Ative a resposta automática nas definições",
+        "Bitte schalten Sie die automatische Benachrichtigung aus",
+        "Automatic reply settings are under File",
+        "Il report viene inviato automaticamente",
+        "De factuur wordt automatisch verzonden",
+    ],
+)
+def test_answers_about_automatic_things_are_answers(text: str) -> None:
+    assert reply_behind({**AGENT, "body": text}) == text

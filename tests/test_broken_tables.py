@@ -141,3 +141,15 @@ def test_a_tar_archive_is_refused(tmp_path: Path, packed: bool) -> None:
 def test_web_pages_and_xml_say_what_helps(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match="save it as"):
         rows_of(tmp_path / "t.xls", content)
+
+
+def test_a_header_that_is_too_wide_moves_no_cell(tmp_path: Path) -> None:
+    rows = rows_of(
+        tmp_path / "t.csv", "id,subject,body, as text,queue\n" + "".join(f"{n},s,t {n},A\n" for n in range(9))
+    )
+    assert bodies(rows) == [None] * 9
+
+
+def test_escaped_quotes_in_a_later_line_of_a_field(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path / "t.csv", HEADER + '"1","s","first line\nHe said \\"hi\\" twice","A"\n"2","s","two","B"\n')
+    assert bodies(rows) == ['first line\nHe said "hi" twice', "two"]

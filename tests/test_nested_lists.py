@@ -128,3 +128,15 @@ def test_a_comment_of_unknown_author_is_the_text_when_asked_for(tmp_path: Path) 
     assert "--map body=comments.nodes.0.body takes it" in " ".join(source.notes())
     source = Source.open(str(tmp_path / "t.json"), maps=("body=comments.nodes.0.body",))
     assert [source.cells(row).parts["body"] for row in source.rows] == [ANSWER] * 4
+
+
+def test_a_list_of_changes_is_no_conversation(tmp_path: Path) -> None:
+    changes = [{"field": "status", "value": "open for all of us"}]
+    source, parts = opened(tmp_path, [{"id": n, "subject": "s", "body": ASK, "updates": changes} for n in range(4)])
+    assert (parts[0]["body"], bool(source.conversations)) == (ASK, False)
+
+
+def test_a_list_of_texts_that_is_not_read_is_named(tmp_path: Path) -> None:
+    notes = [{"body": "this is what we found out"}]
+    source, _ = opened(tmp_path, [{"id": n, "subject": "s", "body": ASK, "work_logs": notes} for n in range(4)])
+    assert "Texts that are not used: work_logs;" in " ".join(source.notes())

@@ -42,22 +42,27 @@ _HEADS = (
     *(r"自动回复", r"自動回覆"),
 )
 _REPLY_MARK = r"(?:(?:re|aw|fwd?|wg|sv|vs|antw|odp|res|rif|r)\s*:\s*)*"
-_HEAD = re.compile(rf"[\s\[(*]*{_REPLY_MARK}[\[(*]*(?:{'|'.join(_HEADS)})(?!\w)", re.I)
+_END = (
+    r"\s*(?:[:\-–—\])*.!,]|$|\n)|\s+(?:auto-?reply|until|from|bis|vom|ab|jusqu|du|hasta|fino|dal|tot|van|até|do|od)\b"
+)
+_HEAD = re.compile(rf"[\s\[(*]*{_REPLY_MARK}[\[(*]*(?:{'|'.join(_HEADS)})(?!\w)(?:{_END})", re.I)
 _SENTENCES = (
     r"this is an? (?:automated|automatic|auto-?generated|automatically generated) \w+",
     r"(?:i am|i'm|i’m|i will be) (?:\w+ ){0,2}(?:out of (?:the )?office|on (?:\w+ )?leave|on vacation)",
     r"automatisch (?:generiert|erstellt|erzeugt|versendet|verschickt)(?:e|es|en)? (?:nachricht|e-?mail|antwort)",
-    r"automatische (?:eingangsbestätigung|empfangsbestätigung|nachricht|benachrichtigung)",
+    r"automatische (?:eingangs|empfangs)bestätigung|dies(?:es)? ist eine automatische \w+",
     r"ich bin (?:[\w.]+ ){0,5}nicht (?:im (?:büro|hause?)|am arbeitsplatz)",
-    r"(?:généré|envoyé)e?s? automatiquement|ceci est un message automatique",
-    r"je suis (?:\w+ )?(?:absente?|en congés?|en vacances)",
-    r"este es un (?:mensaje|correo) automático|(?:generado|enviado) automáticamente|estoy fuera de la oficina",
-    r"messaggio (?:generato )?automatic\w+|(?:generat|inviat)[oa] automaticamente|sono (?:\w+ )?fuori (?:sede|ufficio)",
-    r"automatisch (?:gegenereerd|verzonden|aangemaakt)|ik ben (?:\w+ ){0,3}(?:afwezig|niet op kantoor)",
-    r"(?:mensagem|resposta) automática|(?:gerad|enviad)[oa] automaticamente|estou (?:\w+ )?fora do escritório",
-    r"wiadomość (?:\w+ ){0,2}automatyczn|wygenerowan[ay] automatycznie|automatycznie wygenerowan"
-    r"|jestem (?:\w+ )?(?:nieobecn|poza biurem)",
-    r"автоматическое (?:сообщение|уведомление)|сформировано автоматически",
+    r"ceci est un (?:message|courriel) automatique",
+    r"(?:message|courriel|e-?mail) (?:\w+ ){0,2}(?:généré|envoyé) automatiquement",
+    r"je suis (?:\w+ )?(?:absente?|en congés?|en vacances)|estoy (?:\w+ )?fuera de la oficina",
+    r"este es un (?:mensaje|correo) automático|(?:mensaje|correo) (?:\w+ ){0,2}(?:generado|enviado) automáticamente",
+    r"questo è un messaggio (?:generato )?automatic\w+|messaggio (?:\w+ ){0,2}(?:generato|inviato) automaticamente",
+    r"sono (?:\w+ )?fuori (?:sede|ufficio)|estou (?:\w+ )?fora do escritório",
+    r"(?:bericht|e-?mail) (?:\w+ ){0,2}automatisch (?:gegenereerd|verzonden|aangemaakt)|dit is een automatisch \w+",
+    r"ik ben (?:\w+ ){0,3}(?:afwezig|niet op kantoor)",
+    r"esta é uma (?:mensagem|resposta) automática|mensagem (?:\w+ ){0,2}(?:gerada|enviada) automaticamente",
+    r"wiadomość (?:\w+ ){0,3}automatyczn|jestem (?:\w+ )?(?:nieobecn|poza biurem)",
+    r"это автоматическое (?:сообщение|уведомление)|сообщение (?:\w+ ){0,2}автоматически",
 )
 _SENTENCE = re.compile("|".join(f"(?:{sentence})" for sentence in _SENTENCES), re.I)
 _START = 250  # characters of a text in which an automatic reply says what it is

@@ -15,6 +15,10 @@ _MOST_CLASSES, _FEWEST_LABELLED, _LONGEST_LABEL, _OFFERED = 20, 8, 40, 6
 # how the export of `duet serve` says where a row comes from
 _CORRECTIONS = {"source", "own_output", "reviewer", "reviewed_at", "model", "draw", "draw_probability", "weight"}
 _FEWEST_WORDS = 4  # of a text
+_LOOKED_AT, _COMPARED, _SAME = 50, 200, 25  # rows and characters by which a copy is known
+_INNER_TEXT = re.compile(
+    r"([^.]+(?:\.[^.\d][^.]*)*)\.\d+\.(?:plain_body|body|body_text|text|content|message|comment|note)"
+)
 _MARKUP = re.compile(r"html", re.I)  # the same text once more
 _LONGEST_DATA = 40
 _DATE_WORDS = re.compile(
@@ -80,14 +84,39 @@ def unused_texts(columns: ColumnMap, is_message: Callable[[str], bool], samples:
     unused = []
     taken = [(columns.text("body", fields)[1], columns.text("subject", fields)[1]) for fields in samples]
     for name in dict.fromkeys(name for fields in samples for name in fields):
-        if name in columns.used or re.search(r"\.\d+(?:\.|$)", name) or is_message(name) or _MARKUP.search(name):
+        if name in columns.used or is_message(name) or _MARKUP.search(name):
+            continue
+        if re.search(r"\.\d+(?:\.|$)", name):
+            if (inner := _INNER_TEXT.fullmatch(name)) and inner[1] not in unused and _has_texts(name, samples):
+                unused.append(inner[1])
             continue
         values = _values(name, [fields for fields, used in zip(samples, taken, strict=True) if name not in used])
         long = sum(len(value.split()) >= _FEWEST_WORDS for value in values)
-        if long >= max(2, len(values) / 2) and len(set(values)) > len(values) / 2:
+        is_text = long >= max(2, len(values) / 2) and len(set(values)) > len(values) / 2
+        if is_text and not _is_copy(name, samples[:_LOOKED_AT]):
             unused.append(name)
     more = f" and {len(unused) - _OFFERED} more" if len(unused) > _OFFERED else ""
     return ", ".join(unused[:_OFFERED]) + more
+
+
+def _has_texts(name: str, samples: Sequence[Mapping[str, Any]]) -> bool:
+    return any(len(value.split()) >= _FEWEST_WORDS for value in _values(name, samples))
+
+
+def _is_copy(name: str, samples: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether another column begins with the same text in most rows: a preview, or the text as HTML."""
+    rows = [fields for fields in samples if as_text(fields.get(name)).strip()]
+    copies = 0
+    for fields in rows:
+        start = _bare(as_text(fields[name]))
+        others = (value for other, value in fields.items() if other != name and isinstance(value, str))
+        copies += any(_bare(value).startswith(start) for value in others)
+    return copies > len(rows) / 2
+
+
+def _bare(text: str) -> str:
+    """The first letters of a text without tags and spaces."""
+    return re.sub(r"<[^<>]*>|[\s.…]+", "", text[:_COMPARED])[:_SAME]
 
 
 def _is_no_text(values: Sequence[str]) -> bool:

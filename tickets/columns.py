@@ -71,6 +71,7 @@ class ColumnMap:
         labels = {name: old if old in header else other.labels.get(name, old) for name, old in self.labels.items()}
         tags = self.tags if any(name in header for name in self.tags) else other.tags
         used = {**{part: getattr(other, part) for part in parts}, **kept}
+        used["reply"] = used["reply"] if self.reply else None  # what looked like a reply may be a status
         return replace(self, **used, labels=labels, tags=tags, repeats=other.repeats)
 
     @cached_property

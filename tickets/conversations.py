@@ -11,7 +11,7 @@ from typing import Any
 from tickets.automatic_messages import sounds_automatic
 from tickets.journals import JIRA_COLUMN, JOURNAL_COLUMN, cell_messages
 from tickets.message_order import day_comes_first, in_order
-from tickets.messages import TEXT_KEYS, Message, message_field, nested_messages
+from tickets.messages import Message, message_field, nested_messages, text_keys
 from tickets.requesters import Requester, proven_kinds
 
 _ANSWERS = re.compile(r"comment|repl(?:y|ies)|note|kommentar", re.I)  # lists without the ticket's own text
@@ -192,9 +192,10 @@ def _list_name(column: str) -> str:
 def _text_column(name: str, header: Sequence[str]) -> str | None:
     """The first column of the list `name` that holds the text of a message, if any."""
     fields = ((column, message_field(column)) for column in header if column.startswith(f"{name}."))
-    texts = (c for c, field in fields if field and field[0] == name and _is_text(field[2]))
+    keys = text_keys(name)
+    texts = (c for c, field in fields if field and field[0] == name and _last(field[2]) in keys)
     return next(texts, None)
 
 
-def _is_text(field: str) -> bool:
-    return field.lower().rsplit(".", 1)[-1].replace("_", "") in TEXT_KEYS
+def _last(field: str) -> str:
+    return field.lower().rsplit(".", 1)[-1].replace("_", "")

@@ -17,8 +17,7 @@ _TOO_LONG = f"field too long: a field of this line has over {LONGEST_FIELD >> 20
 
 def escapes_quotes(lines: Sequence[str], separator: str) -> bool:
     r"""Whether quotes inside fields are written `\"`: one of them has text behind it, as no closing quote has."""
-    inner = _escaped_quote(separator)
-    return any(inner.search(line) for line in lines)
+    return any('\\"' in line for line in lines) and _escaped_quote(separator).search("".join(lines)) is not None
 
 
 def doubled_quotes(line: str) -> str:
@@ -28,7 +27,7 @@ def doubled_quotes(line: str) -> str:
 
 def _escaped_quote(separator: str) -> re.Pattern[str]:
     mark = re.escape(separator)
-    return re.compile(rf'(?:^|{mark})"(?:[^"]|"")*?(?<!\\)(?:\\\\)*\\"[^"\r\n{mark}]')
+    return re.compile(rf'(?:^|\n|{mark})"(?:[^"]|"")*?(?<!\\)(?:\\\\)*\\"[^"\r\n{mark}]')
 
 
 class Records:

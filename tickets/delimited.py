@@ -126,6 +126,9 @@ def _checked(
 
 def _is_repeated(values: Sequence[str], header: Sequence[str]) -> bool:
     """Whether a row is the header once more, as where files were joined."""
+    first = values[0].lstrip("\ufeff").strip()
+    if first and first[:1] != header[0][:1]:  # nearly every row
+        return False
     return column_names([value.lstrip("\ufeff") for value in values[: len(header)]]) == header
 
 

@@ -64,7 +64,7 @@ def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[L
         )
     if not pages:
         strange = [path for path in outside if path[-1].lower() not in _MESSAGE_LISTS]
-        return [], {path[-1]: len(lists[path]) for path in strange if _list_score(lists[path]) >= 2}
+        return [], {path[-1]: len(lists[path]) for path in strange if any(map(_is_subticket, lists[path][:5]))}
     return pages, {".".join(path): len(items) for path, items in lists.items() if path not in pages and items}
 
 
@@ -150,6 +150,10 @@ def _is_value(value: object) -> bool:
     if isinstance(value, str):
         return bool(value.strip())
     return isinstance(value, (int, float)) or (isinstance(value, Mapping) and value.get("type") == "doc")
+
+
+def _is_subticket(item: object) -> bool:
+    return isinstance(item, Mapping) and is_ticket(item) and "subject" in _named_parts(item)
 
 
 def _is_object(value: object) -> bool:

@@ -13,7 +13,7 @@ from tickets.message_roles import USER, has_zammad_sender, role_of, role_word, s
 
 _LIST_NAMES = (
     r"comments?|articles?|conversations?|notes|threads?|messages|discussion|journal|replies|conversation_parts|posts|"
-    r"updates|interactions"
+    r"updates"
 )
 _NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|conversation_parts))?"
 _LIST = rf"((?:.*\.)?(?:{_LIST_NAMES}){_NODES})"
@@ -21,8 +21,8 @@ _MANY = re.compile(rf"{_LIST}\.(\d+)\.(.+)", re.I)
 _ONE = re.compile(rf"{_LIST}\.((?:[^.\d][^.]*\.)*[^.\d][^.]*)", re.I)  # a list of one that became an object
 _WRAPPER = re.compile(r"(?:node|note|comment|article|message|post|attributes)\.(?=.)", re.I)
 TEXT_KEYS = (
-    *("plainbody", "bodytext", "body", "htmlbody", "value", "text", "content", "message", "bodyhtml", "note"),
-    *("comment", "commentbody", "commenttext"),
+    *("plainbody", "bodytext", "body", "htmlbody", "text", "content", "message", "bodyhtml", "note"),
+    *("comment", "commentbody", "commenttext", "value"),
 )
 _DATES = (
     *("createdat", "created", "createtime", "createdtime", "createdon", "createddate", "createddatetime"),
@@ -60,6 +60,11 @@ def message_field(column: str) -> tuple[str, int, str] | None:
         return match[1], int(match[2]), _WRAPPER.sub("", match[3], count=1)
     match = _ONE.fullmatch(column)
     return (match[1], 0, match[2]) if match else None
+
+
+def text_keys(name: str) -> tuple[str, ...]:
+    """The fields of a list that may hold its texts; the `value` of an update is that of a changed field."""
+    return TEXT_KEYS[:-1] if name.lower().endswith("updates") else TEXT_KEYS
 
 
 def nested_messages(fields: Mapping[str, Any]) -> dict[str, list[Message]]:
@@ -157,7 +162,7 @@ def _plain_name(name: str) -> str:
 
 
 def _message(record: Mapping[str, Any], plain: Mapping[str, str], place: str) -> Message:
-    text = next((plain[key] for key in TEXT_KEYS if plain.get(key)), "")
+    text = next((plain[key] for key in text_keys(place) if plain.get(key)), "")
     role = role_of(plain)
     person = {name: value for name, value in record.items() if not role_word(as_text(value))}
     if has_zammad_sender(plain):

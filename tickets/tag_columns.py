@@ -40,6 +40,8 @@ def _values(column: str, columns: Sequence[str], by_spaces: bool, fields: Mappin
         yield as_text(value)
     elif value is not None:
         yield from split_tags(as_text(value), by_spaces)
+    if column in fields:
+        return
     for name, inner in fields.items():
         if name.startswith(column) and name != column and re.fullmatch(_OBJECT, name[len(column) :], re.I):
             yield as_text(inner)
