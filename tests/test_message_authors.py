@@ -129,6 +129,12 @@ def test_an_internal_note_is_neither_ticket_nor_reply(note: dict[str, Any]) -> N
         ),
         ({"SenderTypeID": 3, "IsVisibleForCustomer": 1}, {"SenderTypeID": 1, "IsVisibleForCustomer": 1}),
         ({"by": {"type": "user"}, "public": True}, {"by": {"type": "staff"}, "public": True}),
+        ({"is_requester": True, "public": True}, {"is_requester": False, "public": True}),
+        ({"role": "customer", "public": True}, {"role": "support", "public": True}),
+        (
+            {"direction": "in", "visibility": "public", "author": {"id": 5}},
+            {"direction": "out", "visibility": "public", "author": {"id": 9}},
+        ),
     ],
 )
 def test_roles_are_read_as_each_helpdesk_states_them(ask: dict[str, Any], answer: dict[str, Any]) -> None:
@@ -210,3 +216,25 @@ def test_a_rendered_copy_is_not_a_second_reply() -> None:
         "renderedFields": {"comment": {"comments": rendered}},
     }
     assert replies(record, "fields.description") == [ANSWER]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"notes": ANSWER, "private_notes": False},
+        {"contents": ANSWER, "public": True},
+        {"description": ANSWER, "show_to_requester": True},
+        {"text": ANSWER, "visibility": {"$type": "UnlimitedVisibility"}},
+        {"comment": ANSWER, "public": "1"},
+    ],
+)
+@pytest.mark.parametrize("name", ["journals", "posts", "notes", "comments"])
+def test_texts_and_audience_under_many_names(name: str, message: dict[str, Any]) -> None:
+    record = {"requester": {"id": 5}, "description": ASK, name: [{**message, "user": {"id": 9}}]}
+    assert replies(record, "description") == [ANSWER]
+
+
+def test_numbers_tell_two_people_apart_whose_names_cannot_be_compared() -> None:
+    journals = [{"user": {"id": 9, "name": "Bo"}, "notes": ANSWER, "private_notes": False}]
+    record = {"author": {"id": 5, "name": "Ann Lee"}, "description": ASK, "journals": journals}
+    assert replies(record, "description") == [ANSWER]

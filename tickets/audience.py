@@ -13,7 +13,16 @@ _PUBLIC_FLAGS = (
 )
 _INTERNAL_FLAGS = (
     *("internal", "private", "isprivate", "isinternal", "confidential", "isconfidential", "internalnote"),
-    *("isinternalnote", "privatenote", "isprivatenote", "isnote", "staffonly", "agentonly", "agentsonly"),
+    *(
+        "isinternalnote",
+        "privatenote",
+        "privatenotes",
+        "isprivatenote",
+        "isnote",
+        "staffonly",
+        "agentonly",
+        "agentsonly",
+    ),
 )
 _AUDIENCES = ("visibility", "audience", "privacy", "access", "accesslevel", "visibleto", "viewableby", "scope")
 _KINDS = (
@@ -49,6 +58,8 @@ def is_public(plain: Mapping[str, str]) -> bool | None:
             said = is_true(plain.get(flag, ""))
             if said is not None:
                 return said == meaning
+    if _word(plain.get("visibility.$type", "")) == "unlimitedvisibility":  # YouTrack
+        return True
     if any(name.startswith("visibility.") and value for name, value in plain.items()):
         return False  # of Jira: the one group that may see it
     words = [_word(plain[name]) for name in _AUDIENCES if plain.get(name)]

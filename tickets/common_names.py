@@ -8,7 +8,15 @@ COMMON: Mapping[str, tuple[str, ...]] = {
     "id": (
         *("id", "ticket id", "ticket number", "number", "ticketnummer", "nummer", "key", "issue key", "issue id"),
         *("case number", "case id", "incident number", "incident id", "request id", "ticket no", "ticket nr"),
-        *("conversation number", "conversation id", "ticket#", "#", "vorgangsschlüssel", "vorgangsnummer"),
+        *(
+            "conversation number",
+            "conversation id",
+            "ticket#",
+            "#",
+            "idreadable",
+            "vorgangsschlüssel",
+            "vorgangsnummer",
+        ),
         *("vorgangs-id", "fallnummer", "anfragenummer", "störungsnummer", "numéro", "numéro de ticket", "n°"),
         *("numéro ticket", "identifiant", "número", "número de ticket", "número de caso", "id de ticket", "numero"),
         *("numero ticket", "meldingsnummer", "numer", "numer zgłoszenia", "nr zgłoszenia", "id zgłoszenia"),

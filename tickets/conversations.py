@@ -193,9 +193,9 @@ def _text_column(name: str, header: Sequence[str]) -> str | None:
     """The first column of the list `name` that holds the text of a message, if any."""
     fields = ((column, message_field(column)) for column in header if column.startswith(f"{name}."))
     keys = text_keys(name)
-    texts = (c for c, field in fields if field and field[0] == name and _last(field[2]) in keys)
+    texts = (c for c, field in fields if field and field[0] == name and _plain(field[2]) in keys)
     return next(texts, None)
 
 
-def _last(field: str) -> str:
-    return field.lower().rsplit(".", 1)[-1].replace("_", "")
+def _plain(field: str) -> str:
+    return re.sub(r"[_\s-]+", "", field).lower()

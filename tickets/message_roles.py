@@ -12,7 +12,19 @@ _REQUESTER = frozenset(
     ("customer", "enduser", "requester", "contact", "client", "lead", "visitor", "guest", "reporter", "endcustomer")
 )
 _AGENT = frozenset(
-    ("agent", "admin", "owner", "staff", "operator", "teammate", "supportagent", "technician", "supportrep", "employee")
+    (
+        "agent",
+        "admin",
+        "owner",
+        "staff",
+        "operator",
+        "teammate",
+        "supportagent",
+        "technician",
+        "supportrep",
+        "employee",
+        "support",
+    )
 )
 _MACHINE = frozenset(
     ("system", "bot", "automation", "trigger", "workflow", "app", "rule", "agentbot", "virtualagent", "robot")

@@ -12,7 +12,7 @@ from tickets.cell_text import as_text
 from tickets.message_roles import USER, has_zammad_sender, role_of, role_word, settle_user
 
 _LIST_NAMES = (
-    r"comments?|articles?|conversations?|notes|threads?|messages|discussion|journal|replies|conversation_parts|posts|"
+    r"comments?|articles?|conversations?|notes|threads?|messages|discussion|journals?|replies|conversation_parts|posts|"
     r"updates"
 )
 _NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|conversation_parts))?"
@@ -22,7 +22,7 @@ _ONE = re.compile(rf"{_LIST}\.((?:[^.\d][^.]*\.)*[^.\d][^.]*)", re.I)  # a list 
 _WRAPPER = re.compile(r"(?:node|note|comment|article|message|post|attributes)\.(?=.)", re.I)
 TEXT_KEYS = (
     *("plainbody", "bodytext", "body", "htmlbody", "text", "content", "message", "bodyhtml", "note"),
-    *("comment", "commentbody", "commenttext", "value"),
+    *("comment", "commentbody", "commenttext", "contents", "notes", "description", "value"),
 )
 _DATES = (
     *("createdat", "created", "createtime", "createdtime", "createdon", "createddate", "createddatetime"),
@@ -122,7 +122,7 @@ def _kind(rest: str, text: str) -> str:
         return "id"
     if rest in ("login", "username", "key", "user_id", "login_name"):
         return "login"
-    if rest in ("email", "emailaddress", "address"):
+    if rest in ("email", "emailaddress", "email_address", "address", "email_id", "emailid", "mail"):
         return "email"
     if rest in ("", "name", "displayname", "display_name", "display_value", "full_name", "fullname", "handle"):
         return "email" if _ADDRESS.fullmatch(text) else "id" if text.isdigit() else "name"

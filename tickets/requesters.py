@@ -76,10 +76,11 @@ def _shared(person: Mapping[str, str], author: Mapping[str, str], equal: bool) -
     shared = person.keys() & author.keys()
     if equal:
         return any(person[kind] == author[kind] for kind in shared)
-    return bool(shared) and not any(_may_be_same(person[kind], author[kind]) for kind in shared)
+    alone = len(shared) == 1
+    return bool(shared) and not any(_may_be_same(person[kind], author[kind], alone) for kind in shared)
 
 
-def _may_be_same(first: str, second: str) -> bool:
-    """Whether two names can be one person's: `Ann` and `Ann Lee`, or the login `alee` and `Ann Lee`."""
+def _may_be_same(first: str, second: str, alone: bool) -> bool:
+    """Whether two names can be one person's: `Ann` and `Ann Lee`, or the login `alee` where nothing else is known."""
     one, other = set(first.split()), set(second.split())
-    return one <= other or other <= one or (len(one) == 1) != (len(other) == 1)
+    return one <= other or other <= one or (alone and (len(one) == 1) != (len(other) == 1))
