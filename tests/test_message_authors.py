@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from tickets.conversations import NO_AUDIENCE, NO_AUTHOR, NO_MATCH, NO_ORDER, find_conversations, read_conversation
+from tickets.conversations import (
+    NO_AUDIENCE,
+    NO_AUTHOR,
+    NO_MATCH,
+    NO_NAME,
+    NO_ORDER,
+    find_conversations,
+    read_conversation,
+)
 from tickets.flatten import flatten
 
 ASK, MORE, NOTE, ANSWER, LATER = "It does not print", "It is urgent", "INTERNAL: refuse", "Try port two", "Solved now"
@@ -238,3 +246,13 @@ def test_numbers_tell_two_people_apart_whose_names_cannot_be_compared() -> None:
     journals = [{"user": {"id": 9, "name": "Bo"}, "notes": ANSWER, "private_notes": False}]
     record = {"author": {"id": 5, "name": "Ann Lee"}, "description": ASK, "journals": journals}
     assert replies(record, "description") == [ANSWER]
+
+
+def test_advice_is_given_only_where_it_helps() -> None:
+    comment = {"public": True, "body": ANSWER}
+    nobody = {"subject": "s", "description": ASK, "comments": [comment]}
+    assert read(nobody, "description").unknown == NO_AUTHOR
+    assert replies(nobody, "description", "comments") == [ANSWER]
+    named = {**nobody, "requester_id": 5}
+    assert read(named, "description").unknown == NO_NAME
+    assert replies(named, "description", "comments") == []

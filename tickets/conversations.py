@@ -18,6 +18,7 @@ _ANSWERS = re.compile(r"comment|repl(?:y|ies)|note|kommentar", re.I)  # lists wi
 REQUESTER, SUPPORT = "Requester", "Support"
 NO_AUTHOR, NO_AUDIENCE = "who wrote a message", "whether the requester sees a message"
 NO_MATCH = "whether the requester wrote a message, because names cannot be compared,"
+NO_NAME = "who wrote a message, because it names nobody,"
 NO_ORDER = "which message came first, because dates have two meanings,"
 
 
@@ -177,7 +178,9 @@ def _turns(text: str, later: Sequence[Message]) -> tuple[Turn, ...]:
 def _doubt(message: Message, requester: Requester) -> str:
     if message.role:
         return NO_AUDIENCE
-    return NO_MATCH if requester and message.author else NO_AUTHOR
+    if not requester:
+        return NO_AUTHOR
+    return NO_MATCH if message.author else NO_NAME
 
 
 def _same(first: str, second: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tickets.errors import InputError
 
 _KINDS = (
-    (rb"<!doctype html|<html|<table|<head|<body|<meta", "a web page"),
+    (rb"<!doctype html|<(?:html|table|head|body|meta)\b", "a web page"),
     (rb"(?:<\?xml[^>]*>\s*)?(?:<\?mso[^>]*>\s*)?<(?:\w+:)?workbook\b", "an XML spreadsheet"),
     (rb"<\?xml|<rss\b", "XML"),
 )
