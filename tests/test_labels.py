@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.split_tickets import body, tickets_of
-from tickets.labels import label_or_empty
+from tickets.empty_labels import label_or_empty
 from tickets.prepare import PrepareOptions, prepare
 from tickets.rare import treat_rare
 from tickets.schema import PARTS, Ticket, read_tickets

@@ -41,6 +41,15 @@ def unpacked_gzip(path: Path) -> Iterator[Path]:
         yield inner
 
 
+@contextmanager
+def named_as(inner: Path, name: str) -> Iterator[None]:
+    """Name the archive, and not the temporary file, in errors about what is inside."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(inner), name)) from None
+
+
 def is_workbook(path: Path) -> bool:
     """Whether a zip archive is an Excel workbook."""
     return "xl/workbook.xml" in _names(path)

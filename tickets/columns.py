@@ -1,29 +1,32 @@
 """Which source column is which part of a ticket: presets, `--map`, and a guess from the header."""
 
 import difflib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
+from tickets.cell_text import as_text, text_or_empty
+from tickets.common_names import COMMON
 from tickets.errors import InputError
-from tickets.presets import COMMON, HALLMARKS, PARTS, PRESETS
-from tickets.tag_text import split_tags
+from tickets.presets import HALLMARKS, PARTS, PRESETS
+from tickets.tag_columns import object_lists, tag_values, with_repeats
 
+_IN_LIST = re.compile(r"\.\d+(?:\.|$)")
 _LISTED = 20  # columns named in an error
-_FAMILY = re.compile(r"(.*?)[ _.]?\d+")  # tag_1, Labels.2
 
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Source columns by part of the ticket; None where the source has no such column.
+    """Source columns by part of the ticket; None or nothing where the source has no such column.
 
-    `preset` is the one asked for or recognised; `tags_by_spaces` says that a space separates tags.
+    `preset` is the one asked for or recognised; `tags_by_spaces` says that a space separates tags. `repeats`
+    are the columns that repeat the name of a part's column, and `asked` the parts that `--map` names.
     """
 
-    body: str
+    body: str = ""
     subject: str | None = None
     reply: str | None = None
     language: str | None = None
@@ -33,40 +36,50 @@ class ColumnMap:
     tags: tuple[str, ...] = ()
     preset: str | None = None
     tags_by_spaces: bool = False
+    repeats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
 
     def tag_values(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the tags of a row, in order, without repeats; a numbered or repeated column holds one."""
-        values = (value for column in self.tags for value in self._column_tags(column, fields))
-        return tuple(dict.fromkeys(tag for value in values if (tag := " ".join(value.split()))))
+        """Tags of a row, in order, without repeats."""
+        return tag_values(self.tags, self.tags_by_spaces, fields)
 
-    def _column_tags(self, column: str, fields: Mapping[str, Any]) -> Iterator[str]:
-        value = fields.get(column)
-        if isinstance(value, (list, tuple)):
-            yield from (as_text(item) for item in value)
-        elif len(self.tags) > 1 and (_FAMILY.fullmatch(column) or f"{column}.2" in self.tags):
-            yield as_text(value)
-        elif value is not None:
-            yield from split_tags(as_text(value), self.tags_by_spaces)
-        for place in count():  # labels of GitHub are objects with a name
-            name = next((n for n in ("name", "title") if f"{column}.{place}.{n}" in fields), None)
-            if name is None:
-                return
-            yield as_text(fields[f"{column}.{place}.{name}"])
+    def text(self, part: str, fields: Mapping[str, Any]) -> tuple[str, str]:
+        """The subject, body or reply of a row, and its column: of repeated ones all, else the first filled candidate.
 
+        A column that was asked for has no other candidates, and a reply has none either: the next column may be a note.
+        """
+        column = getattr(self, part) or ""
+        texts = [as_text(fields.get(name)) for name in (column, *self.repeats.get(part, ()))] if column else []
+        filled = list(dict.fromkeys(text for text in texts if text_or_empty(text)))
+        if filled or part == "reply" or part in self.asked:
+            return (filled[0] if part == "subject" else "\n\n".join(filled)) if filled else "", column
+        ranks = _ranks(self.preset, part)
+        others = sorted((rank, name) for name in fields if (rank := ranks.get(plain_name(name))) is not None)
+        for _, name in others:
+            if name not in self.used and not _IN_LIST.search(name) and text_or_empty(text := as_text(fields[name])):
+                return text, name
+        return "", column
 
-def as_text(value: object) -> str:
-    """Return a cell as text: nothing for None and NaN, `3` for 3.0, `true` for True, JSON for lists."""
-    if isinstance(value, str):
-        return value
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+    def beside(self, header: tuple[str, ...]) -> "ColumnMap":
+        """The columns for rows of another header: those of self where it has them, else the guessed ones."""
+        try:
+            other = choose_columns(header, self.preset)
+        except InputError:
+            return self
+        parts = ("subject", "body", "reply", "language", "id", "created")
+        kept = {part: column for part in parts if (column := getattr(self, part)) in header or part in self.asked}
+        labels = {name: old if old in header else other.labels.get(name, old) for name, old in self.labels.items()}
+        tags = self.tags if any(name in header for name in self.tags) else other.tags
+        used = {**{part: getattr(other, part) for part in parts}, **kept}
+        used["reply"] = used["reply"] if self.reply else None  # what looked like a reply may be a status
+        return replace(self, **used, labels=labels, tags=tags, repeats=other.repeats)
+
+    @cached_property
+    def used(self) -> frozenset[str]:
+        """Columns that are a part of the ticket."""
+        single = (self.body, self.subject, self.reply, self.language, self.id, self.created)
+        repeated = (name for names in self.repeats.values() for name in names)
+        return frozenset(name for name in (*single, *self.labels.values(), *self.tags, *repeated) if name)
 
 
 def choose_columns(
@@ -88,6 +101,7 @@ def choose_columns(
         InputError: unknown preset, a mapped column the source lacks, or no body column.
     """
     asked = _parse_maps(maps, header)
+    named = frozenset(asked)
     usable = [name for name in header if filled is None or name in filled]
     preset = find_preset(preset, header)
     candidates = _candidates(preset)
@@ -97,10 +111,11 @@ def choose_columns(
     single = {name: columns[0] for name, columns in chosen.items() if columns}
     labels = {name: column for name, column in single.items() if name not in PARTS}
     body = single.get("body") or _guess(header, candidates).get("body", (message,))[0]
-    if not body:
-        raise InputError(f"no column for the body text; found {_shown(header)}; name it with --map body=COLUMN")
+    if not body and not single.get("subject"):
+        raise InputError(no_body(header))
+    texts = {part: column for part in ("subject", "body", "reply") if (column := single.get(part) or "")}
     return ColumnMap(
-        body=body,
+        body=body or "",
         subject=single.get("subject"),
         reply=single.get("reply"),
         language=single.get("language"),
@@ -109,7 +124,14 @@ def choose_columns(
         labels=_kept(labels, keep, header),
         tags=tuple(tags),
         preset=preset,
+        repeats={part: repeats for part, column in texts.items() if (repeats := with_repeats([column], header)[1:])},
+        asked=named,
     )
+
+
+def no_body(header: Sequence[str]) -> str:
+    """What to say where no column holds the text."""
+    return f"no column for the body text; found {_shown(header)}; name it with --map body=COLUMN"
 
 
 def find_preset(name: str | None, header: Sequence[str]) -> str | None:
@@ -120,47 +142,47 @@ def find_preset(name: str | None, header: Sequence[str]) -> str | None:
     """
     if name is not None and name not in PRESETS:
         raise InputError(f"found preset {name!r}, expected one of {', '.join(PRESETS)}; mend --preset")
-    plain = {_plain(column) for column in header}
-    return name or next((preset for preset, marks in HALLMARKS if all(_plain(mark) in plain for mark in marks)), None)
+    plain = {plain_name(column) for column in header}
+    return name or next(
+        (preset for preset, marks in HALLMARKS if all(plain_name(mark) in plain for mark in marks)), None
+    )
 
 
 def next_reply(column: str, header: Sequence[str], preset: str | None) -> str | None:
-    """Return the best column for the reply after `column`, which holds none."""
-    plain = {_plain(name): name for name in header}
+    """The best column for the reply behind `column`, which holds none."""
+    plain = {plain_name(name): name for name in header}
     names = _candidates(preset)["reply"]
-    columns = list(dict.fromkeys(plain[_plain(name)] for name in names if _plain(name) in plain))
+    columns = list(dict.fromkeys(plain[plain_name(name)] for name in names if plain_name(name) in plain))
     return next(iter(columns[columns.index(column) + 1 :]), None) if column in columns else None
 
 
+@lru_cache
 def _candidates(preset: str | None) -> dict[str, tuple[str, ...]]:
     named = PRESETS[preset] if preset else {}
     return {part: (*named.get(part, ()), *COMMON.get(part, ())) for part in COMMON}
 
 
+@lru_cache
+def _ranks(preset: str | None, part: str) -> dict[str, int]:
+    """Plain names of a part's columns with their rank, the best first."""
+    names = _candidates(preset)[part]
+    return {plain_name(name): rank for rank, name in reversed(list(enumerate(names)))}
+
+
 def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Return columns by part: the first candidate in the header; for tags also numbered, repeated and object ones."""
-    plain = {_plain(column): column for column in reversed(header)}
+    """Columns by part: the first candidate the header has, and of tags all that are numbered, repeated or objects."""
+    plain = {plain_name(column): column for column in reversed(header)}
     for column in header:
-        plain.setdefault(_plain(column).removeprefix("ticket"), column)
-    guessed = {}
+        plain.setdefault(plain_name(column).removeprefix("ticket"), column)
+    guessed, lists = {}, {plain_name(name): name for name in object_lists(header)}
     for part, names in candidates.items():
-        columns = tuple(dict.fromkeys(plain[_plain(name)] for name in names if _plain(name) in plain))
+        columns = tuple(dict.fromkeys(plain[plain_name(name)] for name in names if plain_name(name) in plain))
         guessed[part] = columns if part == "tags" else columns[:1]
-    guessed["tags"] = _with_repeats(guessed["tags"], header) or _object_lists(candidates["tags"], header)
+    guessed["tags"] = (
+        with_repeats(guessed["tags"], header)
+        or tuple(lists[plain_name(name)] for name in candidates["tags"] if plain_name(name) in lists)[:1]
+    )
     return {part: columns for part, columns in guessed.items() if columns}
-
-
-def _with_repeats(columns: Sequence[str], header: Sequence[str]) -> tuple[str, ...]:
-    """Return each column with those that repeat its name: `Labels`, `Labels.2`, `Labels.3`."""
-    repeats = {column: [n for n in header if re.fullmatch(re.escape(column) + r"\.\d+", n)] for column in columns}
-    return tuple(dict.fromkeys(name for column in columns for name in (column, *repeats[column])))
-
-
-def _object_lists(names: Sequence[str], header: Sequence[str]) -> tuple[str, ...]:
-    """Return the first name that the header has as a list of objects: `labels.0.name`."""
-    lists = {m[1] for name in header if (m := re.fullmatch(r"(.+)\.\d+\.(?:name|title)", name))}
-    plain = {_plain(name): name for name in lists}
-    return tuple(plain[_plain(name)] for name in names if _plain(name) in plain)[:1]
 
 
 def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -185,7 +207,7 @@ def find_column(column: str, header: Sequence[str], where: str) -> str:
     """
     if column in header:
         return column
-    match = next((name for name in header if _plain(name) == _plain(column)), None)
+    match = next((name for name in header if plain_name(name) == plain_name(column)), None)
     if match is None:
         near = difflib.get_close_matches(column.lower(), [name.lower() for name in header], n=1, cutoff=0.5)
         nearest = next((f"; did you mean {name!r}?" for name in header if near and name.lower() == near[0]), "")
@@ -205,5 +227,7 @@ def _shown(header: Sequence[str]) -> str:
     return f"the columns {', '.join(name[:40] for name in header[:_LISTED])}{more}" if header else "no columns"
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
+@lru_cache(maxsize=20_000)
+def plain_name(name: str) -> str:
+    """A name as it is compared: without case, spaces, `_`, `-` and a full stop or colon at its end."""
+    return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name)).casefold().rstrip(".:")

@@ -3,26 +3,23 @@
 The requester's first message is the ticket. The first public message of somebody else behind it is the reply.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tickets.messages import (
-    JIRA_COLUMN,
-    JOURNAL_COLUMN,
-    MESSAGE_FIELD,
-    Message,
-    cell_messages,
-    identities,
-    nested_messages,
-)
+from tickets.automatic_messages import sounds_automatic
+from tickets.journals import JIRA_COLUMN, JOURNAL_COLUMN, cell_messages
+from tickets.message_order import day_comes_first, in_order
+from tickets.messages import Message, message_field, nested_messages, text_keys
+from tickets.requesters import Requester, proven_kinds
 
+_ANSWERS = re.compile(r"comment|repl(?:y|ies)|note|kommentar", re.I)  # lists without the ticket's own text
 REQUESTER, SUPPORT = "Requester", "Support"
 NO_AUTHOR, NO_AUDIENCE = "who wrote a message", "whether the requester sees a message"
-_REQUESTERS = (
-    *("requester", "customer", "customeruser", "fields.reporter", "reporter", "caller", "caller_id", "opened_for"),
-    *("contact", "user", "author"),
-)
+NO_MATCH = "whether the requester wrote a message, because names cannot be compared,"
+NO_NAME = "who wrote a message, because it names nobody,"
+NO_ORDER = "which message came first, because dates have two meanings,"
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,17 @@ class Conversation:
 
 @dataclass(frozen=True)
 class ConversationColumns:
-    """Where the messages of a source are: lists of objects, or columns of text; `trusted` takes all as public."""
+    """Where the messages of a source are: lists of objects, or columns of text.
+
+    Messages of the lists and columns in `trusted` count as public. `day_first` says how the source writes dates, and
+    `proven` by which kinds of names its customers are people.
+    """
 
     lists: tuple[str, ...] = ()
     cells: tuple[str, ...] = ()
-    trusted: bool = False
+    trusted: frozenset[str] = frozenset()
+    day_first: bool | None = None
+    proven: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -68,9 +71,18 @@ class ConversationColumns:
         return next((_text_column(name, header) for name in self.lists), None)
 
     def trust(self, column: str) -> "ConversationColumns | None":
-        """Self with all messages taken as public, if `column` is one of its lists or columns; else None."""
-        known = column in self.lists or self.holds(column) or column.lower() in map(str.lower, self.cells)
-        return replace(self, trusted=True) if known else None
+        """Self with the messages of one of its lists, or of all its columns, taken as public; None for other names."""
+        name = column if column in self.lists else _list_name(column)
+        if name in self.lists:
+            return replace(self, trusted=frozenset((name,)))
+        known = column.lower() in map(str.lower, self.cells)
+        return replace(self, trusted=frozenset(self.cells)) if known else None
+
+    def messages(self, fields: Mapping[str, Any]) -> list[Message]:
+        """The messages of a row that have a text, as they stand there."""
+        lists = nested_messages(fields) if self.lists else {}
+        messages = [message for name in self.lists for message in lists.get(name, ())]
+        return [message for message in [*messages, *cell_messages(fields, self.cells)] if message.text]
 
 
 def find_conversations(header: Sequence[str], samples: Sequence[Mapping[str, Any]]) -> ConversationColumns:
@@ -79,63 +91,83 @@ def find_conversations(header: Sequence[str], samples: Sequence[Mapping[str, Any
     cells = [column for column in header if JIRA_COLUMN.fullmatch(column) or JOURNAL_COLUMN.fullmatch(column)]
     messages = [m for fields in samples for m in cell_messages(fields, cells)] if cells else []
     dated = bool(messages) and sum(bool(message.author) for message in messages) >= len(messages) / 2
-    return ConversationColumns(tuple(lists), tuple(cells) if dated else ())
+    columns = ConversationColumns(tuple(lists), tuple(cells) if dated else ())
+    if not columns:
+        return columns
+    dates: list[str] = []
+    proven: set[str] = set()
+    for fields in samples:
+        messages = columns.messages(fields)
+        dates += [message.sent for message in messages]
+        proven |= proven_kinds(Requester.of_ticket(fields), messages)
+    return replace(columns, day_first=day_comes_first(dates), proven=frozenset(proven))
 
 
-def read_conversation(fields: Mapping[str, Any], columns: ConversationColumns, body: str) -> Conversation:
-    """The conversation of a row whose own column for the text says `body`, empty where it has none."""
-    lists = nested_messages(fields) if columns.lists else {}
-    messages = [message for name in columns.lists for message in lists.get(name, ())]
-    messages = [message for message in [*messages, *cell_messages(fields, columns.cells)] if message.text]
-    if all(message.sent for message in messages):
-        messages.sort(key=lambda message: message.sent)
-    if columns.trusted:
-        messages = [replace(m, public=True) if m.public is None else m for m in messages]
-    messages = _with_roles(messages, _requester(fields, messages, body), columns.trusted)
-    spoken = [m for m in messages if m.public is not False and not m.automatic]
-    opening = _opening(spoken, body)
+def read_conversation(
+    fields: Mapping[str, Any], columns: ConversationColumns, body: str, subject: str = ""
+) -> Conversation:
+    """The conversation of a row whose own columns for text and heading say `body` and `subject`, empty without any."""
+    messages = [
+        replace(m, public=True) if m.public is None and m.place in columns.trusted else m
+        for m in columns.messages(fields)
+    ]
+    ordered = in_order(messages, columns.day_first)
+    messages = messages if ordered is None else ordered
+    requester = Requester.of_ticket(fields, columns.proven).with_writer(messages, body)
+    messages = _with_roles(messages, requester, columns.trusted)
+    spoken = [m for place, m in enumerate(messages) if m.public is not False and not _is_machine(m, place, body)]
+    opening = _opening(spoken, body, bool(subject.strip()))
     text = body or (spoken[opening].text if opening is not None else "")
     later = spoken if opening is None else spoken[opening + 1 :]
+    if ordered is None:
+        return Conversation(text, (), NO_ORDER)
     turns = _turns(text, later)
-    unsure = [m for m in later if m.text and (m.role == "" or (m.role == "agent" and m.public is None))]
-    return Conversation(text, turns, _doubt(unsure[0]) if unsure and not turns else "")
+    unsure = [m for m in later if m.role == "" or (m.role == "agent" and m.public is None)]
+    return Conversation(text, turns, _doubt(unsure[0], requester) if unsure and not turns else "")
 
 
-def _requester(fields: Mapping[str, Any], messages: Sequence[Message], body: str) -> Mapping[str, str]:
-    """The requester as the ticket names it, else the author of the message that is the ticket."""
-    person = identities({name: value for name, value in fields.items() if _list_name(name) == ""}, _REQUESTERS)
-    if person or not messages:
-        return person
-    first = messages[0]
-    return first.author if first.public and (not body.strip() or _same(first.text, body)) else {}
-
-
-def _with_roles(messages: Sequence[Message], requester: Mapping[str, str], trusted: bool) -> list[Message]:
+def _with_roles(messages: Sequence[Message], requester: Requester, trusted: frozenset[str]) -> list[Message]:
     """The messages with the role of each where it can be told from the author."""
     told = []
     for message in messages:
         role = message.role
-        shared = requester.keys() & message.author.keys()
-        if shared and any(requester[kind] == message.author[kind] for kind in shared):
+        if requester.is_author(message):
             role = "requester"
-        elif not role:
-            role = "agent" if shared or (trusted and not requester) else ""
+        elif not role and (requester.is_other(message) or (message.place in trusted and not requester)):
+            role = "agent"
         told.append(replace(message, role=role))
     return told
 
 
-def _opening(spoken: Sequence[Message], body: str) -> int | None:
-    """Place of the message that is the ticket; None where the ticket is not among the messages."""
+def _is_machine(message: Message, place: int, body: str) -> bool:
+    """Whether a machine wrote a message; the ticket itself may be about an automatic reply, or come from a machine."""
+    is_ticket = message.role == "requester" or (place == 0 and (not body.strip() or _same(message.text, body)))
+    return message.automatic or (message.seems_automatic and not is_ticket)
+
+
+def _opening(spoken: Sequence[Message], body: str, has_subject: bool) -> int | None:
+    """Place of the message that is the ticket; None where the ticket is not among the messages.
+
+    The requester's first, else the first of unknown author: what is surely public goes first, and a comment below a
+    heading may be an answer. An agent's message is no ticket.
+    """
     if body.strip():
         return next((place for place, message in enumerate(spoken) if _same(message.text, body)), None)
-    by_requester = (place for place, message in enumerate(spoken) if message.role == "requester")
-    return next(by_requester, 0 if spoken else None)
+    choices = [place for place, message in enumerate(spoken) if message.role != "agent"]
+    for place in choices:
+        if spoken[place].role == "requester":
+            return place
+    public = [place for place in choices if spoken[place].public]
+    rest = [place for place in choices if not (has_subject and _ANSWERS.search(spoken[place].place))]
+    return next(iter(public or rest), None)
 
 
 def _turns(text: str, later: Sequence[Message]) -> tuple[Turn, ...]:
     before, turns = [(REQUESTER, text)], []
     for message in later:
         if message.role == "agent" and message.public:
+            if sounds_automatic(message.text):
+                continue
             turns.append(Turn(tuple(before), message.text))
             before.append((SUPPORT, message.text))
         elif message.role == "requester":
@@ -143,8 +175,12 @@ def _turns(text: str, later: Sequence[Message]) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _doubt(message: Message) -> str:
-    return NO_AUTHOR if message.role == "" else NO_AUDIENCE
+def _doubt(message: Message, requester: Requester) -> str:
+    if message.role:
+        return NO_AUDIENCE
+    if not requester:
+        return NO_AUTHOR
+    return NO_MATCH if message.author else NO_NAME
 
 
 def _same(first: str, second: str) -> bool:
@@ -152,12 +188,17 @@ def _same(first: str, second: str) -> bool:
 
 
 def _list_name(column: str) -> str:
-    match = MESSAGE_FIELD.fullmatch(column)
-    return match[1] if match else ""
+    field = message_field(column)
+    return field[0] if field else ""
 
 
 def _text_column(name: str, header: Sequence[str]) -> str | None:
     """The first column of the list `name` that holds the text of a message, if any."""
-    texts = ("body", "plain_body", "body_text", "html_body", "text", "content", "value", "message", "bodytext")
-    columns = (column for column in header if column.startswith(f"{name}."))
-    return next((column for column in columns if column[len(name) :].lower().rsplit(".", 1)[-1] in texts), None)
+    fields = ((column, message_field(column)) for column in header if column.startswith(f"{name}."))
+    keys = text_keys(name)
+    texts = (c for c, field in fields if field and field[0] == name and _plain(field[2]) in keys)
+    return next(texts, None)
+
+
+def _plain(field: str) -> str:
+    return re.sub(r"[_\s-]+", "", field).lower()

@@ -17,9 +17,12 @@ _TICKET_LISTS = frozenset(
 _MESSAGE_LISTS = frozenset(
     _NAMES.findall(
         "comments comment articles article conversations notes messages threads thread attachments changelog history "
-        "histories events audits custom_fields customfields fields tags labels followers collaborators assignees"
+        "histories events audits custom_fields customfields fields tags labels followers collaborators assignees "
+        "associations conversation_parts posts updates interactions replies discussion discussions journal worklog"
     )
 )
+_MESSAGE_PLACES = _MESSAGE_LISTS - {"conversations", "fields"}  # pages of conversations are tickets
+_INNER = ("fields", "properties")  # of Jira and HubSpot
 _PARTS: Mapping[str, frozenset[str]] = {
     "id": frozenset(("id", "key", "number", "iid", "_id", "ticketid", "ticketnumber")),
     "subject": frozenset(("subject", "title", "summary", "betreff", "shortdescription", "ticketsubject")),
@@ -31,26 +34,51 @@ _PARTS: Mapping[str, frozenset[str]] = {
     ),
     "label": frozenset(("priority", "status", "state", "type", "queue", "group", "category", "tags", "labels")),
 }
-_WRAPPERS = ("ticket", "issue", "incident", "case", "conversation")
+_SUBTICKETS = frozenset(_NAMES.findall("tickets issues incidents requests cases conversations"))
+_WRAPPERS = _NAMES.findall(
+    "ticket issue incident case conversation request data record item payload object entity result"
+)
+_WRAPPER_END = re.compile(
+    r"(?!parent|related|linked|merged|duplicate|original|previous|sub|child).*(?:ticket|issue|case)"
+)
 
 
-def ticket_lists(record: Mapping[str, Any]) -> tuple[list[ListPath], dict[str, int]]:
-    """Paths of the lists of tickets in `record`, none when it is a ticket itself; sizes of the other lists by name."""
+def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[ListPath], dict[str, int]]:
+    """Paths of the lists of tickets in `record`, none when it is a ticket itself; sizes of the other lists by name.
+
+    `whole` says that a file holds nothing but the record, so that it rather is a page.
+    """
     lists = dict(_lists(record, ()))
-    score = ticket_score(record)
-    named = [path for path in lists if path[-1].lower() in _TICKET_LISTS]
+    inner, score = unwrap(record), ticket_score(record)
+    outside = [path for path in lists if not _is_message_list(path)]
+    named = [path for path in outside if path[-1].lower() in _TICKET_LISTS]
     pages = [path for path in named if _list_score(lists[path]) >= max(score, 2)]
-    if not pages and score < 2:
-        others = [path for path in lists if path[-1].lower() not in _MESSAGE_LISTS]
+    if is_ticket(inner) and not (whole and _is_page(inner, [(path, lists[path]) for path in pages])):
+        pages = []
+    elif not pages and score < 2:
         pages = (
             [path for path in named if lists[path]]
-            or [path for path in others if _list_score(lists[path]) >= 2]
-            or sorted(others, key=lambda path: -len(lists[path]))[:1]
+            or [path for path in outside if _list_score(lists[path]) >= 2]
+            or sorted(outside, key=lambda path: -len(lists[path]))[:1]
             or named
         )
     if not pages:
-        return [], {}
+        strange = [path for path in outside if path[-1].lower() not in _MESSAGE_LISTS]
+        return [], {path[-1]: len(lists[path]) for path in strange if any(map(_is_subticket, lists[path][:5]))}
     return pages, {".".join(path): len(items) for path, items in lists.items() if path not in pages and items}
+
+
+def is_ticket(record: Mapping[str, Any]) -> bool:
+    """Whether an object has a subject or a text of its own, and a further part of a ticket.
+
+    A text under `message` needs a number, because an answer of a server has one: `{"message": "OK", "status": 200}`.
+    """
+    fields = _named_parts(record)
+    if not ("subject" in fields or "body" in fields):
+        return False
+    if "subject" in fields or any(_plain(name) != "message" for name in fields["body"]):
+        return ticket_score(record) >= 2
+    return "id" in fields
 
 
 def ticket_score(item: object) -> int:
@@ -59,9 +87,9 @@ def ticket_score(item: object) -> int:
         return 0
     record = unwrap(item)
     names = {_plain(name) for name in record}
-    nested = record.get("fields")  # of Jira
-    if isinstance(nested, Mapping):
-        names |= {_plain(name) for name in nested}
+    for nested in map(record.get, _INNER):
+        if isinstance(nested, Mapping):
+            names |= {_plain(name) for name in nested}
     return sum(not names.isdisjoint(part) for part in _PARTS.values())
 
 
@@ -75,11 +103,67 @@ def unwrap(item: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(attributes, Mapping) and "id" in item and "type" in item:
         rest = {name: value for name, value in item.items() if name not in ("attributes", "type")}
         return {**rest, **attributes}
-    for name in _WRAPPERS:
-        inner = item.get(name)
-        if isinstance(inner, Mapping) and ticket_score(inner) >= 2:
-            return {**{key: value for key, value in item.items() if key != name}, **inner}
+    own = _named_parts(item)
+    if "subject" in own or any(_plain(name) != "message" for name in own.get("body", ())):
+        return item  # a ticket beside it is another
+    for name in sorted(item, key=_wrapper_rank):
+        inner = item[name]
+        if _wrapper_rank(name) < len(_WRAPPERS) + 1 and isinstance(inner, Mapping):
+            ticket = unwrap(inner)
+            if ticket_score(ticket) >= 2:
+                return {**{key: value for key, value in item.items() if key != name}, **ticket}
     return item
+
+
+def _wrapper_rank(name: object) -> int:
+    """The place among the names of envelopes; `helpdesk_ticket` and the like come behind, other names last."""
+    plain = _plain(name)
+    if plain in _WRAPPERS:
+        return _WRAPPERS.index(plain)
+    return len(_WRAPPERS) + (0 if _WRAPPER_END.fullmatch(plain) else 1)
+
+
+def _is_page(record: Mapping[str, Any], pages: list[tuple[ListPath, list[Any]]]) -> bool:
+    """Whether a file's only object is a page with a title, or a project with its tickets, and no ticket."""
+    fields = _named_parts(record)
+    if "id" not in fields:
+        return bool(pages)
+    return "body" not in fields and any(
+        path[-1].lower() in _SUBTICKETS and any("body" in _named_parts(item) for item in items[:5] if _is_object(item))
+        for path, items in pages
+    )
+
+
+def _named_parts(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The names of the fields that hold a subject, a text, a number or a label of the object's own, by part."""
+    found: dict[str, list[str]] = {}
+    for fields in (record, *(record[name] for name in _INNER if _is_object(record.get(name)))):
+        for name, value in fields.items():
+            for part, names in _PARTS.items():
+                if _plain(name) in names and _is_value(value):
+                    found.setdefault(part, []).append(str(name))
+    return found
+
+
+def _is_value(value: object) -> bool:
+    """Whether a field holds a value of its own: a filled text, a number, or a document of Jira."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    return isinstance(value, (int, float)) or (isinstance(value, Mapping) and value.get("type") == "doc")
+
+
+def _is_subticket(item: object) -> bool:
+    return isinstance(item, Mapping) and is_ticket(item) and "subject" in _named_parts(item)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_message_list(path: ListPath) -> bool:
+    """Whether a list holds messages or attachments of a ticket, or lies among them: `comments.nodes`."""
+    inner = {name.lower() for name in path[:-1]}
+    return path[-1].lower() in _MESSAGE_LISTS - _SUBTICKETS or not inner.isdisjoint(_MESSAGE_PLACES)
 
 
 def _plain(name: object) -> str:
@@ -91,7 +175,7 @@ def _lists(record: Mapping[str, Any], path: ListPath) -> Iterator[tuple[ListPath
     """Lists of objects, and empty ones with the name of a list of tickets, reached through objects alone."""
     for name, value in record.items():
         here = (*path, str(name))
-        if isinstance(value, Mapping) and len(here) < _DEPTH:
+        if isinstance(value, Mapping) and len(here) < _DEPTH and value.get("type") != "doc":
             yield from _lists(value, here)
         elif isinstance(value, list) and (
             any(isinstance(item, Mapping) for item in value) or (not value and here[-1].lower() in _TICKET_LISTS)

@@ -80,11 +80,11 @@ def expand(value: Any, log: ReadLog) -> Iterator[Any]:
             yield from expand(item, log)
 
 
-def _pages(value: Any, log: ReadLog) -> list[ListPath]:
+def _pages(value: Any, log: ReadLog, whole: bool = False) -> list[ListPath]:
     if not isinstance(value, Mapping):
         return []
-    pages, others = ticket_lists(value)
-    log.other_lists.update(others)
+    pages, others = ticket_lists(value, whole)
+    (log.other_lists if pages else log.inner_lists).update(others)
     return pages
 
 
@@ -111,7 +111,7 @@ class _Values:
         if depth == 0 and text[at : at + 1] != "{":
             raise json.JSONDecodeError("Expecting a list or an object", text, at)
         value, end = _DECODER.raw_decode(text, at)
-        pages = _pages(value, self.log)
+        pages = _pages(value, self.log, depth == 0)
         if not pages:
             yield self.line(at), unwrap(value) if isinstance(value, Mapping) else value
         value = None  # a page may be large; its tickets are decoded again one by one

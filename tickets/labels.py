@@ -1,4 +1,4 @@
-"""What is a label, and the label space: the label columns, the classes of each, and the tags, learned from training."""
+"""The label space: the label columns, the classes of each, and the tags, learned from training."""
 
 import json
 from collections import Counter
@@ -12,37 +12,6 @@ from tickets.schema import Ticket
 NO_LABEL = -100  # class id of a ticket without a label; the value that torch's cross-entropy leaves out
 UNSEEN = -1  # class id of a label that training never saw, which no prediction can equal
 _FEWEST_TAG_TICKETS = 5
-
-# What helpdesks write into a column without a label, lower-cased; the second list only in brackets.
-_EMPTY = frozenset(
-    (
-        *("none", "null", "nil", "nan", "nat", "na", "n/a", "n.a.", "n.a", "n. a.", "n/a.", "#n/a", "#na", "#null!"),
-        *("\\n", "undefined", "unset", "not set", "no value", "no data", "no label", "tbd", "tba"),
-        *("unknown", "unassigned", "not assigned", "not specified", "unspecified", "not applicable", "not available"),
-        *("uncategorized", "uncategorised"),
-        *("k.a.", "k. a.", "keine angabe", "keine", "keiner", "unbekannt", "nicht zugewiesen", "ohne"),
-        *("nicht zugeordnet", "nicht gesetzt", "nicht angegeben", "entfällt"),
-        *("aucun", "aucune", "inconnu", "non assigné", "non attribué", "non défini"),
-        *("ninguno", "ninguna", "desconocido", "sin asignar", "sin definir"),
-        *("nessuno", "nessuna", "sconosciuto", "non assegnato", "non specificato"),
-        *("geen", "onbekend", "niet toegewezen", "nenhum", "nenhuma", "desconhecido", "não atribuído"),
-        *("brak", "nieznany", "nieprzypisane", "nieprzypisany"),
-    )
-)
-_EMPTY_IN_BRACKETS = frozenset(
-    ("empty", "blank", "missing", "leer", "vide", "vacío", "vuoto", "leeg", "vazio", "puste")
-)
-_BRACKETS = "()[]<>{}'\""
-_SIGNS = "-–—_.…?/\\~ "
-
-
-def label_or_empty(text: str) -> str:
-    """Return the label, or nothing for what stands for no label: `-`, `n/a`, `None`, `(not set)` and the like."""
-    bare = text.strip()
-    inner = bare.strip(_BRACKETS)
-    plain = " ".join(inner.lower().replace("_", " ").split())
-    is_empty = not plain.strip(_SIGNS) or plain in _EMPTY or (inner != bare and plain in _EMPTY_IN_BRACKETS)
-    return "" if is_empty else text
 
 
 @dataclass(frozen=True)

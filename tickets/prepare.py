@@ -27,8 +27,9 @@ from tickets.redact.patterns import parse_patterns
 from tickets.redact.redactor import Redactor
 from tickets.redact.tickets import TicketRedactor
 from tickets.report import render_report
-from tickets.rows import Source, UniqueIds, language_code, no_rows
+from tickets.rows import Source, UniqueIds, language_code
 from tickets.schema import Ticket, write_tickets
+from tickets.source_columns import no_rows
 from tickets.splits import SEED, SPLITS, Split, grouped_split, published_split, random_split
 from tickets.time_split import time_split
 

@@ -1,11 +1,10 @@
 """Names that helpdesks and public data sets give their columns.
 
 Candidates by part or label, best first; matched without regard to case, spaces, `_` and `-`, and to a leading `ticket`.
+Names of any source are in `common_names.py`.
 """
 
 from collections.abc import Mapping, Sequence
-
-from tickets.dates import CREATED
 
 PARTS = ("subject", "body", "reply", "language", "id", "created", "tags")
 
@@ -50,7 +49,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "priority": ("priority", "priority_name"),
     },
     "jira": {
-        "id": ("issue key", "key", "issue id", "id"),
+        "id": ("issue key", "vorgangsschlüssel", "key", "issue id", "vorgangs-id", "id"),
         "subject": ("summary", "fields.summary", "zusammenfassung"),
         "body": ("description", "fields.description", "beschreibung"),
         "tags": ("labels", "fields.labels", "stichwörter"),
@@ -95,38 +94,11 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "priority": ("severity", "priority", "weight"),
     },
 }
-COMMON: Mapping[str, tuple[str, ...]] = {
-    "id": (
-        *("id", "ticket id", "ticket number", "number", "ticketnummer", "nummer", "key", "issue key", "issue id"),
-        *("case number", "case id", "incident number", "incident id", "request id", "ticket no", "ticket nr"),
-    ),
-    "subject": ("subject", "title", "summary", "betreff", "titel", "short description", "kurzbeschreibung", "headline"),
-    "body": (
-        *("body", "description", "text", "message", "content", "nachricht", "beschreibung", "inhalt", "question"),
-        *("ticket description", "description text", "issue description", "details", "instruction", "complaint"),
-        *("consumer complaint narrative", "customer message", "document", "comments.0.body", "articles.0.body"),
-        *("anfrage", "request", "utterance"),
-    ),
-    "reply": (
-        *("answer", "reply", "response", "antwort", "resolution", "solution", "loesung", "lösung", "close notes"),
-        *("resolution notes", "agent reply", "agent response"),
-    ),
-    "language": ("language", "lang", "sprache", "locale"),
-    "created": CREATED,
-    "tags": ("tags", "labels", "keywords", "schlagworte"),
-    "type": ("type", "ticket type", "issue type", "typ", "art"),
-    "queue": (
-        *("queue", "group", "department", "team", "warteschlange", "abteilung", "gruppe", "assignment group"),
-        *("support group", "assigned group", "assigned team", "zuweisungsgruppe"),
-    ),
-    "priority": ("priority", "prio", "urgency", "priorität", "prioritaet", "dringlichkeit"),
-    "category": ("category", "ticket category", "issue category", "kategorie"),
-}
-
 # A preset is taken by itself where a source has all columns of one of its groups; the first that fits counts.
 HALLMARKS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("public", ("tag_1", "answer")),
     ("jira", ("issue key",)),
+    ("jira", ("vorgangsschlüssel",)),
     ("jira", ("fields.summary",)),
     ("servicenow", ("short_description", "number")),
     ("servicenow", ("assignment_group",)),

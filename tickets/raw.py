@@ -29,6 +29,7 @@ class ReadLog:
     encodings: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     other_lists: Counter[str] = field(default_factory=Counter)  # objects beside the tickets, by the name of their list
+    inner_lists: Counter[str] = field(default_factory=Counter)  # objects inside tickets that look like tickets
 
     def note(self, text: str) -> None:
         """Add a note unless it is there."""
@@ -37,5 +38,12 @@ class ReadLog:
 
     def all_notes(self) -> tuple[str, ...]:
         """Return the notes, with one on the lists that hold no tickets."""
-        lists = ", ".join(f"{name} ({count:,} objects)" for name, count in self.other_lists.items())
-        return (*self.notes, *([f"Not read, because they hold no tickets: {lists}."] if lists else []))
+        beside, inside = (
+            ", ".join(f"{name} ({count:,} objects)" for name, count in lists.items())
+            for lists in (self.other_lists, self.inner_lists)
+        )
+        return (
+            *self.notes,
+            *([f"Not read, because they hold no tickets: {beside}."] if beside else []),
+            *([f"Not read, because they lie inside tickets: {inside}."] if inside else []),
+        )

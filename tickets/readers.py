@@ -11,13 +11,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tickets.archives import GZIP, ZIP, is_workbook, ticket_members, unpacked_gzip, unpacked_members
+from tickets.archives import GZIP, ZIP, is_workbook, named_as, ticket_members, unpacked_gzip, unpacked_members
 from tickets.delimited import delimited_rows
 from tickets.encoding import TextEncoding, detect_encoding, is_broken, text_lines
 from tickets.errors import InputError
 from tickets.flatten import flatten
 from tickets.json_values import decode_json, expand, json_items, values_in_row
 from tickets.mail import MAIL, MAILBOX, is_mail, is_mailbox, read_mail_file, read_mailbox
+from tickets.markup import refuse_markup
 from tickets.raw import RAW, RAW_LENGTH, RawRow, ReadLog
 from tickets.sources import check_regular, nearest_file, source_path
 from tickets.stored_tables import read_dataset, read_parquet
@@ -81,6 +82,8 @@ def _read_file(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
         return _read_gzip(path, asked, log)
     if magic == ZIP:
         return read_workbook(path, log) if is_workbook(path) else _read_zip(path, asked, log)
+    if start[257:262] == b"ustar":
+        raise InputError(f"{path}: found a tar archive, expected tickets; unpack it and give the file with the tickets")
     if is_mailbox(start):
         return read_mailbox(path)
     if path.suffix.lower() == MAIL or is_mail(start):
@@ -89,6 +92,7 @@ def _read_file(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
 
 
 def _read_text(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
+    refuse_markup(path)
     encoding = detect_encoding(path, asked)
     log.encodings[path.name] = encoding.name
     if encoding.doubt:
@@ -98,11 +102,11 @@ def _read_text(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
         return _read_jsonl(path, encoding, log)
     if kind == "json":
         return _read_json(path, encoding, log)
-    return (RawRow(line, fields, fault) for line, fields, fault in delimited_rows(path, encoding))
+    return (RawRow(line, fields, fault) for line, fields, fault in delimited_rows(path, encoding, log))
 
 
 def _read_gzip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
-    with unpacked_gzip(path) as inner:
+    with unpacked_gzip(path) as inner, named_as(inner, str(path)):
         yield from _read_file(inner, asked, log)
 
 
@@ -110,14 +114,15 @@ def _read_zip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     members = ticket_members(path, _FILE_ENDINGS)
     first: set[str] | None = None
     for member, inner in unpacked_members(path, members):
-        for row in _read_file(inner, asked, log):
-            first = first or (None if row.fault else set(row.fields))
-            if first and row.fault is None and first.isdisjoint(row.fields):
-                raise InputError(
-                    f"{path}: {member} has other columns than {members[0]}; expected one kind of tickets; unpack it "
-                    "and give the files one by one"
-                )
-            yield replace(row, file=member) if len(members) > 1 else row
+        with named_as(inner, f"{path}: {member}"):
+            for row in _read_file(inner, asked, log):
+                first = first or (None if row.fault else set(row.fields))
+                if first and row.fault is None and first.isdisjoint(row.fields):
+                    raise InputError(
+                        f"{path}: {member} has other columns than {members[0]}; expected one kind of tickets; unpack "
+                        "it and give the files one by one"
+                    )
+                yield replace(row, file=member) if len(members) > 1 else row
 
 
 def _text_kind(path: Path, encoding: TextEncoding) -> str:

@@ -8,9 +8,9 @@ from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
+from tickets.cell_text import as_text, text_or_empty
 from tickets.cleaning import Cleaner, normalise
-from tickets.column_checks import drop_status_reply, label_candidates
-from tickets.columns import ColumnMap, as_text, choose_columns
+from tickets.columns import ColumnMap
 from tickets.conversations import (
     NO_AUDIENCE,
     NO_AUTHOR,
@@ -18,19 +18,19 @@ from tickets.conversations import (
     Conversation,
     ConversationColumns,
     Turn,
-    find_conversations,
     read_conversation,
 )
-from tickets.errors import InputError
-from tickets.labels import label_or_empty
+from tickets.empty_labels import label_or_empty
+from tickets.json_cells import expanded
 from tickets.raw import RawRow, ReadLog
 from tickets.readers import read_rows
 from tickets.redact.people import PeopleColumns, people_columns
 from tickets.schema import Ticket
-from tickets.tag_text import separated_by_spaces
+from tickets.source_columns import sample_fields, source_columns
 
+_MOST_HEADERS = 1_000
 _PEEK = 1_000  # rows looked at to find the columns
-_NO_ROWS = "found no rows below the header; expected tickets; give another file"
+NO_TEXT = "the text"
 _TRUSTED = {
     NO_AUTHOR: "the next message, whoever wrote it",
     NO_AUDIENCE: "the first message of somebody else, which may be an internal note",
@@ -60,6 +60,8 @@ class Source:
     people: PeopleColumns = field(default_factory=lambda: PeopleColumns({}))
     log: ReadLog = field(default_factory=ReadLog)
     unknown: Counter[str] = field(default_factory=Counter)  # rows without a reply, by what is not known
+    elsewhere: Counter[tuple[str, str]] = field(default_factory=Counter)  # texts in another column, by part and column
+    others: dict[tuple[str, ...], ColumnMap] = field(default_factory=dict)  # columns of rows with other names
 
     @classmethod
     def open(
@@ -76,62 +78,102 @@ class Source:
             InputError: no such source, no rows, or no column for the body.
         """
         log = ReadLog()
-        rows = read_rows(name, encoding, log)
+        rows = expanded(read_rows(name, encoding, log))
         peek = list(islice(rows, _PEEK))
-        samples = _samples(name, peek)
+        samples = sample_fields(name, peek)
         asked, maps = people_columns(maps, list(dict.fromkeys(column for fields in samples for column in fields)))
-        columns, conversations = _choose_columns(name, samples, preset, maps, keep, log)
-        named = (columns.body, columns.subject, columns.reply)
+        columns, conversations = source_columns(name, samples, preset, maps, keep, log)
+        repeats = (name for names in columns.repeats.values() for name in names)
+        named = (columns.body, columns.subject, columns.reply, *repeats)
         texts = (
             value
             for row in peek
             for column, value in row.fields.items()
             if isinstance(value, str) and (column in named or conversations.holds(column))
         )
-        taken = frozenset(column for column in (*named, *columns.labels.values(), *columns.tags) if column)
+        taken = columns.used - {columns.id, columns.language, columns.created}
         people = PeopleColumns(asked, taken)
         return cls(name, chain(peek, rows), columns, tuple(texts), conversations, people, log)
 
     @cached_property
     def part_columns(self) -> dict[str, str]:
-        """Return the source column of each part that the source has."""
-        columns = self.columns
-        named = {"id": columns.id, "subject": columns.subject, "body": columns.body, "reply": columns.reply}
-        named |= {"language": columns.language, "created": columns.created, "tags": ", ".join(columns.tags)}
-        if self.conversations and not named["reply"]:
-            named["reply"] = f"{self.conversations.name}, first public message of somebody else"
-        return {part: column for part, column in named.items() if column}
+        """Source column by part, for those the source has."""
+        columns, parts = self.columns, ("id", "subject", "body", "reply", "language", "created")
+        named = {part: (getattr(columns, part), *columns.repeats.get(part, ())) for part in parts}
+        named["tags"] = columns.tags
+        shown = {part: ", ".join(name for name in names if name) for part, names in named.items()}
+        if self.conversations and not columns.reply:
+            shown["reply"] = f"{self.conversations.name}, first public message of somebody else"
+        return {part: text for part, text in shown.items() if text}
 
     def notes(self) -> tuple[str, ...]:
         """Return what the report has to say of the reading."""
-        doubts = (
-            f"No reply was taken from {count:,} tickets: {reason} is not known; --map reply={self.conversations.name} "
-            f"takes {_TRUSTED[reason]}."
-            for reason, count in self.unknown.items()
+        doubts = (self._doubt(reason, count) for reason, count in self.unknown.items())
+        elsewhere = (
+            f"The {part} of {count:,} tickets is in the column {column!r}, because {getattr(self.columns, part)!r} is "
+            "empty or missing there."
+            for (part, column), count in self.elsewhere.items()
         )
-        return (*self.log.all_notes(), *doubts)
+        return (*self.log.all_notes(), *elsewhere, *doubts)
+
+    def _doubt(self, reason: str, count: int) -> str:
+        """A note on tickets without a reply or a text, with the option that gives them one, where there is any."""
+        conversations = self.conversations
+        if reason == NO_TEXT:
+            return (
+                f"The text of {count:,} tickets is their heading alone: whether the first message is theirs is not "
+                f"known; --map body={self.columns.body} takes it."
+            )
+        helps = reason in _TRUSTED and not conversations.trusted
+        advice = f"; --map reply={conversations.name} takes {_TRUSTED[reason]}" if helps else ""
+        return f"No reply was taken from {count:,} tickets: {reason} is not known{advice}."
 
     def cells(self, row: RawRow) -> Cells:
-        """Return what a row says, by part of the ticket."""
-        parts = {part: as_text(row.fields.get(column)) for part, column in self.part_columns.items() if part != "tags"}
+        """The cells of a row."""
+        columns = self._columns_of(row.fields)
+        named = dict.fromkeys((*self.part_columns, "body"))
+        parts = {part: self._cell(part, columns, row.fields) for part in named if part != "tags"}
         labels = {
-            name: label_or_empty(normalise(as_text(row.fields.get(column))))
-            for name, column in self.columns.labels.items()
+            name: label_or_empty(normalise(as_text(row.fields.get(column)))) for name, column in columns.labels.items()
         }
-        tags = tuple(tag for value in self.columns.tag_values(row.fields) if (tag := normalise(value)))
+        values = map(text_or_empty, columns.tag_values(row.fields))
+        tags = tuple(tag for value in values if (tag := normalise(value)))
         if not self.conversations:
             return Cells(parts, labels, tags)
-        conversation = self._conversation(row.fields, parts["body"])
+        conversation = self._conversation(row.fields, parts["body"], parts.get("subject", ""))
         parts["body"] = conversation.text
         if not self.columns.reply:
             parts["reply"] = conversation.turns[0].reply if conversation.turns else ""
         return Cells(parts, labels, tags, conversation.turns)
 
-    def _conversation(self, fields: Mapping[str, Any], body: str) -> Conversation:
-        outside = "" if self.conversations.holds(self.columns.body) else body
-        conversation = read_conversation(fields, self.conversations, outside)
+    def _cell(self, part: str, columns: ColumnMap, fields: Mapping[str, Any]) -> str:
+        """The text of a part; where its column holds none, that of the next candidate, which is counted."""
+        if part not in ("subject", "body", "reply"):
+            return text_or_empty(as_text(fields.get(getattr(columns, part))))
+        text, column = columns.text(part, fields)
+        if text and column != getattr(self.columns, part):
+            self.elsewhere[part, column] += 1
+        return text
+
+    def _columns_of(self, fields: Mapping[str, Any]) -> ColumnMap:
+        """The columns for a row, which may have other names: of another file, or another kind of object."""
+        columns = self.columns
+        if not columns.body or columns.body in fields or "body" in columns.asked or self.conversations:
+            return columns
+        header = tuple(fields)
+        if header not in self.others:
+            if len(self.others) >= _MOST_HEADERS:
+                return columns
+            self.others[header] = columns.beside(header)
+        return self.others[header]
+
+    def _conversation(self, fields: Mapping[str, Any], body: str, subject: str) -> Conversation:
+        outside = "" if self.conversations.holds(self.columns.body) and "body" not in self.columns.asked else body
+        conversation = read_conversation(fields, self.conversations, outside, subject)
         if conversation.unknown:
             self.unknown[conversation.unknown] += 1
+        if not conversation.text and body:
+            self.unknown[NO_TEXT] += 1
         return conversation
 
     def ticket(self, cells: Cells, number: int, cleaner: Cleaner) -> Ticket:
@@ -185,82 +227,3 @@ def language_code(name: str) -> str:
     """Return `en` for `EN`, `en-US` and `English`; other names lower-cased."""
     lowered = name.strip().lower()
     return _LANGUAGES.get(lowered) or (lowered[:2] if lowered[2:3] in ("-", "_") else lowered)
-
-
-def no_rows(source: str) -> InputError:
-    """Return the error of a source that holds nothing."""
-    return InputError(f"{source}: {_NO_ROWS}")
-
-
-def _samples(source: str, peek: Sequence[RawRow]) -> list[dict[str, Any]]:
-    """Return the fields of the first rows that can be read, of all if none can."""
-    if not peek:
-        raise no_rows(source)
-    if all(row.fault and len(row.fields) <= 1 for row in peek):
-        raise InputError(
-            f"{source}: found no readable row; line {peek[0].line}: {peek[0].fault}; "
-            "expected CSV, TSV, JSONL, JSON or Parquet; export the file again"
-        )
-    return [row.fields for row in peek if row.fault is None] or [row.fields for row in peek]
-
-
-def _choose_columns(
-    source: str,
-    samples: Sequence[dict[str, Any]],
-    preset: str | None,
-    maps: Sequence[str],
-    keep: Sequence[str] | None,
-    log: ReadLog,
-) -> tuple[ColumnMap, ConversationColumns]:
-    """Find the columns of the parts and of the messages by the header, the options and the first rows."""
-    header = list(dict.fromkeys(column for fields in samples for column in fields))
-    conversations, maps = _conversations(header, samples, maps)
-    columns = _find_columns(source, header, samples, preset, maps, keep, conversations.text_column(header))
-    if conversations.holds(columns.reply):
-        columns = replace(columns, reply=None)
-    columns = drop_status_reply(columns, samples, maps, log)
-    if columns.reply and any(text.partition("=")[0].strip() == "reply" for text in maps):
-        conversations = ConversationColumns()  # the reply asked for is a column of its own
-    tag_cells = [as_text(fields.get(columns.tags[0])) for fields in samples] if len(columns.tags) == 1 else []
-    columns = replace(columns, tags_by_spaces=columns.preset == "zendesk" and separated_by_spaces(tag_cells))
-    if keep is None and (offered := label_candidates(columns, conversations.holds, samples)):
-        log.note(f"Could be labels too: {offered}; --map NAME=COLUMN makes one of them a label.")
-    return columns, conversations
-
-
-def _conversations(
-    header: Sequence[str], samples: Sequence[dict[str, Any]], maps: Sequence[str]
-) -> tuple[ConversationColumns, list[str]]:
-    """Return the columns of messages, and the maps without one that asks to trust them: `reply=comments`."""
-    conversations, rest = find_conversations(header, samples), []
-    for text in maps:
-        name, _, column = (part.strip() for part in text.partition("="))
-        trusted = conversations.trust(column) if name == "reply" else None
-        if trusted:
-            conversations = trusted
-        else:
-            rest.append(text)
-    return conversations, rest
-
-
-def _find_columns(
-    source: str,
-    header: Sequence[str],
-    samples: Sequence[dict[str, Any]],
-    preset: str | None,
-    maps: Sequence[str],
-    keep: Sequence[str] | None,
-    message: str | None,
-) -> ColumnMap:
-    """Return the column map that the first rows and the options give."""
-    filled = frozenset(n for fields in samples for n, value in fields.items() if as_text(value).strip())
-    try:
-        columns = choose_columns(header, preset, maps, keep, filled, message)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-    asked = any(text.partition("=")[0].strip() == "id" for text in maps)
-    if columns.id and not asked and not columns.id.lower().endswith("id"):  # a number or key has to tell tickets apart
-        ids = [as_text(fields.get(columns.id)) for fields in samples]
-        if len(set(ids)) < 0.9 * len(ids):
-            return replace(columns, id=None)
-    return columns

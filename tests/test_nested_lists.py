@@ -1,0 +1,142 @@
+"""A list inside a ticket never takes its place; a wrapper around a ticket does not hide it."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tickets.rows import Source
+
+ASK, ANSWER = "It does not print", "Try port two"
+
+
+def opened(tmp_path: Path, value: Any, name: str = "t.json") -> tuple[Source, list[dict[str, str]]]:
+    text = "\n".join(map(json.dumps, value)) if name.endswith("l") else json.dumps(value)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    source = Source.open(str(tmp_path / name))
+    return source, [source.cells(row).parts for row in source.rows]
+
+
+INNER = [{"id": 1, "title": "t", "description": "another text", "status": "ok"}]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {"items": INNER},
+        {"requests": INNER},
+        {"linked": {"incidents": INNER}},
+        {"subtasks": INNER},
+        {"children": {"nodes": INNER}},
+        {"associations": {"contacts": {"results": [{"id": "9", "type": "ticket_to_contact"}]}}},
+    ],
+)
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_a_list_inside_a_ticket_is_named_and_not_read(tmp_path: Path, inside: dict[str, Any], name: str) -> None:
+    tickets = [{"id": n, "subject": "s", "description": ASK, "priority": "high", **inside} for n in range(4)]
+    source, parts = opened(tmp_path, tickets, name)
+    assert [part["body"] for part in parts] == [ASK] * 4
+    named = "they lie inside tickets" in " ".join(source.notes())
+    assert named or "associations" in inside
+
+
+@pytest.mark.parametrize("field", ["title", "subject"])
+def test_a_ticket_with_a_heading_alone_keeps_it(tmp_path: Path, field: str) -> None:
+    tickets = [{"number": n, field: ASK, "requests": [{"id": n, "title": "t", "status": "open"}]} for n in range(4)]
+    assert [part["subject"] for part in opened(tmp_path, tickets)[1]] == [ASK] * 4
+
+
+def test_entries_of_a_thread_are_messages(tmp_path: Path) -> None:
+    entries = [{"type": "M", "poster": "Ann", "body": ASK}, {"type": "N", "poster": "Bo", "body": "no"}]
+    entries.append({"type": "R", "poster": "Bo", "body": ANSWER})
+    tickets = [{"number": n, "subject": "s", "status": "x", "thread": {"entries": entries}} for n in range(4)]
+    parts = opened(tmp_path, tickets)[1]
+    assert [(part["body"], part["reply"]) for part in parts] == [(ASK, ANSWER)] * 4
+
+
+@pytest.mark.parametrize("wrapper", ["helpdesk_ticket", "ticket", "request", "data", "issue", "payload"])
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_a_wrapped_ticket_keeps_its_own_text(tmp_path: Path, wrapper: str, name: str) -> None:
+    notes = [{"body": "no", "private": True, "incoming": False}, {"body": ANSWER, "private": False, "incoming": False}]
+    tickets = [{wrapper: {"id": n, "subject": "s", "description": ASK, "notes": notes}} for n in range(4)]
+    parts = opened(tmp_path, tickets, name)[1]
+    assert [(part["body"], part["reply"]) for part in parts] == [(ASK, ANSWER)] * 4
+
+
+def test_a_ticket_beside_a_ticket_does_not_replace_it(tmp_path: Path) -> None:
+    other = {"id": 7, "subject": "other", "description": "other text"}
+    tickets = [{"id": n, "subject": "s", "description": ASK, "issue": other, "parent": other} for n in range(4)]
+    assert [part["body"] for part in opened(tmp_path, tickets)[1]] == [ASK] * 4
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"message": "OK", "status": "success", "data": []},
+        {"title": "Export", "description": "All tickets of March", "items": []},
+        {"id": 5, "title": "Project", "status": "active", "issues": []},
+        {"data": {"project": {"name": "Desk", "issues": {"nodes": []}}}},
+    ],
+)
+def test_pages_with_a_heading_are_still_pages(tmp_path: Path, page: dict[str, Any]) -> None:
+    tickets = [{"id": n, "title": "s", "description": ASK} for n in range(4)]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, list):
+            return tickets
+        return {name: filled(inner) for name, inner in value.items()} if isinstance(value, dict) else value
+
+    assert [part["body"] for part in opened(tmp_path, filled(page))[1]] == [ASK] * 4
+
+
+def test_properties_of_hubspot_are_the_ticket(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "properties": {"subject": "s", "content": ASK, "createdate": "2024"}} for n in range(4)]
+    source, parts = opened(tmp_path, {"results": rows, "paging": {}})
+    assert [(part["subject"], part["body"]) for part in parts] == [("s", ASK)] * 4
+    assert source.columns.body == "properties.content"
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr])
+def test_messages_and_tags_in_a_cell_of_a_table(tmp_path: Path, written: Any) -> None:
+    comments = [
+        {"author_id": 5, "public": True, "body": ASK},
+        {"author_id": 9, "public": False, "body": "no"},
+        {"author_id": 9, "public": True, "body": ANSWER},
+    ]
+    with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out)
+        table.writerow(["id", "subject", "requester_id", "comments", "tags"])
+        table.writerows([n, "s", 5, written(comments), written([{"name": "vpn"}])] for n in range(4))
+    source = Source.open(str(tmp_path / "t.csv"))
+    cells = [source.cells(row) for row in source.rows]
+    assert [(cell.parts["body"], cell.parts["reply"], cell.tags) for cell in cells] == [(ASK, ANSWER, ("vpn",))] * 4
+
+
+def test_a_body_that_is_json_stays_a_text(tmp_path: Path) -> None:
+    text = json.dumps([{"error": "boom", "body": "x"}])
+    parts = opened(tmp_path, [{"id": n, "body": text} for n in range(4)])[1]
+    assert [part["body"] for part in parts] == [text] * 4
+
+
+def test_a_comment_of_unknown_author_is_the_text_when_asked_for(tmp_path: Path) -> None:
+    comments = {"nodes": [{"author": {"login": "maint"}, "body": ANSWER}]}
+    tickets = [{"number": n, "title": ASK, "comments": comments} for n in range(4)]
+    source, parts = opened(tmp_path, tickets)
+    assert [part["body"] for part in parts] == [""] * 4
+    assert "--map body=comments.nodes.0.body takes it" in " ".join(source.notes())
+    source = Source.open(str(tmp_path / "t.json"), maps=("body=comments.nodes.0.body",))
+    assert [source.cells(row).parts["body"] for row in source.rows] == [ANSWER] * 4
+
+
+def test_a_list_of_changes_is_no_conversation(tmp_path: Path) -> None:
+    changes = [{"field": "status", "value": "open for all of us"}]
+    source, parts = opened(tmp_path, [{"id": n, "subject": "s", "body": ASK, "updates": changes} for n in range(4)])
+    assert (parts[0]["body"], bool(source.conversations)) == (ASK, False)
+
+
+def test_a_list_of_texts_that_is_not_read_is_named(tmp_path: Path) -> None:
+    notes = [{"body": "this is what we found out"}]
+    source, _ = opened(tmp_path, [{"id": n, "subject": "s", "body": ASK, "work_logs": notes} for n in range(4)])
+    assert "Texts that are not used: work_logs;" in " ".join(source.notes())

@@ -1,0 +1,34 @@
+"""A cell of any source as text, and what stands for an empty one."""
+
+import json
+
+# What programs write for a cell without a value. What people write for it counts in labels only: see `labels.py`.
+_EMPTY = frozenset(
+    (
+        *("nan", "none", "null", "nil", "nat", "<na>", "na", "n/a", "n.a.", "n. a.", "#n/a", "#na", "#null!", "\\n"),
+        *("#ref!", "#value!", "#name?", "#div/0!", "#num!", "undefined", "(null)", "[null]", "<null>", "(none)"),
+        *("(empty)", "(blank)", "k.a.", "k. a."),
+    )
+)
+_SIGNS = "-–—_.…/\\~ \t\r\n\xa0"
+
+
+def as_text(value: object) -> str:
+    """A cell as text: nothing for None and NaN, `3` for 3.0, `true` for True, JSON for lists."""
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+
+
+def text_or_empty(text: str) -> str:
+    """Return the text, or nothing for what stands for none: `nan`, `NULL`, `n/a`, `-` and the like."""
+    bare = text.strip() if len(text) > 40 else text.strip().lower()  # a longer text says something
+    return "" if bare in _EMPTY or not bare.strip(_SIGNS) else text

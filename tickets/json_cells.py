@@ -1,0 +1,50 @@
+"""Messages and tags that a table holds as JSON, or as Python prints it, in one cell."""
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from tickets.flatten import flatten
+from tickets.raw import RawRow
+
+_COLUMN = re.compile(
+    r"(?:.*[._ ])?(?:comments?|articles?|conversations?|notes|threads?|messages|replies|updates|posts|tags|labels)",
+    re.I,
+)
+_OBJECTS = re.compile(r"\s*[\[(]\s*\{.*\}\s*,?\s*[\])]\s*", re.S)
+
+
+def expanded(rows: Iterable[RawRow]) -> Iterator[RawRow]:
+    """The rows with lists of objects in cells of messages and tags as columns of their own: `comments.0.body`."""
+    for row in rows:
+        cells = {name: value for name, value in row.fields.items() if _may_hold(name, value)}
+        lists = {name: found for name, value in cells.items() if (found := _objects(value))}
+        if not lists or row.fault:
+            yield row
+            continue
+        fields: dict[str, Any] = {}
+        for name, value in row.fields.items():
+            fields.update(flatten({name: lists[name]}) if name in lists else {name: value})
+        yield replace(row, fields=fields)
+
+
+def _may_hold(name: str, value: object) -> bool:
+    return isinstance(value, str) and "{" in value[:20] and _COLUMN.fullmatch(name) is not None
+
+
+def _objects(text: str) -> list[Mapping[str, Any]] | None:
+    """The list of objects that a cell holds; None for any other text."""
+    if not _OBJECTS.fullmatch(text):
+        return None
+    value: object = None
+    with suppress(ValueError, RecursionError):
+        value = json.loads(text)
+    if value is None:
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = ast.literal_eval(text)
+    items = list(value) if isinstance(value, (list, tuple)) else []
+    return items if items and all(isinstance(item, Mapping) for item in items) else None
