@@ -108,7 +108,8 @@ def decode_content(content: bytes, label: str | None = None) -> tuple[str, str]:
             return (_japanese(content) if shifted else content.decode("ascii")), ""
         text = content.decode("utf-8", "replace").removeprefix("\ufeff")
         lost = text.count(_LOST)
-        if lost == 0 or (codec != "cp1252" and lost < _beyond_ascii(text) - lost):
+        worth = 3 if codec == "cp1252" else 1
+        if lost == 0 or worth * lost < _beyond_ascii(text) - lost:
             return text, ""
     if codec is None or codec == "utf-8":
         return _of_unknown(content)

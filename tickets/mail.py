@@ -6,13 +6,13 @@ is read; a mail without any text becomes a row with a fault.
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from email import message_from_bytes, policy
-from email.header import decode_header, make_header
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+from tickets.mail_headers import header_text
+from tickets.mail_parts import mail_text
 from tickets.raw import RAW, RAW_LENGTH, RawRow
 
 MAIL, MAILBOX = ".eml", ".mbox"
@@ -22,8 +22,6 @@ _HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{1,60}):[ \t\r\n]")
 _MACHINE_MADE = frozenset((b"message-id", b"received", b"mime-version", b"return-path"))  # a pasted header has none
 _SEPARATOR = re.compile(rb"From (?:\S+|\"[^\"\n]*\"\S*) .{0,40}\d\d:\d\d.{0,40}\d{4}")
 _ESCAPED = re.compile(rb"^>(>*From )", re.M)
-_LOST = "\N{REPLACEMENT CHARACTER}"
-_SPARSE = 200  # characters of an own text below which an attached mail is what matters
 
 
 def is_mail(start: bytes) -> bool:
@@ -87,67 +85,16 @@ def mail_row(content: bytes, line: int) -> RawRow:
 
 
 def _fields(message: EmailMessage) -> dict[str, Any]:
+    text, left_out = mail_text(message)
     fields = {
-        "id": _header(message, "Message-ID").strip("<> "),
-        SUBJECT: _header(message, "Subject"),
-        BODY: mail_text(message),
-        SENDER: _header(message, "From"),
-        "Date": _header(message, "Date"),
+        "id": header_text(message, "Message-ID").strip("<> "),
+        SUBJECT: header_text(message, "Subject"),
+        BODY: text,
+        SENDER: header_text(message, "From"),
+        "Date": header_text(message, "Date"),
     }
-    if labels := _header(message, "X-Gmail-Labels"):
+    if labels := header_text(message, "X-Gmail-Labels"):
         fields["tags"] = labels
+    if left_out:
+        fields["Attachments"] = ", ".join(left_out)
     return fields
-
-
-def mail_text(message: EmailMessage) -> str:
-    """The text part of a mail, its HTML part where there is none, and behind a short text the mail that is attached."""
-    body = message.get_body(("plain",))
-    text = _decoded(body) if body is not None else ""
-    if not text.strip():
-        body = message.get_body(("html",))
-        text = _decoded(body) if body is not None else ""
-    if len(text) < _SPARSE:
-        text += "".join(_passed_on(part) for part in message.iter_attachments() if _is_mail_part(part))
-    return text
-
-
-def _is_mail_part(part: Any) -> bool:
-    return str(part.get_content_type()) == "message/rfc822"
-
-
-def _passed_on(part: Any) -> str:
-    """An attached mail, as mail programs write one into the text."""
-    inner = part.get_content()
-    head = f"From: {_header(inner, 'From')}\nTo: {_header(inner, 'To')}\nSubject: {_header(inner, 'Subject')}"
-    return f"\n\n---------- Forwarded message ---------\n{head}\n\n{mail_text(inner)}"
-
-
-def _header(message: EmailMessage, name: str) -> str:
-    """A header as text on one line, decoded from its bytes where the library's parser fails on it."""
-    try:
-        value = str(message[name] or "")
-    except Exception:  # its parsers of headers raise whatever they raise
-        value = _LOST
-    if _LOST in value:
-        value = next((str(raw) for key, raw in message.raw_items() if key.lower() == name.lower()), "")
-        value = _text(value.encode("utf-8", "surrogateescape"))
-        with suppress(LookupError, ValueError):
-            value = str(make_header(decode_header(value)))
-    return " ".join(_text(value.encode("utf-8", "surrogateescape")).split())
-
-
-def _decoded(part: Any) -> str:
-    """The text of a part in its charset, or in what its bytes fit where that is missing or wrong."""
-    payload = part.get_payload(decode=True)
-    if not isinstance(payload, bytes):
-        return ""
-    return _text(payload, part.get_content_charset())
-
-
-def _text(content: bytes, charset: str | None = None) -> str:
-    for name in (charset, "utf-8", "cp1252"):
-        try:
-            return content.decode(name or "utf-8")
-        except (LookupError, ValueError):
-            continue
-    return content.decode("latin-1")
