@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tickets.escapes import unescape, writes_escapes
+from tickets.pictures import strip_images
 from tickets.quotes import strip_quotes
 from tickets.signatures import cut_signatures
 
@@ -35,6 +36,14 @@ _UNSURE = frozenset(
         "tfoot del ins mark kbd samp var cite abbr base iframe svg path area map select option textarea tt strike"
     )
 )
+# what may stand behind a tag's name: an attribute with a value, or one of those that need none
+_ATTRIBUTE = re.compile(
+    r"\s*+(?:/?$|[a-z_@:*#\[(][\w:.*#@()\[\]-]{0,80}\s*=|(?:checked|disabled|selected|required|readonly|multiple|controls"
+    r"|autoplay|loop|muted|open|nowrap|noshade|hidden|download|async|defer|allowfullscreen|novalidate|reversed|ismap"
+    r"|data-[\w-]{1,60}|v-[\w-]{1,60}|itemscope|compact|border)(?![\w-]))",
+    re.I,
+)
+_CDATA = re.compile(r"<!\[CDATA\[|\]\]>")
 _HIDDEN = ("script", "style", "head")
 
 _SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")  # single plain spaces, nearly all of them, need no change
@@ -42,18 +51,6 @@ _EDGES = re.compile(r" ?\n ?")
 _GAPS = re.compile(r"\n{3,}")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\ud800-\udfff]")
-
-
-_DATA_URI = re.compile(
-    r"data:[\w.+-]{0,40}/?[\w.+-]{0,40}(?:;[\w=.-]{1,60}){0,4},[A-Za-z0-9+/=%_-]++(?:\s[A-Za-z0-9+/=]{40,}+)*+"
-)
-_MARKDOWN_IMAGE = re.compile(r"!\[[^\]\n]{0,200}\]\((?:data|cid|https?)[^)\n]{0,2000}\)")
-_CID = re.compile(r"[\[<]cid:[^\]>\s]{1,200}[\]>]")
-_SHORTEST_LUMP = 200  # characters of base64 in a row, line breaks aside; no word or identifier is that long
-_LUMP_LINE = 60  # characters of a line of it, at least
-_BASE64 = re.compile(
-    r"(?<![\w+/])(?:(?:[A-Za-z0-9+/]{60,100}\n){3,}+[A-Za-z0-9+/]{0,100}|[A-Za-z0-9+/]{200,}+)={0,2}(?![\w+/])"
-)
 
 
 class Cleaner:
@@ -122,19 +119,6 @@ def _as_lines(text: str) -> str:
     return _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
 
 
-def strip_images(text: str) -> str:
-    """Return `text` without the bytes of pictures that are written into it; `[image]` stands where no tag does."""
-    if "data:" in text:
-        text = _DATA_URI.sub("data:image", text)
-    if "![" in text:
-        text = _MARKDOWN_IMAGE.sub("[image]", text)
-    if "cid:" in text:
-        text = _CID.sub("[image]", text)
-    if len(text) > _SHORTEST_LUMP and max(map(len, text.split()), default=0) >= _LUMP_LINE:
-        text = _BASE64.sub("[image]", text)
-    return text
-
-
 def strip_html(text: str) -> str:
     """`text` without HTML tags and entities; angle brackets that are no HTML stay."""
     if "<" in text:
@@ -144,6 +128,8 @@ def strip_html(text: str) -> str:
                 text = _without_spans(text, f"<{name}", f"</{name}>")
         if "<!--" in text:
             text = _without_spans(text, "<!--", "-->")
+        if "<![CDATA[" in text:
+            text = _CDATA.sub("", text)
         if "<!" in text or "<?" in text:
             text = _DECLARATION.sub("", text)
         text = _without_tags(text)
@@ -155,6 +141,8 @@ def _without_tags(text: str) -> str:
 
     def replace(match: re.Match[str]) -> str:
         name, rest = match[2].lower(), match[3]
+        if name not in closed and not _ATTRIBUTE.match(rest):  # `a<b AND c=1 AND d>2` is no tag
+            return match[0]
         if name in _SURE or (name in _UNSURE and (name in closed or "=" in rest)):
             if name == "li" and not match[1]:
                 return "\n- "
