@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from tickets.escapes import unescape, writes_escapes
 from tickets.pictures import strip_images
-from tickets.quotes import strip_quotes
+from tickets.quotes import QUOTE_END, QUOTE_START, mark_quoted, strip_quotes
 from tickets.signatures import cut_signatures
 
 STEPS = ("escapes", "images", "html", "quotes", "signatures")
@@ -80,7 +80,8 @@ class Cleaner:
             text = self._counted("escapes", text, unescape(text))
         text = self._counted("images", text, strip_images(text))
         if self.html and ("<" in text or "&" in text):
-            text = self._counted("html", text, strip_html(text))
+            plain = mark_quoted(strip_html(text, marked=True)) if self.quotes and thread else strip_html(text)
+            text = self._counted("html", text, plain)
         if self.quotes and thread and "\n" in text:
             text = self._counted("quotes", text, strip_quotes(text))
         if self.signatures and thread and "\n" in text:
@@ -119,8 +120,12 @@ def _as_lines(text: str) -> str:
     return _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
 
 
-def strip_html(text: str) -> str:
-    """`text` without HTML tags and entities; angle brackets that are no HTML stay."""
+def strip_html(text: str, marked: bool = False) -> str:
+    """`text` without HTML tags and entities; angle brackets that are no HTML stay.
+
+    Args:
+        marked: write `QUOTE_START` and `QUOTE_END` where a quotation begins and ends.
+    """
     if "<" in text:
         lowered = text.lower()
         for name in _HIDDEN:
@@ -132,11 +137,11 @@ def strip_html(text: str) -> str:
             text = _CDATA.sub("", text)
         if "<!" in text or "<?" in text:
             text = _DECLARATION.sub("", text)
-        text = _without_tags(text)
+        text = _without_tags(text, marked)
     return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
 
 
-def _without_tags(text: str) -> str:
+def _without_tags(text: str, marked: bool) -> str:
     closed = {name.lower() for name in re.findall(r"</([a-zA-Z][a-zA-Z0-9]*)\s*>", text)}
 
     def replace(match: re.Match[str]) -> str:
@@ -144,6 +149,8 @@ def _without_tags(text: str) -> str:
         if name not in closed and not _ATTRIBUTE.match(rest):  # `a<b AND c=1 AND d>2` is no tag
             return match[0]
         if name in _SURE or (name in _UNSURE and (name in closed or "=" in rest)):
+            if name == "blockquote" and marked:
+                return f"\n{QUOTE_END}" if match[1] else f"{QUOTE_START}\n"
             if name == "li" and not match[1]:
                 return "\n- "
             return "\n" if name in _BREAKS else " " if name in ("td", "th") else ""
