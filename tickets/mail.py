@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ SUBJECT, BODY, SENDER = "Subject", "Body", "From"
 
 _HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{1,60}):[ \t\r\n]")
 _MACHINE_MADE = frozenset((b"message-id", b"received", b"mime-version", b"return-path"))  # a pasted header has none
-_SEPARATOR = re.compile(rb"From (?:\S+|\"[^\"\n]*\"\S*) .{0,40}\d\d:\d\d.{0,40}\d{4}")
+_SENDER_AND = rb"From (?:\S+|\"[^\"\n]{0,200}\"\S*) "
+_SEPARATOR = re.compile(  # as the C library writes dates, with or without a time zone
+    _SENDER_AND
+    + rb" ?(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [A-Z][a-z]{2} [ \d]?\d"
+    + rb"(?: \d\d:\d\d(?::\d\d)?(?: [\w+:-]{1,9}){0,2})? \d{4}"
+)
+_LIKE_SEPARATOR = re.compile(_SENDER_AND + rb".{0,40}\d\d:\d\d.{0,40}\d{4}")  # with another date, or a sentence
 _ESCAPED = re.compile(rb"^>(>*From )", re.M)
 
 
@@ -40,7 +47,17 @@ def is_mail(start: bytes) -> bool:
 
 def is_mailbox(start: bytes) -> bool:
     """Whether a file begins with the line that separates the mails of an mbox."""
-    return _SEPARATOR.match(start) is not None
+    first, _, rest = start.partition(b"\n")
+    return _separates(first, rest.partition(b"\n")[0] + b"\n", blank=True)
+
+
+def _separates(line: bytes, following: bytes, blank: bool) -> bool:
+    """Whether a line separates mails: by its date, by an empty line above it and by the header of a mail below.
+
+    Two of the three are enough, because programs leave each of them out; `From tomorrow at 10:00` has but one.
+    """
+    signs = _SEPARATOR.match(line) is not None, blank, _HEADER.match(following) is not None
+    return sum(signs) >= 2 and (signs[0] or _LIKE_SEPARATOR.match(line) is not None)
 
 
 def read_mail_file(path: Path) -> Iterator[RawRow]:
@@ -49,12 +66,12 @@ def read_mail_file(path: Path) -> Iterator[RawRow]:
 
 
 def read_mailbox(path: Path) -> Iterator[RawRow]:
-    """A row for every mail of an mbox file; a line counts as separator only below an empty one and with a time."""
+    """A row for every mail of an mbox file."""
     with path.open("rb") as lines:
         collected: list[bytes] = []
         first, blank = 1, True
-        for number, line in enumerate(lines, start=1):
-            if blank and _SEPARATOR.match(line):
+        for number, (line, following) in enumerate(pairwise(chain(lines, [b""])), start=1):
+            if line.startswith(b"From ") and _separates(line, following, blank):
                 if collected:
                     yield _boxed_row(collected, first)
                 collected, first = [], number
