@@ -42,7 +42,7 @@ _OTHERS = {
 }
 _FEWEST_COMMON = 0.5
 # what stands around words in texts of every language, and the apostrophe and hyphen in them
-_NEUTRAL = frozenset("\xa0€–—―…•·„“”‚‘’«»‹›§©®™°²³¹ªºµ½¼¾±×÷¿¡£¥¢№†‰´¨¦¶\xad\ufeff")
+_AROUND = "\xa0€–—―…•·„“”‚‘’«»‹›§©®™°²³¹ªºµ½¼¾±×÷¿¡£¥¢№†‰´¨¦¶\xad\ufeff"
 _JOINERS = frozenset("’\xa0–—·\xad")
 _RUN = re.compile("[A-Za-z\x80-\U0010ffff]*[\x80-\U0010ffff][A-Za-z\x80-\U0010ffff]*")
 _LONGEST_FOREIGN = 3  # letters in a row without one of ASCII; longer ones are no word in a Latin alphabet
@@ -63,15 +63,12 @@ def read_as(text: str) -> Reading:
     other: Counter[str] = Counter()
     neutral = misplaced = 0
     for run in _RUN.findall(text):
-        word = run.strip("".join(_NEUTRAL))
+        word = run.strip(_AROUND)
         neutral += len(run) - len(word)
         foreign = sum(character > "\x7f" for character in word)
         joined = sum(character in _JOINERS for character in word)
         neutral, letters = neutral + joined, foreign - joined
-        misplaced_here = sum(
-            second > "\x7f" and second.isupper() and first.islower() for first, second in pairwise(word)
-        )
-        misplaced += misplaced_here
+        misplaced += sum(second > "\x7f" and second.isupper() and first.islower() for first, second in pairwise(word))
         counts = Counter(character for character in word if character > "\x7f" and character not in _JOINERS)
         if letters == len(word) - joined:
             other.update(counts)

@@ -7,7 +7,7 @@ A label stands for the wider code page that programs write under it, as in the e
 import codecs
 import re
 
-from tickets.code_pages import detect_code_page
+from tickets.code_pages import detect_code_page, telling_lines
 
 # labels that Python does not know, by what it calls them
 _LABELS = {
@@ -134,7 +134,7 @@ def _beyond_ascii(text: str) -> int:
 
 
 def _of_unknown(content: bytes) -> tuple[str, str]:
-    codec, _, doubt = detect_code_page(content)
+    codec, _, doubt = detect_code_page(telling_lines(content.splitlines(keepends=True)))
     return content.decode(codec, CONTROLS if codec == "cp1252" else "replace"), doubt
 
 

@@ -3,7 +3,7 @@
 Code pages of one byte per letter are told by the alphabets of languages, those of several bytes by charset-normalizer.
 """
 
-from pathlib import Path
+from collections.abc import Iterable
 
 from tickets.alphabets import Reading, read_as
 
@@ -47,7 +47,11 @@ _CLOSE = 0.03
 
 
 def detect_code_page(sample: bytes) -> tuple[str, str, str]:
-    """Codec, name, and what is unsure about it; Windows-1252 where there is too little to go by."""
+    """Codec, name, and what is unsure about it; Windows-1252 where there is too little to go by.
+
+    Args:
+        sample: lines of the text, best those that `telling_lines` finds.
+    """
     telling = sum(byte > 127 for byte in sample)
     readings = {codec: read_as(sample[:_READ].decode(codec, "replace")) for codec in _ONE_BYTE}
     western = readings[_WESTERN].share
@@ -83,20 +87,20 @@ def _doubt(sample: bytes, codec: str, readings: dict[str, Reading], telling: int
         return ""
     text = sample.decode(codec, "replace")
     for rival, reading in readings.items():
-        if reading.share >= readings[codec].share - _CLOSE and sample.decode(rival, "replace") != text:
+        close = 0 if rival in _RARE else _CLOSE  # their letters are much like those of Windows
+        if reading.share >= readings[codec].share - close and sample.decode(rival, "replace") != text:
             return f"read as {name}; {_ONE_BYTE[rival]} fits about as well; choose one with --encoding"
     unsure = codec == _WESTERN or codec in _RARE or readings[codec].share < _SURE
     return f"not Unicode; read as {name}; name another with --encoding" if unsure else ""
 
 
-def telling_lines(path: Path) -> bytes:
+def telling_lines(lines: Iterable[bytes]) -> bytes:
     """Return the first lines with bytes beyond ASCII."""
-    lines, size = [], 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.isascii():
-                lines.append(line[:_SAMPLE])
-                size += len(lines[-1])
-                if size >= _SAMPLE:
-                    break
-    return b"".join(lines)
+    kept, size = [], 0
+    for line in lines:
+        if not line.isascii():
+            kept.append(line[:_SAMPLE])
+            size += len(kept[-1])
+            if size >= _SAMPLE:
+                break
+    return b"".join(kept)

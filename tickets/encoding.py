@@ -83,7 +83,8 @@ def detect_encoding(path: Path, asked: str | None = None) -> TextEncoding:
         return TextEncoding("iso2022_jp_ext", "ISO-2022-JP (Japanese)")
     if broken == 0 or valid > broken:
         return TextEncoding("utf-8", "UTF-8")
-    return TextEncoding(*detect_code_page(telling_lines(path)))
+    with path.open("rb") as lines:
+        return TextEncoding(*detect_code_page(telling_lines(lines)))
 
 
 def _asked_encoding(path: Path, name: str, sample: bytes) -> TextEncoding:
