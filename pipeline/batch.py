@@ -86,6 +86,8 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     reading = opened.reading.changed(html=options.html, quotes=options.quotes, signatures=options.signatures)
     cleaner = reading.cleaner(options.escapes)
     cleaner.decide_escapes(source.sample)
+    told: set[str] = set()
+    _tell_notes(source, told)
     rows = _rows(source, cleaner)
     plan = _plan(options, opened, choice, reading)
     with disk_guard(partial), _locked(options.out, partial) as file:
@@ -109,9 +111,18 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
             _answer_rows(rows, system, options.labels_only, choice.together, lines)
         partial.replace(options.out)
         plan_path.unlink(missing_ok=True)
+    _tell_notes(source, told)  # what the rows behind the first ones added
     for doubt, count in lines.doubts.items():
         print(f"warning: {count:,} of the replies {doubt}", file=sys.stderr)
     return answered
+
+
+def _tell_notes(source: Source, told: set[str]) -> None:
+    """Print what is to be said of the reading, each note once; what it says of replies means nothing here."""
+    for note in source.log.all_notes():
+        if note not in told:
+            told.add(note)
+            print(note, file=sys.stderr)
 
 
 @contextmanager

@@ -46,6 +46,9 @@ def predict_files(
     if files.count(Path("-")) > 1:
         raise InputError("found `-`, standard input, twice; expected it once")
     texts = [read_text(path) for path in files]  # all of them before the model: a bad file fails at once
+    for text in texts:
+        if text.doubt:
+            print(f"warning: {text.name}: {text.doubt}", file=sys.stderr)
     opened = open_to_answer(model, choice)
     tickets = [text.ticket(opened.reading) for text in texts]
     resolved = _resolved(opened) if options.similar else None

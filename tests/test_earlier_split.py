@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.split_tickets import body, tickets_of
-from tickets.assign import SHARES
+from tickets.assign import FREE, SHARES, TEST, TRAIN, VALIDATION
+from tickets.earlier_split import EarlierSplit
 from tickets.errors import InputError
 from tickets.prepare import PrepareOptions, prepare
 from tickets.schema import PARTS, Ticket, read_tickets, write_tickets
@@ -76,3 +77,27 @@ def test_a_folder_that_is_no_earlier_split_is_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "t.csv", tickets_of([body(n) for n in range(40)]))
     with pytest.raises(InputError, match=r"--keep-split .*: found no train.jsonl"):
         prepare(PrepareOptions(source, tmp_path / "out", keep_split=tmp_path), progress=False)
+
+
+@pytest.mark.parametrize("how", ["grouped", "random"])
+def test_repeated_ids_in_another_order_stay_in_their_parts(how: str, tmp_path: Path) -> None:
+    old = [replace(t, id=f"{n // 3}") for n, t in enumerate(tickets_of([body(n) for n in range(60)]))]
+    prepare(PrepareOptions(write_source(tmp_path / "old.csv", old), tmp_path / "old", split=how), progress=False)
+    before = parts_by_text(tmp_path / "old")
+    later = [*old[::-1], *(replace(t, id=f"N{n}", body=body(1000 + n)) for n, t in enumerate(old[:10]))]
+    options = PrepareOptions(write_source(tmp_path / "new.csv", later), tmp_path / "new", keep_split=tmp_path / "old")
+    prepare(options, progress=False)
+    after = parts_by_text(tmp_path / "new")
+    assert {text: after[text] for text in before} == before
+
+
+def test_an_edited_ticket_with_a_repeated_id_takes_the_part_that_is_left(tmp_path: Path) -> None:
+    parts = {"train": [("7", body(1)), ("8", body(2))], "validation": [("7#2", body(3))], "test": [("9#1", body(4))]}
+    (tmp_path / "old").mkdir()
+    for part, rows in parts.items():
+        write_tickets(tmp_path / "old" / f"{part}.jsonl", [Ticket(name, "", text) for name, text in rows])
+    (tmp_path / "old" / "report.json").write_text('{"columns": {"id": "id"}}')
+    earlier = EarlierSplit.load(tmp_path / "old")
+    now = [("7", body(500)), ("7#2", body(1)), ("9#1", body(501)), ("8", body(502)), ("8#2", body(503))]
+    found, _, _ = earlier.pin([Ticket(name, "", text) for name, text in now], 0.9, has_ids=True)
+    assert found.tolist() == [VALIDATION, TRAIN, TEST, TRAIN, FREE]

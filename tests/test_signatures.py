@@ -149,3 +149,39 @@ def test_images_and_escapes_have_examples() -> None:
     cleaner.clean("a picture data:image/png;base64," + "A" * 300 + " here")
     assert cleaner.examples["escapes"] == [r"one\n\nTwo"]
     assert cleaner.examples["images"][0].startswith("data:image/png;base64,AAAA")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{TEXT}\n--\nIda\nACME", TEXT),
+        (
+            f"{CLOSED}\n{CONTACTS}\n\nPS: it is the blue one, tel. 030 123456.",
+            f"{CLOSED}\n\nPS: it is the blue one, tel. 030 123456.",
+        ),
+        (f"{TEXT}\n-- \nIda\nACME\n\nP.S. It is blue.", f"{TEXT}\n\nP.S. It is blue."),
+        (f"{TEXT}\n\nRegards\ni. A. Ida Huber\n{CONTACTS}", f"{TEXT}\n\nRegards\ni. A. Ida Huber"),
+        (f"{TEXT}\n\nRegards\nida\n{CONTACTS}", f"{TEXT}\n\nRegards\nida"),
+        (f"{TEXT}\n\nRegards\nvan der Berg\n{CONTACTS}", f"{TEXT}\n\nRegards\nvan der Berg"),
+    ],
+)
+def test_postscripts_stay_where_signatures_go(text: str, expected: str) -> None:
+    assert cut_signatures(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Command output:\n--\nError 17 at line 4\n--\nPlease help with this error.",
+        "Output:\n\n--\nError 17 at line 4\nPlease help.",
+        "first part\n--\nsecond part\n--\nthird part",
+        f"{TEXT}\n--\n" + "\n".join(f"line {n} of the log" for n in range(20)),
+        f"{TEXT}\n--\n" + "a long line that tells what happened and is no signature of anybody " * 3,
+        f"{CLOSED}\n\nPS: call me on tel. 030 123456 please.",
+        "Hello,\n\nThank you\n\nbut the address www.ex.com still fails\nand error 17 is shown at http://ex.com",
+        "Hello,\n\nThis e-mail address is intended for invoices but receives none.\n\nPlease repair.",
+        "Hallo,\n\ndiese E-Mail-Adresse ist für Rechnungen bestimmt und empfängt nichts.\n\nBitte prüfen.",
+    ],
+)
+def test_output_and_texts_like_signatures_stay(text: str) -> None:
+    assert cut_signatures(text) == text

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tickets.escapes import unescape, writes_escapes
-from tickets.quotes import strip_quotes
+from tickets.pictures import strip_images
+from tickets.quotes import QUOTE_END, QUOTE_START, mark_quoted, strip_quotes
 from tickets.signatures import cut_signatures
 
 STEPS = ("escapes", "images", "html", "quotes", "signatures")
@@ -34,6 +35,14 @@ _UNSURE = frozenset(
         "tfoot del ins mark kbd samp var cite abbr base iframe svg path area map select option textarea tt strike"
     )
 )
+# what may stand behind a tag's name: an attribute with a value, or one of those that need none
+_ATTRIBUTE = re.compile(
+    r"\s*+(?:/?$|[a-z_@:*#\[(][\w:.*#@()\[\]-]{0,80}\s*=|(?:checked|disabled|selected|required|readonly|multiple|controls"
+    r"|autoplay|loop|muted|open|nowrap|noshade|hidden|download|async|defer|allowfullscreen|novalidate|reversed|ismap"
+    r"|data-[\w-]{1,60}|v-[\w-]{1,60}|itemscope|compact|border)(?![\w-]))",
+    re.I,
+)
+_CDATA = re.compile(r"<!\[CDATA\[|\]\]>")
 _HIDDEN = ("script", "style", "head")
 
 _SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")  # leaves single spaces, the common case, untouched
@@ -41,18 +50,6 @@ _EDGES = re.compile(r" ?\n ?")
 _GAPS = re.compile(r"\n{3,}")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\ud800-\udfff]")
-
-
-_DATA_URI = re.compile(
-    r"data:[\w.+-]{0,40}/?[\w.+-]{0,40}(?:;[\w=.-]{1,60}){0,4},[A-Za-z0-9+/=%_-]++(?:\s[A-Za-z0-9+/=]{40,}+)*+"
-)
-_MARKDOWN_IMAGE = re.compile(r"!\[[^\]\n]{0,200}\]\((?:data|cid|https?)[^)\n]{0,2000}\)")
-_CID = re.compile(r"[\[<]cid:[^\]>\s]{1,200}[\]>]")
-_SHORTEST_BASE64 = 200  # characters in a row, line breaks aside; no word or identifier is that long
-_BASE64_LINE = 60  # characters: shortest line of such a block
-_BASE64 = re.compile(
-    r"(?<![\w+/])(?:(?:[A-Za-z0-9+/]{60,100}\n){3,}+[A-Za-z0-9+/]{0,100}|[A-Za-z0-9+/]{200,}+)={0,2}(?![\w+/])"
-)
 
 
 class Cleaner:
@@ -82,7 +79,8 @@ class Cleaner:
             text = self._counted("escapes", text, unescape(text))
         text = self._counted("images", text, strip_images(text))
         if self.html and ("<" in text or "&" in text):
-            text = self._counted("html", text, strip_html(text))
+            plain = mark_quoted(strip_html(text, marked=True)) if self.quotes and thread else strip_html(text)
+            text = self._counted("html", text, plain)
         if self.quotes and thread and "\n" in text:
             text = self._counted("quotes", text, strip_quotes(text))
         if self.signatures and thread and "\n" in text:
@@ -121,21 +119,12 @@ def _as_lines(text: str) -> str:
     return _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
 
 
-def strip_images(text: str) -> str:
-    """Replace embedded image data by `[image]`; inside an HTML tag, shorten it."""
-    if "data:" in text:
-        text = _DATA_URI.sub("data:image", text)
-    if "![" in text:
-        text = _MARKDOWN_IMAGE.sub("[image]", text)
-    if "cid:" in text:
-        text = _CID.sub("[image]", text)
-    if len(text) > _SHORTEST_BASE64 and max(map(len, text.split()), default=0) >= _BASE64_LINE:
-        text = _BASE64.sub("[image]", text)
-    return text
+def strip_html(text: str, marked: bool = False) -> str:
+    """`text` without HTML tags and entities; angle brackets that are no HTML stay.
 
-
-def strip_html(text: str) -> str:
-    """`text` without HTML tags and entities; angle brackets that are no HTML stay."""
+    Args:
+        marked: write `QUOTE_START` and `QUOTE_END` where a quotation begins and ends.
+    """
     if "<" in text:
         lowered = text.lower()
         for name in _HIDDEN:
@@ -143,18 +132,24 @@ def strip_html(text: str) -> str:
                 text = _without_spans(text, f"<{name}", f"</{name}>")
         if "<!--" in text:
             text = _without_spans(text, "<!--", "-->")
+        if "<![CDATA[" in text:
+            text = _CDATA.sub("", text)
         if "<!" in text or "<?" in text:
             text = _DECLARATION.sub("", text)
-        text = _without_tags(text)
+        text = _without_tags(text, marked)
     return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
 
 
-def _without_tags(text: str) -> str:
+def _without_tags(text: str, marked: bool) -> str:
     closed = {name.lower() for name in re.findall(r"</([a-zA-Z][a-zA-Z0-9]*)\s*>", text)}
 
     def replace(match: re.Match[str]) -> str:
         name, rest = match[2].lower(), match[3]
+        if name not in closed and not _ATTRIBUTE.match(rest):  # `a<b AND c=1 AND d>2` is no tag
+            return match[0]
         if name in _SURE or (name in _UNSURE and (name in closed or "=" in rest)):
+            if name == "blockquote" and marked:
+                return f"\n{QUOTE_END}" if match[1] else f"{QUOTE_START}\n"
             if name == "li" and not match[1]:
                 return "\n- "
             return "\n" if name in _BREAKS else " " if name in ("td", "th") else ""

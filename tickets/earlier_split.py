@@ -1,6 +1,7 @@
 """Keep an earlier split: its tickets, and what is near to them, stay in their parts, so that models can be compared."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from tickets.duplicates import NearDuplicates, near_duplicates
 from tickets.errors import InputError
 from tickets.schema import PARTS, Ticket, read_tickets
 
+_NUMBERED = re.compile(r"(.+)#\d+", re.S)
 _STRONGEST = (TRAIN, VALIDATION, TEST)  # the last of them wins where a group holds several
 
 
@@ -74,17 +76,35 @@ class EarlierSplit:
         return spread, _first(near, len(tickets)), self._note(parts, spread)
 
     def _same(self, tickets: Sequence[Ticket], has_ids: bool) -> NDArray[np.int64]:
-        """Part of every ticket that this split holds, by its id or its text; FREE for new ones."""
+        """Part of every ticket that this split holds, by its id or its text; FREE for new ones.
+
+        A repeated id is numbered in the order of its rows (`7`, `7#2`), and another export may have another order. So
+        such tickets are told by their texts first.
+        """
         by_text: dict[str, int] = {}
-        by_id: dict[str, int] = {}
         for ticket, part in zip(self.tickets, self.parts.tolist(), strict=True):
             by_text[ticket.text] = max(part, by_text.get(ticket.text, FREE))
-            by_id[ticket.id] = part
-        use_ids = has_ids and self.has_ids
-        found = [
-            by_id[ticket.id] if use_ids and ticket.id in by_id else by_text.get(ticket.text, FREE) for ticket in tickets
-        ]
-        return np.array(found, dtype=np.int64)
+        if not (has_ids and self.has_ids):
+            return np.array([by_text.get(ticket.text, FREE) for ticket in tickets], dtype=np.int64)
+        shared = _Shared([*self.tickets, *tickets])
+        of_id: dict[str, list[int]] = {}
+        of_both: dict[tuple[str, str], list[int]] = {}
+        for row, ticket in enumerate(self.tickets):
+            of_id.setdefault(shared.id(ticket), []).append(row)
+            of_both.setdefault((shared.id(ticket), ticket.text), []).append(row)
+        found = np.full(len(tickets), FREE)
+        taken: set[int] = set()
+        for place, ticket in enumerate(tickets):
+            if rows := of_both.get((shared.id(ticket), ticket.text)):
+                found[place] = self.parts[rows[0]]
+                taken.add(rows.pop(0) if len(rows) > 1 else rows[0])
+        known = {(shared.id(ticket), ticket.text) for ticket in self.tickets}
+        for place, ticket in enumerate(tickets):
+            if (shared.id(ticket), ticket.text) not in known:
+                left = [row for row in of_id.get(shared.id(ticket), ()) if row not in taken]
+                found[place] = self.parts[left[0]] if left else by_text.get(ticket.text, FREE)
+                taken.update(left[:1])
+        return found
 
     def _note(self, parts: NDArray[np.int64], spread: NDArray[np.int64]) -> str:
         earlier, same = Counter(self.parts.tolist()), Counter(parts.tolist())
@@ -94,6 +114,18 @@ class EarlierSplit:
             for part, name in enumerate(PARTS)
         )
         return f"kept from the earlier split: {counts}"
+
+
+class _Shared:
+    """The ids of tickets as their source has them: without the number of a repeated one."""
+
+    def __init__(self, tickets: Sequence[Ticket]) -> None:
+        self.known = {ticket.id for ticket in tickets}
+
+    def id(self, ticket: Ticket) -> str:
+        """Return the id, without its number where another ticket has the rest of it."""
+        match = _NUMBERED.fullmatch(ticket.id)
+        return match[1] if match and match[1] in self.known else ticket.id
 
 
 def _first(near: NearDuplicates, count: int) -> NearDuplicates:

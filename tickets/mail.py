@@ -6,13 +6,14 @@ is read; a mail without any text becomes a row with a fault.
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from email import message_from_bytes, policy
-from email.header import decode_header, make_header
 from email.message import EmailMessage
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+from tickets.mail_headers import header_text
+from tickets.mail_parts import mail_text
 from tickets.raw import RAW, RAW_LENGTH, RawRow
 
 MAIL, MAILBOX = ".eml", ".mbox"
@@ -20,10 +21,14 @@ SUBJECT, BODY, SENDER = "Subject", "Body", "From"
 
 _HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{1,60}):[ \t\r\n]")
 _MACHINE_MADE = frozenset((b"message-id", b"received", b"mime-version", b"return-path"))  # a pasted header has none
-_SEPARATOR = re.compile(rb"From (?:\S+|\"[^\"\n]*\"\S*) .{0,40}\d\d:\d\d.{0,40}\d{4}")
+_SENDER_AND = rb"From (?:\S+|\"[^\"\n]{0,200}\"\S*) "
+_SEPARATOR = re.compile(  # as the C library writes dates, with or without a time zone
+    _SENDER_AND
+    + rb" ?(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [A-Z][a-z]{2} [ \d]?\d"
+    + rb"(?: \d\d:\d\d(?::\d\d)?(?: [\w+:-]{1,9}){0,2})? \d{4}"
+)
+_LIKE_SEPARATOR = re.compile(_SENDER_AND + rb".{0,40}\d\d:\d\d.{0,40}\d{4}")  # with another date, or a sentence
 _ESCAPED = re.compile(rb"^>(>*From )", re.M)
-_LOST = "\N{REPLACEMENT CHARACTER}"
-_SPARSE = 200  # characters of an own text below which an attached mail is what matters
 
 
 def is_mail(start: bytes) -> bool:
@@ -42,7 +47,17 @@ def is_mail(start: bytes) -> bool:
 
 def is_mailbox(start: bytes) -> bool:
     """Whether a file begins with the line that separates the mails of an mbox."""
-    return _SEPARATOR.match(start) is not None
+    first, _, rest = start.partition(b"\n")
+    return _separates(first, rest.partition(b"\n")[0] + b"\n", blank=True)
+
+
+def _separates(line: bytes, following: bytes, blank: bool) -> bool:
+    """Whether a line separates mails: by its date, by an empty line above it and by the header of a mail below.
+
+    Two of the three are enough, because programs leave each of them out; `From tomorrow at 10:00` has but one.
+    """
+    signs = _SEPARATOR.match(line) is not None, blank, _HEADER.match(following) is not None
+    return sum(signs) >= 2 and (signs[0] or _LIKE_SEPARATOR.match(line) is not None)
 
 
 def read_mail_file(path: Path) -> Iterator[RawRow]:
@@ -51,12 +66,12 @@ def read_mail_file(path: Path) -> Iterator[RawRow]:
 
 
 def read_mailbox(path: Path) -> Iterator[RawRow]:
-    """A row for every mail of an mbox file; a line counts as separator only below an empty one and with a time."""
+    """A row for every mail of an mbox file."""
     with path.open("rb") as lines:
         collected: list[bytes] = []
         first, blank = 1, True
-        for number, line in enumerate(lines, start=1):
-            if blank and _SEPARATOR.match(line):
+        for number, (line, following) in enumerate(pairwise(chain(lines, [b""])), start=1):
+            if line.startswith(b"From ") and _separates(line, following, blank):
                 if collected:
                     yield _boxed_row(collected, first)
                 collected, first = [], number
@@ -87,67 +102,16 @@ def mail_row(content: bytes, line: int) -> RawRow:
 
 
 def _fields(message: EmailMessage) -> dict[str, Any]:
+    text, left_out = mail_text(message)
     fields = {
-        "id": _header(message, "Message-ID").strip("<> "),
-        SUBJECT: _header(message, "Subject"),
-        BODY: mail_text(message),
-        SENDER: _header(message, "From"),
-        "Date": _header(message, "Date"),
+        "id": header_text(message, "Message-ID").strip("<> "),
+        SUBJECT: header_text(message, "Subject"),
+        BODY: text,
+        SENDER: header_text(message, "From"),
+        "Date": header_text(message, "Date"),
     }
-    if labels := _header(message, "X-Gmail-Labels"):
+    if labels := header_text(message, "X-Gmail-Labels"):
         fields["tags"] = labels
+    if left_out:
+        fields["Attachments"] = ", ".join(left_out)
     return fields
-
-
-def mail_text(message: EmailMessage) -> str:
-    """The text part of a mail, its HTML part where there is none, and behind a short text the mail that is attached."""
-    body = message.get_body(("plain",))
-    text = _decoded(body) if body is not None else ""
-    if not text.strip():
-        body = message.get_body(("html",))
-        text = _decoded(body) if body is not None else ""
-    if len(text) < _SPARSE:
-        text += "".join(_passed_on(part) for part in message.iter_attachments() if _is_mail_part(part))
-    return text
-
-
-def _is_mail_part(part: Any) -> bool:
-    return str(part.get_content_type()) == "message/rfc822"
-
-
-def _passed_on(part: Any) -> str:
-    """An attached mail, as mail programs write one into the text."""
-    inner = part.get_content()
-    head = f"From: {_header(inner, 'From')}\nTo: {_header(inner, 'To')}\nSubject: {_header(inner, 'Subject')}"
-    return f"\n\n---------- Forwarded message ---------\n{head}\n\n{mail_text(inner)}"
-
-
-def _header(message: EmailMessage, name: str) -> str:
-    """A header as text on one line, decoded from its bytes where the library's parser fails on it."""
-    try:
-        value = str(message[name] or "")
-    except Exception:  # its parsers of headers raise whatever they raise
-        value = _LOST
-    if _LOST in value:
-        value = next((str(raw) for key, raw in message.raw_items() if key.lower() == name.lower()), "")
-        value = _text(value.encode("utf-8", "surrogateescape"))
-        with suppress(LookupError, ValueError):
-            value = str(make_header(decode_header(value)))
-    return " ".join(_text(value.encode("utf-8", "surrogateescape")).split())
-
-
-def _decoded(part: Any) -> str:
-    """The text of a part in its charset, or in what its bytes fit where that is missing or wrong."""
-    payload = part.get_payload(decode=True)
-    if not isinstance(payload, bytes):
-        return ""
-    return _text(payload, part.get_content_charset())
-
-
-def _text(content: bytes, charset: str | None = None) -> str:
-    for name in (charset, "utf-8", "cp1252"):
-        try:
-            return content.decode(name or "utf-8")
-        except (LookupError, ValueError):
-            continue
-    return content.decode("latin-1")

@@ -130,8 +130,9 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         for part, members in split.parts(tickets).items():
             write_tickets(folder / f"{part}.jsonl", members)
         record = json.dumps(report.to_dict(), ensure_ascii=False, indent=2)
-        (folder / "report.json").write_text(record + "\n", encoding="utf-8")
-        (folder / "report.txt").write_text(render_report(report), encoding="utf-8")
+        for name, text in (("report.json", record + "\n"), ("report.txt", render_report(report))):
+            # half a character in the name of a column stays readable, and is JSON's own escape for it
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return report
 
 

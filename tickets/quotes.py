@@ -6,48 +6,48 @@ Patterns know English, German, French, Spanish, Italian, Dutch, Portuguese and P
 import re
 from dataclasses import dataclass
 
+from tickets.attributions import find_attribution
+
 # names in a header block, by what they hold
-_FROM = r"From|Von|De|Da|Van|Od"
-_TO = r"To|An|À|A|Para|Aan|Do"
-_SUBJECT = r"Subject|Betreff|Objet|Asunto|Oggetto|Onderwerp|Assunto|Temat"
+_FROM = r"From|Von|De|Da|Van|Od|Nadawca"
+_TO = r"To|An|À|A|Para|Aan|Do|Pour|Adresat"
+_SUBJECT = r"Subject|Betreff|Objet|Sujet|Asunto|Oggetto|Onderwerp|Assunto|Temat"
 _DATE = (
     r"Sent|Date|Gesendet|Datum|Envoyé(?: le)?|Enviado(?: el| em)?|Enviada em|Fecha|Inviato|Data|Verzonden|Wysłano|Dnia"
 )
-_OTHER = r"Cc|Bcc|CC|Kopie|Reply-To|Antwort an|Organization|Importance|Attachments?|Anlagen?"
+_OTHER = r"Cc|Bcc|CC|DW|UDW|Kopie|Reply-To|Antwort an|Organization|Importance|Attachments?|Anlagen?"
 _HEADER = re.compile(
-    rf"^[ \t>]*\*?(?:(?P<sender>{_FROM})|(?P<to>{_TO})|(?P<subject>{_SUBJECT})|(?:{_DATE})|(?:{_OTHER}))\*?[ \xa0]?:"
-    r"\*?[ \t]*(?P<value>[^\n]*)$",
+    rf"^[ \t>]*\*{{0,2}}(?:(?P<sender>{_FROM})|(?P<to>{_TO})|(?P<subject>{_SUBJECT})|(?P<date>{_DATE})|(?:{_OTHER}))"
+    r"\*{0,2}[ \xa0\u202f]?:\*{0,2}[ \t]*(?P<value>[^\n]*)$",
     re.I,
 )
 _FORWARD_WORDS = (
     r"(?:Begin )?Forwarded message|(?:Anfang der )?Weitergeleitete(?:n)? (?:Nachricht|E-?Mail)"
     r"|(?:Début du )?Message (?:transféré|réexpédié)|(?:Inicio del )?Mensaje reenviado"
     r"|(?:Inizio (?:del )?)?Messaggio inoltrato|(?:Begin )?Doorgestuurd bericht"
-    r"|(?:Início da )?Mensagem (?:re)?encaminhada|(?:Początek )?(?:Wiadomość przekazana|przekazanej wiadomości)"
+    r"|(?:Início da )?Mensagem (?:re)?encaminhada"
+    r"|(?:Początek )?(?:Wiadomość przekazana|Przekazana wiadomość|przekaz(?:yw)?anej wiadomości)"
 )
 _FORWARDED = re.compile(
     rf"^[ \t>]*(?:-{{2,}}[ \t]*)?(?:{_FORWARD_WORDS})[^\n]{{0,40}}?[ \t]*(?::|-{{2,}})[ \t]*$", re.I
 )
 _ORIGINAL_WORDS = (
-    r"Original[ -]?Message|Ursprüngliche Nachricht|Original-?Nachricht|Message d'origine|Mensaje original"
+    r"Original[ -]?Message|Ursprüngliche Nachricht|Original-?Nachricht|Message d['’]origine|Mensaje original"
     r"|Messaggio originale|Oorspronkelijk bericht|Mensagem original|Wiadomość oryginalna"
 )
 _ORIGINAL = re.compile(rf"^[ \t>]*-{{2,}}[ \t]*(?:{_ORIGINAL_WORDS})[ \t]*-{{2,}}[ \t]*$", re.I)
 # what every forward marker, original marker or header block begins with; most texts have none, so it has to be quick
 _CANDIDATE = re.compile(
-    r"^[ \t>]*(?:\*?(?:[Ff]rom|FROM|[Vv]on|VON|[Dd]e|DE|[Dd]a|DA|[Vv]an|VAN|[Oo]d|OD)\*?[ \xa0]?:|-{2,}[ \t]*\w"
+    r"^[ \t>]*(?:\*{0,2}(?:[Ff]rom|FROM|[Vv]on|VON|[Dd]e|DE|[Dd]a|DA|[Vv]an|VAN|[Oo]d|OD|Nadawca|Sent|Date|Gesendet"
+    r"|Datum|Envoyé|Enviado|Enviada|Fecha|Inviato|Data|Verzonden|Wysłano)[^\n:]{0,5}:|-{2,}[ \t]*\w"
     r"|(?:Begin|Anfang|Début|Inicio|Inizio|Início|Początek|Forwarded|Weiterg|Message|Mensaje|Messaggio|Doorg|Mensagem"
-    r"|Wiadomo|BEGIN|FORWARDED|begin|forwarded))",
+    r"|Wiadomo|Przekaz|BEGIN|FORWARDED|begin|forwarded))",
     re.M,
 )
-_WRITERS = (
-    r"wrote|schrieb[^\n]{0,120}|a écrit|escribió|ha scritto|schreef[^\n]{0,120}|escreveu|napisał(?:a|\(a\))?|pisze"
-)
-_ATTRIBUTION = re.compile(
-    r"^[ \t]*(?:On|Am|Le|El|Il|Op|Em|W dniu|Dnia)\b(?=[^\n]*\d)[^\n]{5,250}(?:\n[^\n]{0,120})?"
-    rf"\b(?:{_WRITERS})[ \xa0]?:[ \t]*$",
-    re.M,
-)
+_SHORTEST_RULE = 5  # of the line of underscores that Outlook draws above a header block
+QUOTE_START, QUOTE_END = "\ue00e", "\ue00f"  # where HTML has its quotations; no text has these characters
+_MARKS = re.compile(f"[{QUOTE_START}{QUOTE_END}]")
+_INTRODUCTION = 600  # characters above a quotation that may introduce it
 _QUOTED = re.compile(r"^[ \t]*>[^\n]*\n?", re.M)
 _FEWEST_HEADERS = 3  # a sender and what belongs to it; two lines such as `From: ...`, `To: ...` may be prose
 _LONGEST_BLOCK = 12  # lines
@@ -83,10 +83,11 @@ def _stripped(text: str, depth: int) -> str:
         if not _CANDIDATE.match(line):
             continue
         forwarded, original = _FORWARDED.match(line) is not None, _ORIGINAL.match(line) is not None
-        block = _block_at(lines, number + 1, _MOST_BLANK) if forwarded or original else _block_at(lines, number, 0)
+        marked = forwarded or original
+        block = _block_at(lines, number + 1 if marked else number, marked)
         if not (forwarded or original or block):
             continue
-        above = "\n".join(lines[:number])
+        above = "\n".join(lines[: number - _has_rule(lines, number)])
         if not forwarded and not (block and _is_note(above)):
             return _without_answer(above) or _without_answer(text) or text
         below = _stripped("\n".join(lines[block.end if block else number + 1 :]).strip("\n"), depth + 1)
@@ -97,27 +98,40 @@ def _stripped(text: str, depth: int) -> str:
     return _without_answer(text) or text
 
 
-def _block_at(lines: list[str], start: int, blank: int) -> _Block | None:
-    """Return the header block that begins at a line, or below at most `blank` empty ones."""
-    end = min(start + blank, len(lines) - 1)
+def _block_at(lines: list[str], start: int, marked: bool) -> _Block | None:
+    """Return the header block that begins at a line, or a few empty ones below a marker.
+
+    Without a marker, it begins with its sender, be it below its date, and has a subject or an address: `From: Berlin`,
+    `To: Madrid` is a journey.
+    """
+    end = min(start + (_MOST_BLANK if marked else 0), len(lines) - 1)
     while start < end and not lines[start].strip():
         start += 1
-    first = _HEADER.match(lines[start]) if start < len(lines) else None
-    if first is None or first["sender"] is None:
-        return None
-    values = {"sender": first["value"].strip(), "to": "", "subject": ""}
-    count, end, has_subject_or_to = 0, start, False
+    headers = []
     for line in lines[start : start + _LONGEST_BLOCK]:
         match = _HEADER.match(line)
         if match is None:
             break
-        count, end = count + 1, end + 1
-        for name in ("to", "subject"):
-            if match[name] is not None:
-                values[name], has_subject_or_to = match["value"].strip(), True
-    if not has_subject_or_to or (count < _FEWEST_HEADERS and "@" not in values["sender"]):
+        headers.append(match)
+    values = {
+        kind: match["value"].strip("* \t")
+        for match in headers
+        for kind in ("sender", "to", "subject", "date")
+        if match[kind] is not None
+    }
+    places = [match["sender"] is not None for match in headers]
+    begins = marked or places[:1] == [True] or (places[:2] == [False, True] and headers[0]["date"] is not None)
+    if not begins or "sender" not in values or not ("to" in values or "subject" in values):
         return None
-    return _Block(start, end, values["sender"].strip("* "), values["subject"].strip("* "))
+    known = "subject" in values or any("@" in match["value"] for match in headers)
+    if "@" not in values["sender"] and not (known and len(headers) >= _FEWEST_HEADERS):
+        return None
+    return _Block(start, start + len(headers), values["sender"], values.get("subject", ""))
+
+
+def _has_rule(lines: list[str], number: int) -> bool:
+    """Whether Outlook's line stands above a line, as `___________`."""
+    return number > 0 and len(rule := lines[number - 1].strip()) >= _SHORTEST_RULE and set(rule) <= {"_"}
 
 
 def _is_note(above: str) -> bool:
@@ -128,10 +142,33 @@ def _is_note(above: str) -> bool:
 
 def _without_answer(text: str) -> str:
     """Return a text without the mail that an attribution (`On ... wrote:`) introduces; empty where all of it is one."""
-    match = _ATTRIBUTION.search(text)
-    if match is None:
+    found = find_attribution(text)
+    if found is None:
         return text if text.strip() else ""
-    rest, quoted = _QUOTED.subn("", text[match.end() :])
+    start, end = found
+    rest, quoted = _QUOTED.subn("", text[end:])
     # An answer below the quoted lines is kept. Without quote marks everything below is the earlier mail.
-    kept = text[: match.start()] + (rest if quoted else "")
+    kept = text[:start] + (rest if quoted else "")
     return kept if kept.strip() else ""
+
+
+def mark_quoted(text: str) -> str:
+    """Return `text` with `>` before the lines of HTML quotations that an attribution introduces, and without the marks.
+
+    So an answer below the quotation is told from it, as in a plain text.
+    """
+    pieces, at, depth, opened = [], 0, 0, 0
+    for match in _MARKS.finditer(text):
+        if match[0] == QUOTE_START:
+            opened = opened if depth else match.start()
+            depth += 1
+        elif depth:
+            depth -= 1
+            if depth == 0:
+                above = text[max(0, opened - _INTRODUCTION) : opened].rstrip()
+                found = find_attribution(_MARKS.sub("", above[-_INTRODUCTION:]))
+                inside = text[opened : match.start()]
+                pieces.append(text[at:opened])
+                pieces.append(inside.replace("\n", "\n> ") if found and found[1] >= len(above) else inside)
+                at = match.end()
+    return _MARKS.sub("", "".join([*pieces, text[at:]]))

@@ -133,7 +133,7 @@ def iter_tickets(path: Path) -> Iterator[Ticket]:
 
 def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:
     """Write tickets as JSONL, one per line, UTF-8."""
-    with path.open("w", encoding="utf-8", newline="\n") as out:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
         for ticket in tickets:
             out.write(ticket_to_json(ticket) + "\n")
 

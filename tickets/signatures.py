@@ -7,7 +7,8 @@ details below a closing; the closing and the name stay. Patterns know the langua
 import re
 
 _PASSED_ON = re.compile(r"^(?=-{2,}[ \t]*\w[^\n]*-{2,}[ \t]*$|From: [^\n]*\n(?:To|Sent|Date|Subject): )", re.M)
-_DELIMITER = re.compile(r"^--[ \t]*$", re.M)
+_DELIMITER = re.compile(r"^--(?P<space>[ \t]*)$", re.M)
+_POSTSCRIPT = re.compile(r"^[ \t*_]*P\.?[ ]?(?:P\.?[ ]?)?S\b[.:]?[ \t]*\S", re.M | re.I)
 _PROGRAM = re.compile(
     r"^(?:Sent (?:from|with|via) (?:my |the )?[^\n]{2,40}|Get Outlook for [^\n]{2,20}|Von meinem [^\n]{2,30} gesendet"
     r"|Gesendet (?:von|mit|über) [^\n]{2,40}|Envoyé (?:de|depuis) [^\n]{2,40}|Enviado (?:desde|do|de) [^\n]{2,40}"
@@ -32,9 +33,10 @@ _CONTACT = re.compile(
 _DISCLAIMER = re.compile(
     r"\A[ \t*_]*(?:(?:legal )?disclaimer\b|confidential(?:ity)? (?:notice|note)|vertraulichkeitshinweis"
     r"|haftungsausschluss|(?:the (?:information|contents?) (?:contained )?(?:in|of) )?"
-    r"this (?:e-?mail|message|communication)\b[^\n]{0,120}"
+    r"this (?:e-?mail|message|communication)\b(?![ -](?:address|account|box|server|program|client|list))[^\n]{0,120}"
     r"\b(?:confidential|privileged|intended|addressee)"
-    r"|(?:der inhalt )?diese[rs]? (?:e-?mail|nachricht)\b[^\n]{0,120}\b(?:vertraulich|bestimmt|rechtlich)"
+    r"|(?:der inhalt )?diese[rs]? (?:e-?mail|nachricht)\b(?![ -](?:adresse|konto))[^\n]{0,120}"
+    r"\b(?:vertraulich|bestimmt|rechtlich)"
     r"|(?:ce|cet|cette) (?:message|e-?mail|courriel)\b[^\n]{0,120}\b(?:confidentiel|destinataire)"
     r"|est[ea] (?:mensaje|correo|e-?mail|mensagem)\b[^\n]{0,120}\b(?:confidencia|destinat)"
     r"|(?:questo|il presente) (?:messaggio|e-?mail)\b[^\n]{0,120}\b(?:riservat|confidenzial|destinat)"
@@ -45,6 +47,7 @@ _DISCLAIMER = re.compile(
     re.I,
 )
 _MOST_LINES, _LONGEST_LINE = 14, 100  # of a signature below a closing
+_LONGEST_NAME = 6  # words
 
 
 def cut_signatures(text: str) -> str:
@@ -59,8 +62,8 @@ def cut_signatures(text: str) -> str:
 
 def _cut(mail: str) -> str:
     kept = _without_disclaimers(mail)
-    if (delimiter := _DELIMITER.search(kept)) is not None:
-        kept = kept[: delimiter.start()]
+    if (start := _delimited(kept)) is not None:
+        kept = kept[:start].rstrip() + _postscript(kept[start:])
     if (program := _PROGRAM.search(kept)) is not None and not _CLOSING.search(kept, program.end()):
         kept = kept[: program.start()] if kept[program.end() :].count("\n") <= _MOST_LINES else kept
     kept = _without_contacts(kept)
@@ -76,14 +79,42 @@ def _without_disclaimers(mail: str) -> str:
     return mail if len(kept) == len(others) else "\n\n".join([first, *kept])
 
 
+def _delimited(mail: str) -> int | None:
+    """Where the signature below `--` begins. Without the space behind it, it has to look like one: it may be output."""
+    lines = list(_DELIMITER.finditer(mail))
+    sure = next((line for line in lines if line["space"]), None)
+    if sure is not None:
+        return sure.start()
+    if len(lines) != 1 or mail[: lines[0].start()].rstrip().endswith(":"):
+        return None
+    below = [line for line in mail[lines[0].end() :].split("\n") if line.strip()]
+    return lines[0].start() if len(below) <= _MOST_LINES and all(len(line) <= _LONGEST_LINE for line in below) else None
+
+
+def _postscript(signature: str) -> str:
+    """What stands below a signature, from `PS:` on, as an own paragraph."""
+    match = _POSTSCRIPT.search(signature)
+    return f"\n\n{signature[match.start() :].strip()}" if match else ""
+
+
 def _without_contacts(mail: str) -> str:
-    """The mail down to the name below its last closing, where contact details follow."""
+    """The mail down to the name below its last closing, where contact details follow; a postscript stays."""
     closings = list(_CLOSING.finditer(mail))
     if not closings:
         return mail
     end = closings[-1].end()
-    below = [line for line in mail[end:].split("\n") if line.strip()]
+    postscript = _postscript(mail[end:])
+    signature = mail[end : (match.start() if (match := _POSTSCRIPT.search(mail, end)) else len(mail))]
+    below = [line for line in signature.split("\n") if line.strip()]
     short = len(below) <= _MOST_LINES and all(len(line) <= _LONGEST_LINE for line in below)
-    if len(below) < 2 or not short or not any(_CONTACT.search(line) for line in below[1:]):
+    if len(below) < 2 or not short or not _is_name(below[0]) or not any(map(_CONTACT.search, below[1:])):
         return mail
-    return f"{mail[:end]}\n{below[0]}"
+    return f"{mail[:end]}\n{below[0]}{postscript}"
+
+
+def _is_name(line: str) -> bool:
+    """Whether the line below a closing is a name, and not a text that goes on behind `Thank you`."""
+    words = line.strip("*_ \t").split()
+    capital = any(not word[:1].islower() for word in (words[0], words[-1])) if words else False
+    sentence = len(words) > 3 and words[-1][-1] in ".?!:"
+    return len(words) == 1 or (len(words) <= _LONGEST_NAME and capital and not sentence)

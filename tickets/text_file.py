@@ -1,14 +1,17 @@
 """A ticket from a plain text file or a mail, as `predict` reads it."""
 
+import codecs
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tickets.charsets import decode_content
 from tickets.errors import InputError
 from tickets.mail import BODY, MAIL, SUBJECT, is_mail, mail_row
 from tickets.reading import USUAL, Reading
 from tickets.schema import Ticket
+from tickets.utf16 import unmarked_utf16
 
 _SUBJECT = re.compile(r"\A\s*(?:subject|betreff)[ \t]*:[ \t]*(.*)(?:\r?\n|\Z)", re.IGNORECASE)
 STDIN = Path("-")
@@ -18,11 +21,15 @@ _LONGEST = 1 << 24  # bytes of one ticket; a device has no end
 
 @dataclass(frozen=True)
 class TicketText:
-    """A ticket as it stands in a file; `name` is its id and names it in errors."""
+    """A ticket as it stands in a file; `name` is its id and names it in errors.
+
+    `doubt` says what is unsure about its encoding.
+    """
 
     name: str
     subject: str
     body: str
+    doubt: str = ""
 
     def ticket(self, reading: Reading = USUAL) -> Ticket:
         """The ticket, cleaned as `prepare` does.
@@ -45,7 +52,7 @@ def read_ticket(path: Path, reading: Reading = USUAL) -> Ticket:
 
 
 def read_text(path: Path) -> TicketText:
-    """The text of a mail or a UTF-8 text file, or of stdin for `-`.
+    """The text of a mail or a text file, or of stdin for `-`.
 
     The subject of a text file is a leading `Subject:` or `Betreff:` line.
 
@@ -60,7 +67,9 @@ def read_text(path: Path) -> TicketText:
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}; expected a text file with one ticket, or - for stdin") from None
     text = _of_mail(content, name) if path.suffix.lower() == MAIL or is_mail(content) else None
-    text = text or split_subject(decode_text(content, name), name)
+    if text is None:
+        decoded, doubt = decode_text(content, name)
+        text = replace(split_subject(decoded, name), doubt=doubt)
     if not text.subject.strip() and not text.body.strip():
         raise InputError(f"{name}: {_BLANK}")
     return text
@@ -89,18 +98,15 @@ def split_subject(text: str, name: str) -> TicketText:
     return TicketText(name, match[1], text[match.end() :]) if match else TicketText(name, "", text)
 
 
-def decode_text(content: bytes, name: str) -> str:
-    """Text of UTF-8, UTF-16 with a byte-order mark, or Windows-1252 bytes.
+def decode_text(content: bytes, name: str) -> tuple[str, str]:
+    """Text of UTF-8, UTF-16 or what the letters fit, and what is unsure about that.
 
     Raises:
         InputError: binary data.
     """
-    encodings = ["utf-16"] if content.startswith((b"\xff\xfe", b"\xfe\xff")) else ["utf-8-sig", "cp1252"]
-    for encoding in encodings:
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise InputError(f"{name}: found binary data, expected plain text (UTF-8); save the ticket as a text file")
+    wide = "utf-32" if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)) else unmarked_utf16(content)
+    text, doubt = decode_content(content) if wide is None else (content.decode(wide, "replace"), "")
+    text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        raise InputError(f"{name}: found binary data, expected plain text (UTF-8); save the ticket as a text file")
+    return text, doubt and f"{doubt.rpartition(';')[0]}; save it as UTF-8 if that is wrong"
