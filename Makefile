@@ -10,7 +10,7 @@ SMOLLM2 := .venv/.smollm2
 NO_DSE := $(if $(shell grep -m1 amx_tile /proc/cpuinfo 2>/dev/null),-fno-dse -fno-tree-dse)
 LLAMA_FLAGS := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
   -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DCMAKE_CXX_FLAGS='$(NO_DSE)'
-LLAMA_VERSION := $(shell sed -n 's/^llama-cpp-python==//p' constraints.txt)
+LLAMA_VERSION := $(shell sed -n 's/^llama[-_]cpp[-_]python==//p' constraints.txt)
 # The wheel is built for this CPU, so the cache is kept by what the CPU can do, and by the flags.
 LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo || uname -a; echo "$(LLAMA_FLAGS)"; } 2>/dev/null | cksum | cut -d' ' -f1)
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
