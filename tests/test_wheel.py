@@ -102,3 +102,10 @@ def test_ci_versions_name_no_address() -> None:
     assert not [line for line in pins if line.startswith(("nvidia", "triton"))]
     (ruff,) = (line.partition("==")[2] for line in pins if line.startswith("ruff=="))
     assert f"rev: v{ruff}" in (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+
+
+def test_make_knows_which_llama_cpp_is_pinned() -> None:
+    """Without the version, a wheel that was compiled before is never found, and compiled again."""
+    told = subprocess.run(["make", "-pn", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    pinned = re.search(r"^llama[-_]cpp[-_]python==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M)
+    assert pinned and f"LLAMA_VERSION := {pinned[1]}\n" in told
