@@ -209,11 +209,11 @@ def test_llama_reads_a_ticket_once(bundle: Path, tickets: list[Ticket], monkeypa
     engine, free = stages.engine, stages.free
     some = stages.cut_alike(tickets)[:6]
     labels = stages.label(some)
-    assert engine.readings == 6
+    assert engine.cached_prefixes == 6
     counts = decoded(engine, monkeypatch)
     replies = stages.reply(some, labels)
     first = sum(counts)
-    assert not engine.readings and stages.free == free
+    assert not engine.cached_prefixes and stages.free == free
     assert stages.reply(some, labels) == replies  # nothing is left of the reading, so all tickets are read
     read = [len(ids) - len(engine._prefixes[CLASSIFIER]) for ids in map(stages.reading, some)]
     assert sum(counts) - first == first + sum(read)
@@ -226,20 +226,20 @@ def test_llama_gives_up_what_it_keeps_where_room_is_short(bundle: Path, tickets:
     some = [*tickets[:8], tickets[0]]
     expected = [one.reply for one in load_two_stage(bundle, choice=EngineChoice("torch")).answer(some)]
     labels = stages.label(some)
-    assert engine.readings == 4  # one ahead of the places
+    assert engine.cached_prefixes == 4  # one ahead of the places
     assert stages.reply(some, labels) == expected
     stages.label(some[:3])
     assert stages.reply(some[::-1], labels[::-1]) == expected[::-1]
     stages.label(some[:3])
     states = engine.encode([p.ids for p in stages.system.classifier.prompts(some[3:6])], CLASSIFIER)
-    assert engine.readings == 3 and np.isfinite(states).all()
+    assert engine.cached_prefixes == 3 and np.isfinite(states).all()
 
     def interrupted(_row: int, _token: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stages.reply(some[:3], labels[:3], interrupted)
-    assert stages.free + engine.readings == free
+    assert stages.free + engine.cached_prefixes == free
 
 
 def test_what_no_reply_asks_for_holds_up_none(
@@ -255,7 +255,7 @@ def test_what_no_reply_asks_for_holds_up_none(
     assert counts.count(7) >= 5 and len(counts) < 20  # all tickets write together
 
 
-def test_a_reading_that_no_reply_will_use_is_dropped(bundle: Path, tickets: list[Ticket]) -> None:
+def test_a_prefix_that_no_reply_will_use_is_dropped(bundle: Path, tickets: list[Ticket]) -> None:
     """Of labels alone, of tickets that were given up between the stages, and of those cut otherwise for the reply."""
     stages = Stages(bundle, together=2)
     scheduler, free = stages.system.scheduler(), stages.free
@@ -264,10 +264,10 @@ def test_a_reading_that_no_reply_will_use_is_dropped(bundle: Path, tickets: list
     for job in jobs:
         scheduler.add(job)
     ended = scheduler.step()
-    assert ended == [jobs[0]] and stages.engine.readings == 1
+    assert ended == [jobs[0]] and stages.engine.cached_prefixes == 1
     for job in jobs[1:]:
         scheduler.end(job)
-    assert not scheduler.has_work and (stages.engine.readings, stages.free) == (0, free)
+    assert not scheduler.has_work and (stages.engine.cached_prefixes, stages.free) == (0, free)
 
 
 @pytest.mark.filterwarnings("error::FutureWarning:engines.*")
