@@ -123,7 +123,7 @@ def reachable(module: str) -> set[str]:
     return seen
 
 
-@pytest.mark.parametrize("module", ["pipeline.predict", "pipeline.batch", "pipeline.service"])
+@pytest.mark.parametrize("module", ["pipeline.predict", "pipeline.batch", "pipeline.service", "serve.run"])
 def test_serving_imports_nothing_of_training(module: str) -> None:
     assert not [name for name in reachable(module) if name.startswith("backbone.training")]
 

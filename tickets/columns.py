@@ -11,7 +11,7 @@ from typing import Any
 from tickets.cell_text import as_text, text_or_empty
 from tickets.common_names import COMMON
 from tickets.errors import InputError
-from tickets.presets import HALLMARKS, PARTS, PRESETS
+from tickets.presets import FIELDS, HALLMARKS, PRESETS
 from tickets.tag_columns import object_lists, tag_values, with_repeats
 
 _IN_LIST = re.compile(r"\.\d+(?:\.|$)")
@@ -109,7 +109,7 @@ def choose_columns(
     tags = asked.pop("tags", None) or guessed.pop("tags", ())
     chosen = {**guessed, **asked}
     single = {name: columns[0] for name, columns in chosen.items() if columns}
-    labels = {name: column for name, column in single.items() if name not in PARTS}
+    labels = {name: column for name, column in single.items() if name not in FIELDS}
     body = single.get("body") or _guess(header, candidates).get("body", (message,))[0]
     if not body and not single.get("subject"):
         raise InputError(no_body(header))
@@ -191,7 +191,7 @@ def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[s
         name, sign, column = (part.strip() for part in text.partition("="))
         if not sign or not name or not column:
             raise InputError(f"found --map {text!r}, expected --map name=Column, such as --map subject=Betreff")
-        near = [] if name in PARTS else difflib.get_close_matches(name.lower(), PARTS, n=1, cutoff=0.8)
+        near = [] if name in FIELDS else difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.8)
         if near:
             raise InputError(f"found --map {text!r}: {name!r} is no part of a ticket; did you mean {near[0]!r}?")
         columns = [column] if column in header or name != "tags" else [c.strip() for c in column.split(",")]

@@ -6,7 +6,7 @@ Names of any source are in `common_names.py`.
 
 from collections.abc import Mapping, Sequence
 
-PARTS = ("subject", "body", "reply", "language", "id", "created", "tags")
+FIELDS = ("subject", "body", "reply", "language", "id", "created", "tags")
 
 PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "public": {
