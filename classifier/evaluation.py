@@ -29,7 +29,7 @@ def evaluate(
     sample: Sequence[int],
 ) -> dict[str, Any]:
     """Return the losses on validation and on a `sample` of training rows, and every validation metric by name."""
-    objective = ClassifierLoss.unweighted(space.columns, stage.config.classifier.tag_weight)
+    objective = ClassifierLoss.for_evaluation(stage.config.classifier, space.columns)
     every_row = range(len(validation.prompts))
     logits = compute_logits(model, validation, every_row, stage)
     loss = _loss(objective, logits, validation, every_row)

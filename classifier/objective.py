@@ -6,6 +6,7 @@ from typing import Self
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backbone.config import ClassifierConfig
 from classifier.heads import TAGS
 from tickets.labels import NO_LABEL
 
@@ -27,9 +28,14 @@ class ClassifierLoss(nn.Module):
             self.register_buffer(f"weight_{i}", weight, persistent=False)
 
     @classmethod
-    def unweighted(cls, columns: Iterable[str], tag_weight: float) -> Self:
+    def for_training(cls, config: ClassifierConfig, weights: Mapping[str, Tensor | None]) -> Self:
+        """Return the loss that training minimises, with class weights by column."""
+        return cls(weights, config.label_smoothing, config.tag_weight)
+
+    @classmethod
+    def for_evaluation(cls, config: ClassifierConfig, columns: Iterable[str]) -> Self:
         """Return the loss that evaluations report and early stopping follows: no class weights, no smoothing."""
-        return cls(dict.fromkeys(columns), label_smoothing=0.0, tag_weight=tag_weight)
+        return cls(dict.fromkeys(columns), label_smoothing=0.0, tag_weight=config.tag_weight)
 
     def forward(self, logits: Mapping[str, Tensor], targets: Tensor, tag_targets: Tensor | None) -> Tensor:
         """Return the loss of logits by column, with class ids (batch, columns) and tag indicators (batch, tags).

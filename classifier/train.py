@@ -102,10 +102,8 @@ def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
     """The base with a fresh adapter and fresh heads."""
     config = stage.config
     weights = class_weights(stage.train, space, config.classifier)
-    loss = ClassifierLoss(
-        {column: None if w is None else torch.tensor(w) for column, w in weights.items()},
-        config.classifier.label_smoothing,
-        config.classifier.tag_weight,
+    loss = ClassifierLoss.for_training(
+        config.classifier, {column: None if w is None else torch.tensor(w) for column, w in weights.items()}
     )
     device = pick_device()
     options = load_options(config.base, device)
