@@ -1,4 +1,4 @@
-"""The base families that are supported: one record each. Everything that differs between families stands here.
+"""The base families that are supported: one record each. What differs between them stands here; all share chat tokens.
 
 To add a family, add a record. Its blocks must have the names of Qwen2's (`self_attn.q_proj`, `mlp.up_proj`, ...); where
 they compute something else in training, a file in `backbone/layers/` has to follow. See docs/howto-family.md.
@@ -111,17 +111,19 @@ def find_family(folder: Path) -> Family:
         InputError: no supported family, or quantised weights.
     """
     config = read_shape(folder)
-    family = next((family for family in FAMILIES if family.model_type == config.get("model_type")), None)
-    if family is None:
+    alike = [family for family in FAMILIES if family.model_type == config.get("model_type")]
+    if not alike:
         raise InputError(
             f"{folder}: architecture {config.get('model_type')!r}; expected one of {supported_names()}; set base.path "
             "to such a model"
         )
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: no tokenizer.json; copy it (and tokenizer_config.json) from the original model")
-    if family.splitter and _splitter(folder / "tokenizer.json") != family.splitter:
+    splitter = _splitter(folder / "tokenizer.json") if any(one.splitter for one in alike) else ""
+    family = next((one for one in alike if one.splitter in ("", splitter)), None)
+    if family is None:
         raise InputError(
-            f"{folder}: a {family.model_type} model with another tokenizer than {family.name} has; expected one of "
+            f"{folder}: a {alike[0].model_type} model with another tokenizer than {alike[0].name} has; expected one of "
             f"{supported_names()}; set base.path to such a model"
         )
     _refuse_quantised(folder, config, family)

@@ -94,7 +94,7 @@ def _add_shape(writer: gguf.GGUFWriter, base: Path, config: Mapping[str, Any], f
     if scaling.get("rope_type", scaling.get("type", "default")) != "default" or config.get("use_sliding_window"):
         raise InputError(
             f"{base}/config.json: rope scaling or a sliding window is switched on, which the GGUF does not carry; "
-            "remove rope_scaling and use_sliding_window from it, as training did not use them"
+            "remove rope_scaling and use_sliding_window from it, and train on that"
         )
     writer.add_name(name)
     writer.add_context_length(config["max_position_embeddings"])
