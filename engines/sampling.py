@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbone.config import DecodingConfig
+from tickets.errors import WorkError
 
 
 class TokenChooser:
@@ -19,7 +20,16 @@ class TokenChooser:
         self._seen = set(prompt) if options.repetition_penalty != 1.0 else None
 
     def choose(self, scores: NDArray[np.float32]) -> int:
-        """The next id from scores over the vocabulary, (vocabulary,), which are left as they are."""
+        """The next id from scores over the vocabulary, (vocabulary,), which are left as they are.
+
+        Raises:
+            WorkError: the scores are not numbers: no id is the likeliest then.
+        """
+        if not np.isfinite(scores.max()):
+            raise WorkError(
+                "the scores of the next token are not numbers; expected finite weights; train or export the generator "
+                "again"
+            )
         scores = self._penalised(scores)
         token = int(scores.argmax()) if self._options.temperature == 0 else self._draw(scores)
         if self._seen is not None:

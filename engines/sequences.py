@@ -180,7 +180,11 @@ class SequenceEngine:
 
     def _advance(self, slot: Slot, output: int) -> bool:
         """Choose the next token of a row from the logits at `output`; return whether the row has ended."""
-        token = slot.chooser.choose(self._context.logits(output))
+        try:
+            token = slot.chooser.choose(self._context.logits(output))
+        except WorkError as error:
+            slot.row.error = error
+            return True
         if token in self._end_ids:
             return True
         slot.pending = [token]

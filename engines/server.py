@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engines.addresses import without_credentials
+from engines.addresses import is_address, without_credentials
 from tickets.errors import InputError, WorkError
 
 try:
@@ -73,7 +73,7 @@ class Server:
             InputError: not a URL, or a key that none can be.
         """
         self.shown = without_credentials(url)
-        if not url.startswith(("http://", "https://")):
+        if not is_address(url):
             raise InputError(f"found --endpoint {self.shown!r}, expected a URL such as http://localhost:8000/v1")
         self._key = os.environ.get(options.key_variable) or _NOT_A_KEY
         if not self._key.isascii() or not self._key.isprintable():

@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from backbone.config import DecodingConfig
 from backbone.config_file import load_config, read_yaml
 from backbone.runs.files import sha256
 from backbone.shipped import mini_folder
 from engines.addresses import without_credentials
+from engines.sampling import TokenChooser
 from pipeline.two_stage import load_two_stage
-from tickets.errors import InputError
+from tickets.errors import InputError, WorkError
 from tickets.schema import Prediction
 from tickets.terminal import EscapingStream, escape_controls
 
@@ -179,3 +181,37 @@ def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
 )
 def test_user_and_password_are_never_shown(url: str, shown: str) -> None:
     assert without_credentials(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:s3/cret@127.0.0.1:1/v1",
+        "http://user:s3#cret@h/v1",
+        "http://user:s3?cret@h/v1",
+        "http:/user:s3cret@h/v1",
+        "user:s3cret@h/v1",
+        "http://[::1/v1",
+        "http://127.0.0.1:x/v1",
+        "http://127.0.0.1:99999999/v1",
+        "http://h/v1\nX: y",
+        "http://h h/v1",
+        "http://",
+        "ftp://h/v1",
+        "",
+    ],
+)
+def test_what_is_no_address_is_one_line_without_its_password(url: str) -> None:
+    pytest.importorskip("openai")
+    from engines.server import Server, ServerOptions
+
+    with pytest.raises(InputError, match="expected a URL such as") as error:
+        Server(url, 1.0, 0, ServerOptions())
+    assert "\n" not in str(error.value) and "s3" not in str(error.value)
+
+
+@pytest.mark.parametrize("scores", [[np.nan, 1.0], [np.inf, 1.0], [-np.inf, -np.inf]])
+def test_scores_that_are_not_numbers_choose_nothing(scores: list[float]) -> None:
+    with pytest.raises(WorkError, match="not numbers"):
+        TokenChooser(DecodingConfig(), [1]).choose(np.array(scores, dtype=np.float32))
+    assert TokenChooser(DecodingConfig(), [1]).choose(np.array([-np.inf, 1.0], dtype=np.float32)) == 1
