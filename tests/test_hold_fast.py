@@ -19,10 +19,12 @@ from backbone.config import DecodingConfig
 from backbone.config_file import load_config, read_yaml
 from backbone.runs.files import sha256
 from backbone.shipped import mini_folder
+from backbone.training.pretrain import PretrainConfig, pretrain
 from engines.addresses import without_credentials
 from engines.sampling import TokenChooser
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
+from tickets.prepare import PrepareOptions, prepare
 from tickets.schema import Prediction
 from tickets.terminal import EscapingStream, escape_controls
 
@@ -215,3 +217,26 @@ def test_scores_that_are_not_numbers_choose_nothing(scores: list[float]) -> None
     with pytest.raises(WorkError, match="not numbers"):
         TokenChooser(DecodingConfig(), [1]).choose(np.array(scores, dtype=np.float32))
     assert TokenChooser(DecodingConfig(), [1]).choose(np.array([-np.inf, 1.0], dtype=np.float32)) == 1
+
+
+def test_what_is_ours_to_replace_is_no_source(tmp_path: Path) -> None:
+    """The rows that a failed run set aside, and folders on the way, are replaced by the next run."""
+    row = '{"subject": "a", "body": "b", "queue": "q"}\n'
+    for name in ("f.quarantine.jsonl", "f.old/train.jsonl", "f.partial/train.jsonl"):
+        source = tmp_path / name
+        source.parent.mkdir(exist_ok=True)
+        source.write_text(row, encoding="utf-8")
+        with pytest.raises(InputError, match=r"which preparing .*f replaces; give another --out"):
+            prepare(PrepareOptions(str(source), tmp_path / "f"))
+        assert source.read_text(encoding="utf-8") == row
+
+
+def test_pretraining_replaces_bases_of_ours_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text("{}\n")
+    (tmp_path / "x.txt").write_text("text")
+    for name in ("data", "x.txt", "data/../data"):
+        config = PretrainConfig(source=str(tmp_path / "data"), output=str(tmp_path / name))
+        with pytest.raises(InputError, match="no base of `duet pretrain`"):
+            pretrain(config)
+    assert (tmp_path / "data" / "train.jsonl").exists() and (tmp_path / "x.txt").exists()

@@ -58,6 +58,9 @@ def _check_out(source: str, out: Path) -> None:
         raise InputError(f"{out}: is or lies in the source {source}; give another --out")
     if out.exists() and any(same_file(str(holder), out) for holder in (path, *path.parents) if holder.exists()):
         raise InputError(f"{out}: holds the source {source}, which would be lost; give another --out")
+    for ours in (out.with_name(out.name + ".partial"), out.with_name(out.name + ".old"), kept_quarantine(out)):
+        if path.is_relative_to(ours.resolve()):
+            raise InputError(f"{source}: is or lies in {ours}, which preparing {out} replaces; give another --out")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: found a file, expected a folder to write to; give another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():

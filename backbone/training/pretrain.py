@@ -100,6 +100,7 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
     """
     config = config.model_copy(update={"compute": settled_format(config.compute)})
     folder = Path(config.output)
+    _check_output(folder)
     quiet_libraries()
     texts = _texts(config)
     partial = open_partial(folder, {"config": config.model_dump(mode="json"), "data": texts.fingerprint}, restart)
@@ -134,6 +135,17 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
         write_json(partial / RUN, record)
     publish(partial, folder)
     return folder
+
+
+def _check_output(folder: Path) -> None:
+    """Raises InputError where something else than an earlier base of ours would be replaced, such as the source."""
+    if folder.is_dir() and ((folder / RUN).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists() or folder.is_symlink():
+        raise InputError(
+            f"output={folder}: found something that is no base of `duet pretrain`; expected a new folder, or a base "
+            "to replace; choose another output"
+        )
 
 
 def _provide_tokenizer(config: PretrainConfig, start: Path | None, texts: "_Texts", partial: Path) -> None:
