@@ -49,7 +49,7 @@ _LONGEST_FOREIGN = 3  # letters in a row without one of ASCII; longer ones are n
 
 
 @dataclass(frozen=True)
-class Reading:
+class LetterFit:
     """How a text reads: the share of its characters beyond ASCII that are in place, and the best language for them."""
 
     share: float
@@ -57,7 +57,7 @@ class Reading:
     letters: int
 
 
-def read_as(text: str) -> Reading:
+def read_as(text: str) -> LetterFit:
     """Read a text as the language that explains most of its characters beyond ASCII."""
     latin: Counter[str] = Counter()
     other: Counter[str] = Counter()
@@ -77,7 +77,7 @@ def read_as(text: str) -> Reading:
         else:
             latin.update(counts)
     total = neutral + sum((latin | other).values())
-    best = Reading(0.0, "", 0)
+    best = LetterFit(0.0, "", 0)
     for language, alphabet in _LATIN.items():
         good = sum(count for letter, count in latin.items() if letter in alphabet or letter.lower() in alphabet)
         best = _better(best, language, good, neutral, misplaced, total)
@@ -89,6 +89,6 @@ def read_as(text: str) -> Reading:
     return best
 
 
-def _better(best: Reading, language: str, good: int, neutral: int, misplaced: int, total: int) -> Reading:
+def _better(best: LetterFit, language: str, good: int, neutral: int, misplaced: int, total: int) -> LetterFit:
     share = max(0, good + neutral - misplaced) / total if total else 1.0
-    return Reading(share, language if good else "", good) if share > best.share else best
+    return LetterFit(share, language if good else "", good) if share > best.share else best

@@ -1,8 +1,8 @@
 """Whether the requester sees a message, as its fields say; where they say nothing, it is not known."""
 
-import re
 from collections.abc import Mapping
 
+from tickets.cell_text import bare
 from tickets.message_roles import is_true
 
 _HIDDEN = ("draft", "isdraft", "deleted", "isdeleted", "hidden", "ishidden", "minimized", "isminimized")
@@ -51,19 +51,19 @@ _EXTERNAL_ARTICLES = frozenset(("phone", "webrequest", "email", "fax", "sms"))
 
 def is_public(plain: Mapping[str, str]) -> bool | None:
     """Whether the requester sees the message with these fields; None where they do not say."""
-    if any(is_true(plain.get(flag, "")) for flag in _HIDDEN) or _word(plain.get("state", "")) in _HIDDEN_STATES:
+    if any(is_true(plain.get(flag, "")) for flag in _HIDDEN) or bare(plain.get("state", "")) in _HIDDEN_STATES:
         return False
     for flags, meaning in ((_PUBLIC_FLAGS, True), (_INTERNAL_FLAGS, False)):
         for flag in flags:
             said = is_true(plain.get(flag, ""))
             if said is not None:
                 return said == meaning
-    if _word(plain.get("visibility.$type", "")) == "unlimitedvisibility":  # YouTrack
+    if bare(plain.get("visibility.$type", "")) == "unlimitedvisibility":  # YouTrack
         return True
     if any(name.startswith("visibility.") and value for name, value in plain.items()):
         return False  # of Jira: the one group that may see it
-    words = [_word(plain[name]) for name in _AUDIENCES if plain.get(name)]
-    kinds = [_word(plain[name]) for name in _KINDS if plain.get(name)]
+    words = [bare(plain[name]) for name in _AUDIENCES if plain.get(name)]
+    kinds = [bare(plain[name]) for name in _KINDS if plain.get(name)]
     if not _INTERNAL_AUDIENCES.isdisjoint(words) or not _INTERNAL_KINDS.isdisjoint(kinds):
         return False
     if not _PUBLIC_WORDS.isdisjoint(words):
@@ -75,9 +75,9 @@ def _by_helpdesk(plain: Mapping[str, str], kinds: list[str]) -> bool | None:
     """What only some helpdesks say, each in its own way."""
     if plain.get("element") in ("comments", "work_notes"):  # ServiceNow
         return plain["element"] == "comments"
-    kind = _word(plain.get("type", ""))
+    kind = bare(plain.get("type", ""))
     public = (
-        _word(plain.get("articletype", "")) in _EXTERNAL_ARTICLES  # OTRS
+        bare(plain.get("articletype", "")) in _EXTERNAL_ARTICLES  # OTRS
         or any(word in _PUBLIC_KINDS for word in kinds)
         or plain.get("parttype", "") == "comment"  # Intercom
         or (kind in ("customer", "message") and "createdby.type" in plain)  # Help Scout
@@ -86,7 +86,3 @@ def _by_helpdesk(plain: Mapping[str, str], kinds: list[str]) -> bool | None:
         or "authorassociation" in plain  # GitHub has no internal comments
     )
     return True if public else None
-
-
-def _word(value: str) -> str:
-    return re.sub(r"[\s_-]+", "", value).lower()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from tickets.cell_text import bare
 from tickets.message_roles import is_true
 
 _FLAGS = frozenset(
@@ -76,7 +77,7 @@ def is_automatic(plain: Mapping[str, str]) -> bool:
             return True
         if last == "autosubmitted" and value.lower() not in ("", "no"):
             return True
-        if name in _CHANNELS and re.sub(r"[\s_-]+", "", value).lower() in _MACHINES:
+        if name in _CHANNELS and bare(value) in _MACHINES:
             return True
     return plain.get("authorid") == "-1" or any(plain.get(rule) for rule in _RULES)
 

@@ -1,6 +1,7 @@
 """A cell of any source as text, and what stands for an empty one."""
 
 import json
+import re
 
 # What programs write for a cell without a value. What people write for it counts in labels only: see `labels.py`.
 _EMPTY = frozenset(
@@ -26,6 +27,11 @@ def as_text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+
+
+def bare(name: str) -> str:
+    """Return the name of a field, or one of its words, as they are compared: without case, spaces, `_` and `-`."""
+    return re.sub(r"[\s_-]+", "", name).lower()
 
 
 def text_or_empty(text: str) -> str:

@@ -104,8 +104,7 @@ def decode_content(content: bytes, label: str | None = None) -> tuple[str, str]:
         codec = "utf-8" if content.startswith(codecs.BOM_UTF8) else "utf-16"
     if codec in (None, "utf-8", "cp1252"):  # programs write UTF-8 under the label of Latin-1, too
         if content.isascii():
-            shifted = codec != "utf-8" and _SHIFTED.search(content) is not None
-            return (_japanese(content) if shifted else content.decode("ascii")), ""
+            return (_japanese(content) if codec != "utf-8" and is_shifted(content) else content.decode("ascii")), ""
         text = content.decode("utf-8", "replace").removeprefix("\ufeff")
         lost = text.count(_LOST)
         worth = 3 if codec == "cp1252" else 1

@@ -5,7 +5,7 @@ Code pages of one byte per letter are told by the alphabets of languages, those 
 
 from collections.abc import Iterable
 
-from tickets.alphabets import Reading, read_as
+from tickets.alphabets import LetterFit, read_as
 
 # Python's codec, and the name people know it by; the first of those that fit alike is taken.
 _ONE_BYTE = {
@@ -64,13 +64,13 @@ def detect_code_page(sample: bytes) -> tuple[str, str, str]:
     return codec, (_ONE_BYTE | _MORE_BYTES)[codec], _doubt(sample, codec, readings, telling)
 
 
-def _best_of(readings: dict[str, Reading]) -> str:
+def _best_of(readings: dict[str, LetterFit]) -> str:
     """Return the first code page under which as much is in place as under any."""
     most = max(reading.share for reading in readings.values())
     return next(codec for codec, reading in readings.items() if reading.share >= most - _ALIKE)
 
 
-def _of_more_bytes(sample: bytes, readings: dict[str, Reading], codec: str) -> str:
+def _of_more_bytes(sample: bytes, readings: dict[str, LetterFit], codec: str) -> str:
     """Return the code page of several bytes per letter that fits better than any of one byte, else `codec`."""
     from charset_normalizer import from_bytes
 
@@ -79,7 +79,7 @@ def _of_more_bytes(sample: bytes, readings: dict[str, Reading], codec: str) -> s
     return match.encoding if match is not None and match.encoding in _MORE_BYTES else codec
 
 
-def _doubt(sample: bytes, codec: str, readings: dict[str, Reading], telling: int) -> str:
+def _doubt(sample: bytes, codec: str, readings: dict[str, LetterFit], telling: int) -> str:
     name = (_ONE_BYTE | _MORE_BYTES)[codec]
     if telling < _FEWEST_BYTES:
         return f"not Unicode, and only {telling} bytes are beyond ASCII; read as {name}; name another with --encoding"

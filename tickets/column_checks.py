@@ -30,22 +30,19 @@ _DATE_WORDS = re.compile(
 _NO_LABEL = re.compile(r"(?:.*[ _.])?(?:id|ids|date|time|at|on|url|email|mail|phone|name|version|language)", re.I)
 
 
-def drop_status_reply(
-    columns: ColumnMap, samples: Sequence[Mapping[str, Any]], maps: Sequence[str], log: ReadLog
-) -> ColumnMap:
+def drop_status_reply(columns: ColumnMap, samples: Sequence[Mapping[str, Any]], log: ReadLog) -> ColumnMap:
     """The columns with a guessed reply that is a status or a date replaced by the next candidate, or by none.
 
     Raises:
         InputError: the column asked for as the reply holds a handful of short values, or dates or numbers.
     """
-    asked = any(text.partition("=")[0].strip() == "reply" for text in maps)
     while columns.reply:
         values = _values(columns.reply, samples)
         found = "a handful of short values" if _is_status(values) else "dates or numbers" if _is_no_text(values) else ""
         if not found:
             break
         shown = ", ".join(sorted(set(values), key=values.index)[:4])
-        if asked:
+        if "reply" in columns.asked:
             raise InputError(
                 f"column {columns.reply!r} holds {found} ({shown}), expected replies; name another "
                 "with --map reply=COLUMN or leave that out"

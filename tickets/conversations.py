@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tickets.automatic_messages import sounds_automatic
+from tickets.cell_text import bare
 from tickets.journals import JIRA_COLUMN, JOURNAL_COLUMN, cell_messages
 from tickets.message_order import day_comes_first, in_order
 from tickets.messages import Message, message_field, nested_messages, text_keys
@@ -196,9 +197,5 @@ def _text_column(name: str, header: Sequence[str]) -> str | None:
     """The first column of the list `name` that holds the text of a message, if any."""
     fields = ((column, message_field(column)) for column in header if column.startswith(f"{name}."))
     keys = text_keys(name)
-    texts = (c for c, field in fields if field and field[0] == name and _plain(field[2]) in keys)
+    texts = (c for c, field in fields if field and field[0] == name and bare(field[2]) in keys)
     return next(texts, None)
-
-
-def _plain(field: str) -> str:
-    return re.sub(r"[_\s-]+", "", field).lower()

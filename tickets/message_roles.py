@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from tickets.cell_text import bare
+
 USER = "user"  # the requester for some helpdesks and the agent for others: the other messages tell
 _REQUESTER = frozenset(
     ("customer", "enduser", "requester", "contact", "client", "lead", "visitor", "guest", "reporter", "endcustomer")
@@ -66,7 +68,7 @@ def is_true(value: str) -> bool | None:
 
 def role_word(value: str) -> str:
     """The role that a word such as `End User` names: requester, agent, machine, USER or nothing."""
-    word = _word(value) if len(value) <= _LONGEST_WORD else ""
+    word = bare(value) if len(value) <= _LONGEST_WORD else ""
     if word in _REQUESTER:
         return "requester"
     if word == USER:
@@ -96,9 +98,7 @@ def settle_user(roles: Iterable[str], stated: Iterable[Mapping[str, str]]) -> st
     """The role of a `user` among messages with these roles and fields; empty where nothing tells."""
     if "agent" in roles:
         return "requester"
-    words = {
-        re.sub(r"[\s_-]+", "", v).lower() for plain in stated for n, v in plain.items() if _ROLE_FIELD.fullmatch(n)
-    }
+    words = {bare(value) for plain in stated for name, value in plain.items() if _ROLE_FIELD.fullmatch(name)}
     return "agent" if words & _SURE_REQUESTER else ""
 
 
@@ -125,9 +125,5 @@ def _direction(plain: Mapping[str, str]) -> str:
             said = is_true(plain.get(name, ""))
             if said is not None:
                 return "requester" if said == meaning else "agent"
-    direction = _word(plain.get("direction", ""))
+    direction = bare(plain.get("direction", ""))
     return "requester" if direction in _IN else "agent" if direction in _OUT else ""
-
-
-def _word(value: str) -> str:
-    return re.sub(r"[\s_-]+", "", value).lower()

@@ -8,7 +8,7 @@ from typing import Any
 
 from tickets.audience import is_public
 from tickets.automatic_messages import begins_automatic, is_automatic, is_machine_name
-from tickets.cell_text import as_text
+from tickets.cell_text import as_text, bare
 from tickets.message_roles import USER, has_zammad_sender, role_of, role_word, settle_user
 
 _LIST_NAMES = (
@@ -158,7 +158,7 @@ def _plain(record: Mapping[str, Any]) -> dict[str, str]:
 
 @lru_cache(maxsize=10_000)
 def _plain_name(name: str) -> str:
-    return re.sub(r"[_\s-]+", "", name).lower()
+    return bare(name)
 
 
 def _message(record: Mapping[str, Any], plain: Mapping[str, str], place: str) -> Message:

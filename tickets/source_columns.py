@@ -46,8 +46,8 @@ def source_columns(
     columns = _find_columns(source, header, samples, preset, maps, keep, conversations.text_column(header))
     if conversations.holds(columns.reply):
         columns = replace(columns, reply=None)
-    columns = drop_status_reply(columns, samples, maps, log)
-    if columns.reply and any(text.partition("=")[0].strip() == "reply" for text in maps):
+    columns = drop_status_reply(columns, samples, log)
+    if columns.reply and "reply" in columns.asked:
         conversations = ConversationColumns()  # the reply asked for is a column of its own
     tag_cells = [as_text(fields.get(columns.tags[0])) for fields in samples] if len(columns.tags) == 1 else []
     columns = replace(columns, tags_by_spaces=columns.preset == "zendesk" and separated_by_spaces(tag_cells))
@@ -93,8 +93,8 @@ def _find_columns(
         columns = choose_columns(header, preset, maps, keep, filled, message)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    asked = any(text.partition("=")[0].strip() == "id" for text in maps)
-    if columns.id and not asked and not columns.id.lower().endswith("id"):  # a number or key has to tell tickets apart
+    guessed = "id" not in columns.asked
+    if columns.id and guessed and not columns.id.lower().endswith("id"):  # a number or key has to tell tickets apart
         ids = [as_text(fields.get(columns.id)) for fields in samples]
         if len(set(ids)) < 0.9 * len(ids):
             return replace(columns, id=None)
