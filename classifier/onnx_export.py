@@ -43,8 +43,10 @@ class _Graph(nn.Module):
         return (state, *(head(state) for head in self.heads))
 
 
-def export_onnx(base: Path, adapter: Path, classifier: Classifier, out: Path) -> None:
+def export_onnx(base: Path, layers: int | None, adapter: Path, classifier: Classifier, out: Path) -> None:
     """Write the fp32 graph of a classifier run, into a folder that is made.
+
+    Its states come from the first `layers` blocks of the base; None: from all.
 
     Raises:
         InputError: the base is larger than 1.5B.
@@ -53,7 +55,7 @@ def export_onnx(base: Path, adapter: Path, classifier: Classifier, out: Path) ->
     quiet_libraries()
     options = load_options(BaseConfig(precision="fp32", compute="fp32"), torch.device("cpu"))
     decoder = find_family(base).transformers_class("Model")
-    backbone = decoder.from_pretrained(base, **first_blocks(base, classifier.layers), **options).eval()
+    backbone = decoder.from_pretrained(base, **first_blocks(base, layers), **options).eval()
     with torch.no_grad():
         for name, change in read_adapter(adapter).items():
             weight = backbone.get_submodule(name.removeprefix("model.")).weight

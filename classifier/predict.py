@@ -27,7 +27,6 @@ class Classifier:
     """A trained classifier: everything but the language model, which an engine runs.
 
     Attributes:
-        layers: blocks of the base that its states come from; None for all.
         required: columns of which a person looks at an unsure label.
         decoder: decodes all columns together; None where each is decoded alone.
     """
@@ -37,7 +36,6 @@ class Classifier:
     calibration: Calibration
     heads: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
     max_length: int
-    layers: int | None
     required: tuple[str, ...]
     decoder: JointDecoder | None = None
 
@@ -62,7 +60,6 @@ class Classifier:
             calibration=calibration,
             heads=heads,
             max_length=settings.training.max_length,
-            layers=settings.layers,
             required=settings.required,
             decoder=JointDecoder.load(folder / JOINT, space) if (folder / JOINT).is_file() else None,
         )

@@ -25,13 +25,14 @@ class TokenChooser:
         Raises:
             WorkError: the scores are not numbers: no id is the likeliest then.
         """
-        if not np.isfinite(scores.max()):
+        scores = self._penalised(scores)
+        likeliest = int(scores.argmax())  # what is not a number counts as the largest, so this one tells for all
+        if not np.isfinite(scores[likeliest]):
             raise WorkError(
                 "the scores of the next token are not numbers; expected finite weights; train or export the generator "
                 "again"
             )
-        scores = self._penalised(scores)
-        token = int(scores.argmax()) if self._options.temperature == 0 else self._draw(scores)
+        token = likeliest if self._options.temperature == 0 else self._draw(scores)
         if self._seen is not None:
             self._seen.add(token)
         return token

@@ -68,8 +68,7 @@ def write_onnx(model: ModelFolder, base: Path, partial: Path, int8: bool) -> Non
     stage = model.stages[CLASSIFIER]
     classifier = Classifier.load(stage.path, stage.encoder, stage.config)
     exact, quantised = Path(ONNX_FP32), Path(ONNX_INT8)  # in folders of their own: a large graph is two files
-    write_once(
-        partial / exact.parent, lambda out: export_onnx(base, stage.path / ADAPTER, classifier, out / exact.name)
-    )
+    layers, adapter = model.blocks.get(CLASSIFIER), stage.path / ADAPTER
+    write_once(partial / exact.parent, lambda out: export_onnx(base, layers, adapter, classifier, out / exact.name))
     if int8:
         write_once(partial / quantised.parent, lambda out: quantize_onnx(partial / exact, out / quantised.name, base))
