@@ -21,7 +21,7 @@ from eval.report.page import write_report
 from eval.saved_keys import to_saved
 from eval.scoring import TestSet, compare_pair, f1_replicates, pick_examples, reply_scores, score_slices, system_report
 from eval.systems import NEAREST, TFIDF, Output, ReferenceSystem
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import Ticket
 
 _TICKETS, _SYSTEMS = 4_240, 7

@@ -10,9 +10,9 @@ from backbone.config import DecodingConfig
 from backbone.config_file import load_config
 from backbone.prompts import Prompt, PromptEncoder
 from generator.single_prompt.format import REPLY, TAGS, single_prompt_encoder, single_prompt_sample
-from tickets.cleaning import Cleaner
+from tickets.cleaning.clean import Cleaner
 from tickets.labels import LabelSpace
-from tickets.rows import Source
+from tickets.preparation.rows import Source
 from tickets.schema import Ticket
 
 TICKETS = Path("../shared/data/tickets.csv")

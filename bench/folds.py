@@ -30,7 +30,7 @@ from eval.report.page import read_report
 from generator.rouge import rouge_l
 from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import PARTS, write_tickets
 
 SOURCE, OUT, OUTCOMES = "../shared/data/tickets.csv", Path("runs/folds"), Path("bench/outcomes")

@@ -15,7 +15,7 @@ from bench.train import SOURCE, TINY, measured
 from bench.train_ways import STAGES
 from pipeline.engine_choice import EngineChoice
 from pipeline.two_stage import load_two_stage
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import Ticket
 
 SCRATCH = Path("runs/bench-gpu")

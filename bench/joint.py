@@ -32,7 +32,7 @@ from eval.report.page import read_report
 from eval.report.verdicts import low_recall
 from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import write_tickets
 
 OUT, RESULTS = Path("runs/joint"), Path("runs/results")

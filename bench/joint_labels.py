@@ -28,7 +28,7 @@ from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import open_model
 from pipeline.two_stage import load_two_stage
 from tickets.labels import LabelSpace
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import Ticket
 
 OUT = Path("runs/joint-labels")

@@ -21,7 +21,7 @@ from classifier.train import train_classifier
 from eval.evaluate import Evaluation, evaluate
 from generator.train import train_generator
 from pipeline.two_stage import load_two_stage
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 
 _REPLY_SPLIT = "grouped"  # replies are shown for one split
 _LEVERS = {"weighted": "balanced", "unweighted": "none"}

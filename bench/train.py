@@ -24,7 +24,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from backbone.layers.attention import _plain_attention
 from bench.shapes import QWEN2_7B, write_random_base
 from bench.train_ways import STAGES, measure
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 
 SOURCE, SCRATCH = "../shared/data/tickets.csv", Path("runs/bench-train")
 TINY = {**QWEN2_7B, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}

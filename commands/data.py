@@ -72,9 +72,9 @@ def prepare(
     Example: duet prepare tickets.csv --map subject=Betreff --out data
     """
     from backbone.shipped import mini_folder
-    from tickets.prepare import PrepareOptions
-    from tickets.prepare import prepare as run
-    from tickets.report import render_report
+    from tickets.preparation.prepare import PrepareOptions
+    from tickets.preparation.prepare import prepare as run
+    from tickets.preparation.report import render_report
 
     options = PrepareOptions(
         source=source,

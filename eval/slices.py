@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tickets.duplicates import near_duplicates
 from tickets.schema import Ticket
+from tickets.splitting.duplicates import near_duplicates
 
 FEWEST = 10  # tickets of a slice; fewer prove nothing
 NO_LABEL = "no label"

@@ -30,11 +30,11 @@ from pipeline.model_folder import ModelFolder
 from pipeline.scheduler import Job
 from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
-from tickets.cleaning import Cleaner
+from tickets.cleaning.clean import Cleaner
+from tickets.cleaning.reading import Reading
 from tickets.errors import InputError
-from tickets.readers import estimate_steps
-from tickets.reading import Reading
-from tickets.rows import Source, UniqueIds
+from tickets.formats.readers import estimate_steps
+from tickets.preparation.rows import Source, UniqueIds
 from tickets.schema import Ticket
 from tickets.sources import holds, source_fingerprint, source_path
 

@@ -26,8 +26,8 @@ from backbone.runs.layout import (
 from backbone.runs.manifest import read_manifest, require
 from backbone.shipped import resolve_model
 from pipeline.export.bundle import Bundle
+from tickets.cleaning.reading import Reading
 from tickets.errors import InputError
-from tickets.reading import Reading
 
 _STAGES = (CLASSIFIER, GENERATOR)
 _COMMANDS = {CLASSIFIER: "train-cls", GENERATOR: "train-gen", BASELINE: "train-baseline"}

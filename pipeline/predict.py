@@ -14,8 +14,8 @@ from pipeline.model_folder import ModelFolder
 from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.errors import InputError
+from tickets.formats.text_file import read_text
 from tickets.schema import Answer, Prediction, Ticket
-from tickets.text_file import read_text
 
 if TYPE_CHECKING:
     from memory.memory import Similar

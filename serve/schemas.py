@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from store.ids import ID_PATTERN
 from store.incoming import without_nul
-from tickets.cleaning import Cleaner
+from tickets.cleaning.clean import Cleaner
 from tickets.schema import Ticket
 
 TicketId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]

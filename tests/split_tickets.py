@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tickets.schema import PARTS, Ticket
-from tickets.splits import Split
+from tickets.splitting.splits import Split
 
 SUBJECTS = (
     "The projector in the large hall shows only green stripes when Bruno plugs his notebook in",

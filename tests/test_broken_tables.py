@@ -9,8 +9,8 @@ import pytest
 
 from tests.test_readers import rows_of
 from tickets.errors import InputError
+from tickets.formats.readers import read_rows
 from tickets.raw import RawRow, ReadLog
-from tickets.readers import read_rows
 
 HEADER = "id,subject,body,queue\n"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickets.cleaning import Cleaner
-from tickets.quotes import strip_quotes
+from tickets.cleaning.clean import Cleaner
+from tickets.cleaning.quotes import strip_quotes
 
 ANSWER = "Thank you.\n\nWe have restarted the server.\nIt works again."
 MAIL = "The VPN client refuses my token since this morning."

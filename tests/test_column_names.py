@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tickets.cell_text import text_or_empty
-from tickets.columns import choose_columns
-from tickets.rows import Source
+from tickets.columns.choose import choose_columns
+from tickets.preparation.rows import Source
 
 PARTS = ["id", "subject", "body", "queue", "priority", "reply", "created", "tags"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tickets.conversations import find_conversations, read_conversation
+from tickets.conversations.assemble import find_conversations, read_conversation
 from tickets.flatten import flatten
-from tickets.rows import Source
+from tickets.preparation.rows import Source
 
 ASK, MORE, NOTE, ANSWER, LATER = "It does not print", "It is urgent", "INTERNAL: refuse", "Try port two", "Solved now"
 

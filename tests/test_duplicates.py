@@ -13,10 +13,10 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from tests.split_tickets import SUBJECTS, alert, body, sizes, tickets_of
-from tickets.duplicates import near_duplicates, word_bigrams
 from tickets.errors import InputError
-from tickets.splits import grouped_split, random_split
-from tickets.time_split import time_split
+from tickets.splitting.duplicates import near_duplicates, word_bigrams
+from tickets.splitting.splits import grouped_split, random_split
+from tickets.splitting.time_split import time_split
 
 
 def test_a_template_is_named_and_the_advice_works(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_groups_are_those_of_all_pairs(seed: int, threshold: float) -> None:
     links = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(sets),) * 2)
     expected = connected_components(links, directed=False)[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tickets.copies.SMALLEST_FAMILY", 20)
+        patch.setattr("tickets.splitting.copies.SMALLEST_FAMILY", 20)
         near = near_duplicates(texts, threshold)
     assert set(map(tuple, near.pairs.tolist())) <= set(near_pairs)
     assert (

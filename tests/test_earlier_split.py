@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.split_tickets import body, tickets_of
-from tickets.assign import FREE, SHARES, TEST, TRAIN, VALIDATION
-from tickets.earlier_split import EarlierSplit
 from tickets.errors import InputError
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import PARTS, Ticket, read_tickets, write_tickets
+from tickets.splitting.assign import FREE, SHARES, TEST, TRAIN, VALIDATION
+from tickets.splitting.earlier_split import EarlierSplit
 
 
 def write_source(path: Path, tickets: Sequence[Ticket], with_ids: bool = True) -> str:

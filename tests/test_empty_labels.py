@@ -2,7 +2,7 @@
 
 import pytest
 
-from tickets.empty_labels import label_or_empty
+from tickets.columns.empty_labels import label_or_empty
 
 
 @pytest.mark.parametrize(

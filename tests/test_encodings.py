@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.test_exports import prepared
-from tickets.code_pages import detect_code_page
-from tickets.encoding import detect_encoding, is_broken, text_lines
+from tickets.encodings.code_pages import detect_code_page
+from tickets.encodings.detect import detect_encoding, is_broken, text_lines
 from tickets.errors import InputError
 
 GERMAN = "Der Drucker läuft nicht, bitte Größe und Schlüssel prüfen; die Tür öffnet auch nicht, schöne Grüße"

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tickets.cleaning import Cleaner
-from tickets.escapes import unescape, writes_escapes
+from tickets.cleaning.clean import Cleaner
+from tickets.cleaning.escapes import unescape, writes_escapes
 
 KEPT = [
     r"C:\temp\new.txt",

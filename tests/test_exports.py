@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.test_prepare import REAL, table, write_csv
-from tickets.describe import Report
 from tickets.errors import InputError
-from tickets.prepare import PrepareOptions, prepare
-from tickets.prepared_folder import kept_quarantine
+from tickets.preparation.describe import Report
+from tickets.preparation.prepare import PrepareOptions, prepare
+from tickets.preparation.prepared_folder import kept_quarantine
 from tickets.schema import Ticket, read_tickets
 from tickets.sources import source_fingerprint
 

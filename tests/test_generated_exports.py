@@ -12,10 +12,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tickets.cleaning import Cleaner
+from tickets.cleaning.clean import Cleaner
 from tickets.errors import InputError
-from tickets.prepare import PrepareOptions, prepare
-from tickets.rows import Source
+from tickets.preparation.prepare import PrepareOptions, prepare
+from tickets.preparation.rows import Source
 from tickets.schema import Ticket, read_tickets
 
 Record = Mapping[str, str]

@@ -24,7 +24,7 @@ from engines.addresses import without_credentials
 from engines.sampling import TokenChooser
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import Prediction
 from tickets.terminal import EscapingStream, escape_controls
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tickets.errors import InputError
+from tickets.formats.readers import read_rows
 from tickets.raw import ReadLog
-from tickets.readers import read_rows
 
 TICKETS = [{"id": str(n), "subject": f"s{n}", "body": f"text {n}", "queue": "AB"[n % 2]} for n in range(16)]
 PAGES = [TICKETS[:10], TICKETS[10:]]

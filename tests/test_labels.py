@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.split_tickets import body, tickets_of
-from tickets.empty_labels import label_or_empty
-from tickets.prepare import PrepareOptions, prepare
-from tickets.rare import treat_rare
+from tickets.columns.empty_labels import label_or_empty
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import PARTS, Ticket, read_tickets
-from tickets.splits import published_split
+from tickets.splitting.rare import treat_rare
+from tickets.splitting.splits import published_split
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_exports import prepared
-from tickets.cleaning import Cleaner
+from tickets.cleaning.clean import Cleaner
 from tickets.errors import InputError
-from tickets.mail import mail_row, read_mailbox
-from tickets.rows import Source
+from tickets.formats.mail import mail_row, read_mailbox
+from tickets.formats.text_file import read_ticket
+from tickets.preparation.rows import Source
 from tickets.schema import Ticket
-from tickets.text_file import read_ticket
 
 HEAD = b"From: Ida Huber <ida@example.com>\r\nSubject: Drucker\r\nDate: Mon, 4 Mar 2024 09:12:00 +0100\r\n"
 WORDS = [" ".join(f"word{n}x{k}" for k in range(12)) for n in range(16)]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tickets.mail import read_mailbox
-from tickets.readers import read_rows
+from tickets.formats.mail import read_mailbox
+from tickets.formats.readers import read_rows
 
 HEADER = "Message-ID: <{n}@example.com>\nFrom: Ida <ida@example.com>\nSubject: s{n}\n\n"
 SEPARATORS = [

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.test_mail import HEAD, as_prepare_reads, mail, read
-from tickets.charsets import codec_of, decode_content
-from tickets.mail import mail_row
-from tickets.text_file import read_text
+from tickets.encodings.charsets import codec_of, decode_content
+from tickets.formats.mail import mail_row
+from tickets.formats.text_file import read_text
 
 RUSSIAN = "Здравствуйте, принтер не печатает с утра, помогите"
 FIRST, SECOND = "Hello, this is the screen:", "As you see the total is wrong by ten euros."

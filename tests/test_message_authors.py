@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tickets.conversations import (
+from tickets.conversations.assemble import (
     NO_AUDIENCE,
     NO_AUTHOR,
     NO_MATCH,

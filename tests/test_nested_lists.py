@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tickets.rows import Source
+from tickets.preparation.rows import Source
 
 ASK, ANSWER = "It does not print", "Try port two"
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tickets.cleaning import Cleaner
+from tickets.cleaning.clean import Cleaner
 
 _BYTES = random.Random(1).randbytes(3_000)
 PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + _BYTES).decode()

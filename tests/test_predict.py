@@ -31,7 +31,7 @@ from pipeline.export.options import ExportOptions
 from pipeline.predict import WrappedStream
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
-from tickets.rows import UniqueIds
+from tickets.preparation.rows import UniqueIds
 from tickets.schema import Ticket
 
 pytestmark = pytest.mark.slow

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tickets.cleaning import Cleaner
-from tickets.columns import choose_columns
-from tickets.duplicates import near_duplicates
+from tickets.cleaning.clean import Cleaner
+from tickets.columns.choose import choose_columns
 from tickets.errors import InputError, WorkError
-from tickets.prepare import PrepareOptions, prepare
-from tickets.prepared_folder import FILES
-from tickets.report import render_report as render
-from tickets.rows import Source
+from tickets.formats.text_file import split_subject
+from tickets.preparation.prepare import PrepareOptions, prepare
+from tickets.preparation.prepared_folder import FILES
+from tickets.preparation.report import render_report as render
+from tickets.preparation.rows import Source
 from tickets.schema import read_tickets
-from tickets.text_file import split_subject
+from tickets.splitting.duplicates import near_duplicates
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "data" / "tickets.csv"
 HEADER = ["id", "subject", "body", "queue", "priority", "language"]
@@ -210,7 +210,7 @@ def test_a_failed_run_leaves_the_old_folder_and_no_rubbish(tmp_path: Path, monke
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tickets.prepare.write_tickets", full)
+    monkeypatch.setattr("tickets.preparation.prepare.write_tickets", full)
     with pytest.raises(WorkError, match="No space left"):
         prepare(PrepareOptions(source, out), progress=False)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "t.csv"]

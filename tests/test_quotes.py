@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tickets.cleaning import Cleaner
-from tickets.quotes import strip_quotes
+from tickets.cleaning.clean import Cleaner
+from tickets.cleaning.quotes import strip_quotes
 
 NEW = "The problem is back since this morning.\nThe display stays dark.\nPlease have another look at it today."
 EARLY = "Thank you for calling.\nWe restarted the old server yesterday and closed the case."

@@ -7,8 +7,8 @@ import pytest
 
 from tickets.errors import InputError
 from tickets.flatten import flatten
+from tickets.formats.readers import estimate_steps, read_rows
 from tickets.raw import RawRow
-from tickets.readers import estimate_steps, read_rows
 
 TABLE = [["subject", "body", "queue"], ["Größe", "Die Tür\nklemmt; heute, wieder", "Büro"], ["two", 'said "no"', "x"]]
 

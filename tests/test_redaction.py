@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tests.conftest import SHARED
 from tests.test_prepare import write_csv
 from tickets.errors import InputError
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
+from tickets.preparation.report import render_report
 from tickets.redact.kinds import PLACEHOLDERS
 from tickets.redact.known import Known
 from tickets.redact.patterns import parse_patterns
 from tickets.redact.people import PeopleColumns, kind_of
 from tickets.redact.redactor import Redactor
-from tickets.report import render_report
 from tickets.schema import read_tickets
 
 ROOT = Path(__file__).parent.parent
@@ -267,7 +267,7 @@ def test_nothing_but_phone_numbers_is_found_in_the_public_tickets(tmp_path: Path
 
 
 def test_placeholders_survive_cleaning() -> None:
-    from tickets.cleaning import Cleaner
+    from tickets.cleaning.clean import Cleaner
 
     for placeholder in PLACEHOLDERS.values():
         assert Cleaner().clean(f"Dear {placeholder}, thanks") == f"Dear {placeholder}, thanks"

@@ -10,10 +10,10 @@ import pytest
 
 from backbone.dataset import load_part, resolve_data
 from eval.references import tfidf_regression
-from tickets.duplicates import near_duplicates, word_bigrams
+from tickets.formats.text_file import read_ticket
 from tickets.sample import build
 from tickets.schema import PARTS, Ticket
-from tickets.text_file import read_ticket
+from tickets.splitting.duplicates import near_duplicates, word_bigrams
 
 FOLDER = resolve_data("sample")
 

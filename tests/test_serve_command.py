@@ -30,7 +30,7 @@ from store.tokens import add_token
 from tests.conftest import as_overrides
 from tests.serving import running, sqlite_url
 from tickets.errors import InputError
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import read_tickets
 
 ROOT = Path(__file__).parent.parent

@@ -7,11 +7,11 @@ import pytest
 
 from tests.test_exports import prepared
 from tests.test_prepare import table, write_csv
-from tickets.cleaning import Cleaner
-from tickets.reading import Reading
-from tickets.report import render_report
-from tickets.signatures import cut_signatures
-from tickets.text_file import read_ticket
+from tickets.cleaning.clean import Cleaner
+from tickets.cleaning.reading import Reading
+from tickets.cleaning.signatures import cut_signatures
+from tickets.formats.text_file import read_ticket
+from tickets.preparation.report import render_report
 
 TEXT = "The printer on floor 2 is jammed.\nPlease help."
 CLOSED = f"{TEXT}\n\nBest regards,\nIda Huber"

@@ -21,9 +21,9 @@ from eval.report.page import _markdown
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
 from tickets.errors import InputError
-from tickets.prepare import PrepareOptions, prepare
-from tickets.prepared_folder import new_folder
-from tickets.rows import UniqueIds
+from tickets.preparation.prepare import PrepareOptions, prepare
+from tickets.preparation.prepared_folder import new_folder
+from tickets.preparation.rows import UniqueIds
 from tickets.sources import source_fingerprint
 
 ROOT = Path(__file__).parent.parent

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.split_tickets import SUBJECTS, alert, body, part_of, sizes, tickets_of
-from tickets.assign import SHARES
 from tickets.errors import InputError
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import PARTS, Ticket, read_tickets
-from tickets.splits import grouped_split, random_split
-from tickets.time_split import time_split
+from tickets.splitting.assign import SHARES
+from tickets.splitting.splits import grouped_split, random_split
+from tickets.splitting.time_split import time_split
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "data" / "tickets.csv"
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.split_tickets import alert, body, part_of, sizes, tickets_of
-from tickets.assign import SHARES
 from tickets.dates import timestamps
 from tickets.errors import InputError
-from tickets.prepare import PrepareOptions, prepare
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import PARTS, read_tickets
-from tickets.time_split import time_split
+from tickets.splitting.assign import SHARES
+from tickets.splitting.time_split import time_split
 
 
 def test_time_trains_on_the_past_and_leaves_near_duplicates(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import openpyxl
 import pytest
 
+from tickets.formats.readers import read_rows
 from tickets.raw import RawRow, ReadLog
-from tickets.readers import read_rows
 
 HEADER = ["id", "subject", "body", "queue"]
 

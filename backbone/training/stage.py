@@ -17,7 +17,7 @@ from backbone.runs.layout import BASE, BASELINE, CHECKPOINTS, CLASSIFIER, CONFIG
 from backbone.training import processes
 from backbone.training.cost import Shape, packs, recomputes, stage_settings
 from backbone.training.token_cache import TokenCache
-from tickets.reading import Reading
+from tickets.cleaning.reading import Reading
 from tickets.schema import Ticket
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from re import fullmatch
 
 import regex
 
-from tickets.cleaning import strip_html
+from tickets.cleaning.clean import strip_html
 from tickets.errors import InputError
 from tickets.redact.kinds import PLACEHOLDERS, Span
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from tickets.columns import find_column
+from tickets.columns.choose import find_column
 from tickets.errors import InputError
 from tickets.redact.known import Known
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tickets.duplicates import THRESHOLD, word_bigrams
 from tickets.schema import Ticket, write_tickets
-from tickets.splits import grouped_split
+from tickets.splitting.duplicates import THRESHOLD, word_bigrams
+from tickets.splitting.splits import grouped_split
 
 SEED = 20
 SIZE = 5_000

@@ -1,0 +1,112 @@
+"""A ticket from a plain text file or a mail, as `predict` reads it."""
+
+import codecs
+import re
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tickets.cleaning.reading import USUAL, Reading
+from tickets.encodings.charsets import decode_content
+from tickets.encodings.utf16 import unmarked_utf16
+from tickets.errors import InputError
+from tickets.formats.mail import BODY, MAIL, SUBJECT, is_mail, mail_row
+from tickets.schema import Ticket
+
+_SUBJECT = re.compile(r"\A\s*(?:subject|betreff)[ \t]*:[ \t]*(.*)(?:\r?\n|\Z)", re.IGNORECASE)
+STDIN = Path("-")
+_BLANK = "found only white space, expected the text of a ticket; write one into it"
+_LONGEST = 1 << 24  # bytes of one ticket; a device has no end
+
+
+@dataclass(frozen=True)
+class TicketText:
+    """A ticket as it stands in a file; `name` is its id and names it in errors.
+
+    `doubt` says what is unsure about its encoding.
+    """
+
+    name: str
+    subject: str
+    body: str
+    doubt: str = ""
+
+    def ticket(self, reading: Reading = USUAL) -> Ticket:
+        """The ticket, cleaned as `prepare` does.
+
+        Raises:
+            InputError: nothing is left.
+        """
+        cleaner = reading.cleaner()
+        cleaner.decide_escapes((self.body,))
+        subject = " ".join(cleaner.clean(self.subject, thread=False).split())
+        body = cleaner.clean(self.body)
+        if not subject and not body:
+            raise InputError(f"{self.name}: {_BLANK}")
+        return Ticket(id=self.name, subject=subject, body=body)
+
+
+def read_ticket(path: Path, reading: Reading = USUAL) -> Ticket:
+    """The cleaned ticket in a file, or on stdin for `-`; see `read_text`."""
+    return read_text(path).ticket(reading)
+
+
+def read_text(path: Path) -> TicketText:
+    """The text of a mail or a text file, or of stdin for `-`.
+
+    The subject of a text file is a leading `Subject:` or `Betreff:` line.
+
+    Raises:
+        InputError: missing, not text, or blank.
+    """
+    name = "stdin" if path == STDIN else str(path)
+    try:
+        content = _content(path)
+        if len(content) > _LONGEST:
+            raise InputError(f"{name}: over {_LONGEST >> 20} MB, expected a text file with one ticket")
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}; expected a text file with one ticket, or - for stdin") from None
+    text = _of_mail(content, name) if path.suffix.lower() == MAIL or is_mail(content) else None
+    if text is None:
+        decoded, doubt = decode_text(content, name)
+        text = replace(split_subject(decoded, name), doubt=doubt)
+    if not text.subject.strip() and not text.body.strip():
+        raise InputError(f"{name}: {_BLANK}")
+    return text
+
+
+def _of_mail(content: bytes, name: str) -> TicketText:
+    row = mail_row(content, 1)
+    if row.fault:
+        raise InputError(f"{name}: {row.fault}; expected a mail with a subject or a text; save it again as .eml")
+    return TicketText(name, row.fields[SUBJECT], row.fields[BODY])
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file or of stdin, read once; no more than show that they are too many."""
+    if path != STDIN:
+        with path.open("rb") as file:
+            return file.read(_LONGEST + 1)
+    if sys.stdin is None:
+        raise InputError("stdin is closed; expected the text of a ticket there; give a file, or write to stdin")
+    return sys.stdin.buffer.read(_LONGEST + 1)
+
+
+def split_subject(text: str, name: str) -> TicketText:
+    """A text with its leading `Subject:` or `Betreff:` line apart."""
+    match = _SUBJECT.match(text)
+    return TicketText(name, match[1], text[match.end() :]) if match else TicketText(name, "", text)
+
+
+def decode_text(content: bytes, name: str) -> tuple[str, str]:
+    """Text of UTF-8, UTF-16 or what the letters fit, and what is unsure about that.
+
+    Raises:
+        InputError: binary data.
+    """
+    wide = "utf-32" if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)) else unmarked_utf16(content)
+    text, doubt = decode_content(content) if wide is None else (content.decode(wide, "replace"), "")
+    text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        raise InputError(f"{name}: found binary data, expected plain text (UTF-8); save the ticket as a text file")
+    return text, doubt and f"{doubt.rpartition(';')[0]}; save it as UTF-8 if that is wrong"
