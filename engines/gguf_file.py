@@ -5,7 +5,7 @@ numbers ask for, and the vocabulary has to be whole.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,33 @@ _MOST = 1 << 20  # of any of these sizes; no model comes near
 _LONGEST_CONTEXT = 1 << 24
 _TOKEN_TYPES = range(1, 7)
 _ENDS = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id")
+# llama.cpp obeys keys for hundreds of architectures: experts, recurrence, other rotations, parts in other files
+_SHAPE_KEYS = {
+    *_SIZES,
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "context_length",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "vocab_size",
+}
+_OTHER_KEYS = {
+    *_ENDS,
+    "tokenizer.chat_template",
+    "tokenizer.ggml.add_bos_token",
+    "tokenizer.ggml.add_eos_token",
+    "tokenizer.ggml.add_space_prefix",
+    "tokenizer.ggml.bos_token_id",
+    "tokenizer.ggml.merges",
+    "tokenizer.ggml.model",
+    "tokenizer.ggml.pre",
+    "tokenizer.ggml.token_type",
+    "tokenizer.ggml.tokens",
+    "tokenizer.ggml.unknown_token_id",
+}
+_ADAPTER_KEYS = {"adapter.type", "adapter.lora.alpha"}
+_ABOUT = ("GGUF.", "general.", "quantize.")  # what describes a file and shapes nothing
 _OPTIONAL = {"output.weight", "rope_freqs.weight"}
 
 
@@ -38,6 +65,7 @@ def check_base(path: Path) -> GgufHeader:
     try:
         header = read_gguf_header(path)
         family = _family(header.values)
+        _check_keys(header.values, {*_OTHER_KEYS, *(f"{family.gguf}.{key}" for key in _SHAPE_KEYS)})
         config = _config(header.values, family)
         _check_vocabulary(header.values, config)
         _check_tensors(header.shapes, family, config)
@@ -55,6 +83,7 @@ def check_adapter(path: Path, base: GgufHeader) -> None:
     try:
         header = read_gguf_header(path)
         values = header.values
+        _check_keys(values, _ADAPTER_KEYS)
         alpha = values["adapter.lora.alpha"]
         if (values["general.type"], values["adapter.type"]) != ("adapter", "lora") or not 0 < alpha < math.inf:
             raise ValueError("no LoRA adapter with a finite alpha")
@@ -78,6 +107,12 @@ def _family(values: Mapping[str, Any]) -> Family:
     if family is None:
         raise ValueError(f"architecture {str(name)[:60]!r}")
     return family
+
+
+def _check_keys(values: Mapping[str, Any], known: Set[str]) -> None:
+    unknown = next((key for key in values if key not in known and not key.startswith(_ABOUT)), None)
+    if unknown is not None:
+        raise ValueError(f"unknown key {unknown[:60]!r}")
 
 
 def _config(values: Mapping[str, Any], family: Family) -> dict[str, Any]:
@@ -112,8 +147,11 @@ def _check_vocabulary(values: Mapping[str, Any], config: dict[str, Any]) -> None
         raise ValueError("token types that do not fit the tokens")
     if not all(isinstance(pair, str) and " " in pair[1:] for pair in values["tokenizer.ggml.merges"]):
         raise ValueError("merges that are no pairs")
-    if not all(isinstance(values[key], int) and 0 <= values[key] < size for key in _ENDS):
-        raise ValueError("end tokens that are no tokens")
+    special = [key for key in values if key.startswith("tokenizer.ggml.") and key.endswith("_token_id")]
+    if not all(isinstance(values[key], int) and 0 <= values[key] < size for key in {*_ENDS, *special}):
+        raise ValueError("special tokens that are no tokens")
+    if values.get(f"{values['general.architecture']}.vocab_size", size) != size:
+        raise ValueError("a vocabulary of another size than its tokens")
     if values["tokenizer.ggml.model"] != "gpt2":
         raise ValueError(f"tokenizer {str(values['tokenizer.ggml.model'])[:60]!r}")
 

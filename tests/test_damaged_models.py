@@ -1,6 +1,7 @@
 """Files of a bundle that do not belong together, or name others, with sums that are right."""
 
 import json
+import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from gguf import GGUFWriter
 from safetensors.numpy import load_file, save_file
 
+from backbone.gguf_files import write_base
 from backbone.runs.files import sha256
 from backbone.runs.folder import verify
 from backbone.runs.manifest import read_manifest, unlisted
@@ -245,3 +248,35 @@ def test_a_gguf_that_contradicts_itself_is_refused(data: bytes, tmp_path: Path) 
     with pytest.raises(InputError, match="not a GGUF of `duet export`") as error:
         check_base(tmp_path / "base.gguf")
     assert "\n" not in str(error.value)
+
+
+FOREIGN_KEYS: dict[str, Any] = {
+    "qwen2.expert_count": 8,
+    "qwen2.expert_used_count": 2,
+    "qwen2.nextn_predict_layers": 1,
+    "qwen2.embedding_length_out": 7,
+    "qwen2.rope.scaling.type": "yarn",
+    "qwen2.attention.sliding_window": 4,
+    "tokenizer.ggml.scores": "none",
+    "tokenizer.ggml.bos_token_id": 2**31,
+    "split.count": 3,
+}
+
+
+@pytest.mark.parametrize("key", FOREIGN_KEYS)
+def test_keys_that_duet_never_writes_are_refused_by_name(
+    key: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp obeys them: with 8 experts it ends the process."""
+    write_base(tiny_base, tmp_path / "base.gguf", "tiny")
+    check_base(tmp_path / "base.gguf")
+    value, write = FOREIGN_KEYS[key], GGUFWriter.write_header_to_file
+
+    def write_with_key(writer: GGUFWriter, path: Path | None = None) -> None:
+        (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
+        write(writer, path)
+
+    monkeypatch.setattr(GGUFWriter, "write_header_to_file", write_with_key)
+    write_base(tiny_base, tmp_path / "foreign.gguf", "tiny")
+    with pytest.raises(InputError, match=rf"unknown key '{re.escape(key)}'|special tokens"):
+        check_base(tmp_path / "foreign.gguf")
