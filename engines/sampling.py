@@ -10,6 +10,13 @@ from backbone.config import DecodingConfig
 from tickets.errors import WorkError
 
 
+def not_numbers() -> WorkError:
+    """The failure of a prompt whose next token has no likeliest id."""
+    return WorkError(
+        "the scores of the next token are not numbers; expected finite weights; train or export the generator again"
+    )
+
+
 class TokenChooser:
     """The choices for one prompt. Its random draws depend on the seed and the prompt alone, not on its neighbours."""
 
@@ -28,10 +35,7 @@ class TokenChooser:
         scores = self._penalised(scores)
         likeliest = int(scores.argmax())  # what is not a number counts as the largest, so this one tells for all
         if not np.isfinite(scores[likeliest]):
-            raise WorkError(
-                "the scores of the next token are not numbers; expected finite weights; train or export the generator "
-                "again"
-            )
+            raise not_numbers()
         token = likeliest if self._options.temperature == 0 else self._draw(scores)
         if self._seen is not None:
             self._seen.add(token)

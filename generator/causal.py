@@ -23,7 +23,7 @@ from backbone.training.adapted import lora_config, prepare_for_training
 from backbone.training.evaluation import evaluate_rows
 from backbone.training.job import TrainingJob
 from backbone.training.stage import Stage
-from engines.torch import generate_ids
+from engines.torch_generate import generate_ids
 from generator.model import reply_model_class
 from generator.single_prompt.format import UNLABELLED
 from tickets.schema import Ticket

@@ -11,17 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from backbone.config import DecodingConfig
+from backbone.config import BaseConfig, DecodingConfig
 from backbone.config_file import load_config, read_yaml
 from backbone.runs.files import sha256
 from backbone.shipped import mini_folder
 from backbone.training.pretrain import PretrainConfig, pretrain
 from engines.addresses import without_credentials
+from engines.protocols import Row
 from engines.sampling import TokenChooser
+from engines.torch import TorchEngine
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
 from tickets.preparation.prepare import PrepareOptions, prepare
@@ -217,6 +220,29 @@ def test_scores_that_are_not_numbers_choose_nothing(scores: list[float]) -> None
     with pytest.raises(WorkError, match="not numbers"):
         TokenChooser(DecodingConfig(), [1]).choose(np.array(scores, dtype=np.float32))
     assert TokenChooser(DecodingConfig(), [1]).choose(np.array([-np.inf, 1.0], dtype=np.float32)) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_not_numbers_end_one_row_of_a_torch_batch(tiny_base: Path, temperature: float) -> None:
+    """The neighbour in the batch is written as if it were alone."""
+    engine = TorchEngine(tiny_base, {}, BaseConfig(path=str(tiny_base), compute="fp32"), 0, 1)
+    options = DecodingConfig(max_new_tokens=4, temperature=temperature)
+    longer, shorter = [5, 6, 7, 8], [5, 9]
+    (alone,) = engine.generate([shorter], "", options)
+
+    def spoil(_: torch.nn.Module, __: tuple[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+        logits[0] = torch.nan  # the batch begins with the longest
+        return logits
+
+    spoilt = engine._model.lm_head.register_forward_hook(spoil)
+    rows = [Row(prompt, "", options, "") for prompt in (longer, shorter)]
+    assert all(engine.admit(row) for row in rows)
+    assert {*engine.step()} == {*rows}
+    assert isinstance(rows[0].error, WorkError) and not rows[0].written
+    assert rows[1].error is None and rows[1].written == alone
+    with pytest.raises(WorkError, match="not numbers"):
+        engine.generate([longer, shorter], "", options)
+    spoilt.remove()
 
 
 def test_what_is_ours_to_replace_is_no_source(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_source_that_changed_is_refused(
         return step(self)
 
     monkeypatch.setattr(TorchEngine, "step", failing)
-    monkeypatch.setattr("engines.torch._GENERATE_ROWS", 4)
+    monkeypatch.setattr("engines.torch.GENERATE_ROWS", 4)
     options = BatchOptions(str(source), out)
     with pytest.raises(WorkError, match="went away"):
         predict_batch(options, trained_run.folder, EngineChoice("torch", together=1))
