@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from commands.memory import memory
 from commands.serving import serve
 from commands.training import check, pretrain, train_baseline, train_cls, train_gen
 from tickets.errors import DuetError, Interrupted, WorkError
-from tickets.terminal import EscapingStream
+from tickets.terminal import JSON_ESCAPES, EscapingStream
 
 app = typer.Typer(
     name="duet",
@@ -69,6 +70,8 @@ def main() -> None:
     own_stderr = sys.stderr
     if int(os.environ.get("RANK", "0")) > 0:  # of several processes (torchrun), the first one speaks
         sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for good
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries tell programmers; `python -W default` shows it
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on the CPU it misses an optional kernel at every import
     try:
         status = app(standalone_mode=False)
@@ -118,7 +121,7 @@ def _guard_streams() -> bool:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=JSON_ESCAPES)
             setattr(sys, name, EscapingStream(stream, keep_returns=name == "stderr"))
     return is_open
 

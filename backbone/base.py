@@ -127,6 +127,9 @@ def _tensor_sizes(folder: Path) -> dict[str, tuple[int, ...]]:
             names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{index}: not an index of weights ({error}); copy it again from the model") from None
+        outside = next((name for name in sorted(names) if Path(name).name != name), None)
+        if outside is not None:
+            raise InputError(f"{index}: names {outside[:200]!r}, which is no file of this folder; copy the base again")
         files = [folder / name for name in sorted(names)]
     if not files:
         raise InputError(f"{folder}: no *.safetensors weights; expected safetensors, pickled weights are not loaded")

@@ -43,7 +43,7 @@ class OnnxEngine:
         self._one_by_one = facts.scales_over_batch  # or a ticket's answer would depend on its neighbours
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised, and told in one line
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own, one per status

@@ -104,8 +104,9 @@ class ModelFolder:
         if not inside.is_dir():
             return self.any_stage.base_folder()
         if self.bundle:
-            weights = sorted(path.name for path in inside.glob("*.safetensors"))
-            self.bundle.require(["config.json", "tokenizer.json", *weights], inside.name)
+            # transformers reads more than it is told of: an index names files, a template writes the prompt
+            there = sorted(path.name for path in inside.iterdir() if not path.name.startswith("."))
+            self.bundle.require({"config.json": None, "tokenizer.json": None, **dict.fromkeys(there)}, inside.name)
             self.bundle.verify_folders(inside.name)
         return self.any_stage.base_folder(inside)
 

@@ -159,6 +159,16 @@ def test_files_that_are_not_listed_are_told(bundle: Path) -> None:
     assert "classifier/more.py" not in read_manifest(bundle)["files"]
 
 
+def test_what_a_library_would_read_has_to_be_listed(bundle: Path) -> None:
+    """An index leads transformers to files elsewhere, external data onnxruntime to other weights."""
+    for name in ("base/model.safetensors.index.json", "base/chat_template.jinja", "onnx-int8/classifier.onnx.data"):
+        (bundle / name).write_text("{}")
+        with pytest.raises(InputError, match=f"{name}: missing") as error:
+            load_two_stage(bundle, choice=EngineChoice("torch" if "base" in name else "onnx"), labels_only=True)
+        assert "\n" not in str(error.value)
+        (bundle / name).unlink()
+
+
 def test_a_graph_of_another_form_is_refused(bundle: Path) -> None:
     path = bundle / "onnx-int8" / "classifier.onnx"
     whole = onnx.load_model(path)

@@ -121,6 +121,14 @@ def test_missing_unknown_and_misshapen_tensors_are_refused(base: Path, tmp_path:
         find_base(str(bent))
 
 
+def test_an_index_of_weights_leads_nowhere_else(base: Path, tmp_path: Path) -> None:
+    copy = change_tensors(base, tmp_path / "base", lambda t: None)
+    index = {"weight_map": {"model.norm.weight": "../other/model.safetensors"}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"names '../other/model.safetensors', which is no file of this folder"):
+        find_base(str(copy))
+
+
 def test_norms_of_another_family_do_not_pass(tiny_base: Path, tmp_path: Path) -> None:
     """A Qwen3 under Qwen2's name would load with its head norms dropped in silence."""
     copy = change_tensors(

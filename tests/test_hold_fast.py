@@ -29,7 +29,7 @@ from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
 from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.schema import Prediction
-from tickets.terminal import EscapingStream, escape_controls
+from tickets.terminal import JSON_ESCAPES, EscapingStream, escape_controls
 
 ROOT = Path(__file__).parent.parent
 BOMB = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]" for i in range(10))
@@ -150,6 +150,18 @@ def test_escapes_are_harmless_and_the_same_text_in_json(text: str) -> None:
     clean = escape_controls(json.dumps(text, ensure_ascii=False))
     assert json.loads(clean) == text
     assert all(c in "\n\t" or not (ord(c) < 32 or 127 <= ord(c) < 160) for c in clean)
+
+
+@given(
+    st.text(st.characters(exclude_categories=[])), st.sampled_from(["ascii", "latin-1", "cp1252", "utf-8", "shift-jis"])
+)
+def test_json_on_a_stream_of_any_encoding_is_the_same_text(text: str, encoding: str) -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding, errors=JSON_ESCAPES, newline="")
+    stream.write(escape_controls(json.dumps(text, ensure_ascii=False)))
+    stream.flush()
+    parts = json.loads(written.getvalue().decode(encoding))
+    assert parts.encode("utf-16", "surrogatepass") == text.encode("utf-16", "surrogatepass")
 
 
 def test_a_stream_escapes_and_keeps_the_returns_of_progress_bars() -> None:

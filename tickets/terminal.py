@@ -1,5 +1,7 @@
 """Control characters in what people read: shown as escapes, so that no ticket or server drives a terminal."""
 
+import codecs
+import json
 import re
 from typing import Any, TextIO
 
@@ -16,6 +18,17 @@ def escape_controls(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
+
+
+def _as_json_escapes(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands in a JSON string for characters that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+JSON_ESCAPES = "duet-json-escapes"  # for streams in place of `backslashreplace`, which writes what JSON cannot read
+codecs.register_error(JSON_ESCAPES, _as_json_escapes)
 
 
 class EscapingStream:

@@ -116,4 +116,6 @@ class Bundle:
         return hashlib.sha256("".join(sums[file] for file in self._with_weights(name)).encode()).hexdigest()
 
     def _with_weights(self, name: str) -> list[str]:
-        return [name, *sorted(other for other in self.files if other.startswith(f"{name}."))]
+        """Also what lies beside a graph and is not listed: onnxruntime would read it, and nothing vouches for it."""
+        there = (path.relative_to(self.folder).as_posix() for path in self.folder.glob(f"{name}.*"))
+        return [name, *sorted({*there, *(other for other in self.files if other.startswith(f"{name}."))})]
