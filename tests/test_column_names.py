@@ -10,6 +10,8 @@ import pytest
 
 from tickets.cell_text import text_or_empty
 from tickets.columns.choose import choose_columns
+from tickets.errors import InputError
+from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.preparation.rows import Source
 
 PARTS = ["id", "subject", "body", "queue", "priority", "reply", "created", "tags"]
@@ -153,3 +155,10 @@ def test_texts_that_are_not_used_are_named(tmp_path: Path) -> None:
 def test_tags_that_are_objects(tmp_path: Path, tags: dict[str, Any]) -> None:
     (tmp_path / "t.json").write_text(json.dumps([{"id": n, "subject": "s", "body": "b", **tags} for n in range(3)]))
     assert [cell.tags for cell in read(tmp_path / "t.json")[1]] == [("vpn", "printer")] * 3
+
+
+def test_a_table_without_names_says_what_to_write_above(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("17,VPN,It stopped working after the update,high\n18,Printer,It jams with every page,low\n")
+    with pytest.raises(InputError, match=r"first line looks like a ticket .*such as id,subject,body,queue"):
+        prepare(PrepareOptions(str(path), tmp_path / "d"))

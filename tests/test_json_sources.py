@@ -10,8 +10,31 @@ from tickets.errors import InputError
 from tickets.formats.readers import read_rows
 from tickets.raw import ReadLog
 
-TICKETS = [{"id": str(n), "subject": f"s{n}", "body": f"text {n}", "queue": "AB"[n % 2]} for n in range(16)]
+TICKETS = [{"id": str(n + 7), "subject": f"s{n}", "body": f"text {n}", "queue": "AB"[n % 2]} for n in range(16)]
 PAGES = [TICKETS[:10], TICKETS[10:]]
+
+
+NAMES = list(TICKETS[0])
+CELLS = [list(ticket.values()) for ticket in TICKETS]
+WITHOUT_ID = [{name: value for name, value in ticket.items() if name != "id"} for ticket in TICKETS]
+TABLES: tuple[Any, ...] = (
+    {ticket["id"]: ticket for ticket in TICKETS},  # tickets under their numbers
+    {f"T-{ticket['id']}": ticket for ticket in TICKETS},
+    {"status": "ok", "data": {f"T-{ticket['id']}": ticket for ticket in TICKETS}},
+    {ticket["id"]: rest for ticket, rest in zip(TICKETS, WITHOUT_ID, strict=True)} | {"22": WITHOUT_ID[15]},
+    {name: {str(place): ticket[name] for place, ticket in enumerate(TICKETS)} for name in NAMES},  # pandas, columns
+    {name: {ticket["id"]: ticket[name] for ticket in TICKETS} for name in NAMES if name != "id"},
+    {name: [ticket[name] for ticket in TICKETS] for name in NAMES},  # pandas, list
+    {"columns": NAMES, "index": list(range(16)), "data": CELLS},  # pandas, split
+    {"columns": NAMES[1:], "index": [t["id"] for t in TICKETS], "data": [row[1:] for row in CELLS]},
+    {"schema": {"fields": [{"name": name} for name in NAMES]}, "data": TICKETS},  # pandas, table
+    {"columns": [{"name": name, "type": "text"} for name in NAMES], "rows": CELLS},  # an SQL server
+    {"data": {"cols": [{"name": name} for name in NAMES], "rows": CELLS}},
+    {"range": "A1:D17", "majorDimension": "ROWS", "values": [NAMES, *CELLS]},  # a sheet of Google's
+    {"majorDimension": "COLUMNS", "values": [list(c) for c in zip(NAMES, *CELLS, strict=True)]},
+    {"valueRanges": [{"values": [NAMES, *CELLS[:9]]}, {"values": [NAMES, *CELLS[9:]]}]},
+    [NAMES, *CELLS],
+)
 
 
 def ids(tmp_path: Path, text: str, name: str = "t.json", log: ReadLog | None = None) -> list[Any]:
@@ -54,6 +77,7 @@ def nested(path: str, tickets: list[dict[str, str]] = TICKETS) -> dict[str, Any]
         json.dumps({"data": [{"id": t["id"], "type": "tickets", "attributes": t} for t in TICKETS]}),
         lines([{"ticket": ticket} for ticket in TICKETS]),
         json.dumps({"status": "ok", "message": "success", "data": TICKETS}),
+        *map(json.dumps, TABLES),
     ],
 )
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
@@ -63,8 +87,8 @@ def test_every_ticket_is_read_from_every_nesting(tmp_path: Path, text: str, name
 
 def test_a_ticket_with_lists_of_its_own_is_one_ticket(tmp_path: Path) -> None:
     ticket = {**TICKETS[0], "comments": [{"id": 1, "body": "a"}], "items": [{"id": 7, "name": "printer"}]}
-    assert ids(tmp_path, json.dumps(ticket, indent=1)) == ["0"]
-    assert ids(tmp_path, lines([ticket, ticket])) == ["0", "0"]
+    assert ids(tmp_path, json.dumps(ticket, indent=1)) == ["7"]
+    assert ids(tmp_path, lines([ticket, ticket])) == ["7", "7"]
 
 
 @pytest.mark.parametrize("indent", [None, 1])
@@ -94,3 +118,27 @@ def test_nan_is_no_value_and_a_lfs_pointer_is_called_one(tmp_path: Path) -> None
     assert ids(tmp_path, '{"id": NaN, "body": "a"}\n{"id": 1, "body": "b"}') == [None, 1]
     with pytest.raises(InputError, match="Git LFS pointer"):
         ids(tmp_path, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "t.csv")
+
+
+def test_lines_of_cells_below_a_line_of_names(tmp_path: Path) -> None:
+    assert ids(tmp_path, lines([NAMES, *CELLS]), "t.jsonl") == [ticket["id"] for ticket in TICKETS]
+    path = tmp_path / "t.jsonl"
+    path.write_text(lines([NAMES, CELLS[0][:2], [*CELLS[1], "more"], CELLS[2]]))
+    short, long, whole = read_rows(str(path))
+    assert short.fault is None and short.fields == {"id": "7", "subject": "s0", "body": None, "queue": None}
+    assert long.fault and whole.fields["id"] == "9"
+
+
+@pytest.mark.parametrize(
+    "ticket",
+    [
+        {"id": 1, "title": {"rendered": "a"}, "content": {"rendered": "b"}},
+        {"ticket": {"subject": "a", "body": "b", "custom": {"1": "x", "2": "y"}}, "customer": {"name": "Ida"}},
+        {"id": 1, "subject": "a", "body": "b", "values": [["x", "y"], ["z", "w"]]},
+        {"id": 1, "subject": "a", "body": "b", "tags": ["x"], "followers": ["y"]},
+    ],
+)
+def test_one_ticket_with_objects_and_lists_is_no_table(tmp_path: Path, ticket: dict[str, Any]) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(ticket))
+    assert len(list(read_rows(str(path)))) == 1

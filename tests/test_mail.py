@@ -14,7 +14,7 @@ from tests.test_exports import prepared
 from tickets.cleaning.clean import Cleaner
 from tickets.errors import InputError
 from tickets.formats.mail import mail_row, read_mailbox
-from tickets.formats.text_file import read_ticket
+from tickets.formats.text_file import read_text, read_ticket
 from tickets.preparation.rows import Source
 from tickets.schema import Ticket
 
@@ -184,3 +184,10 @@ def test_the_sender_of_a_mail_is_redacted(tmp_path: Path) -> None:
     report, tickets = prepared(box, redact=True)
     assert report.private.counts == {"email": 16, "name": 16}
     assert all(ticket.body.endswith("Regards\n<name>\n<email>") for ticket in tickets)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.JSONL", "t.json", "t.xlsx", "t.parquet", "t.mbox"])
+def test_a_file_of_many_tickets_is_not_read_as_one(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("subject,body\nVPN,It hangs\n")
+    with pytest.raises(InputError, match=rf"duet predict-batch .*{name} --out answers.jsonl"):
+        read_text(tmp_path / name)

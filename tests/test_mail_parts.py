@@ -13,7 +13,9 @@ import pytest
 from tests.test_mail import HEAD, as_prepare_reads, mail, read
 from tickets.encodings.charsets import codec_of, decode_content
 from tickets.formats.mail import mail_row
+from tickets.formats.readers import read_rows
 from tickets.formats.text_file import read_text
+from tickets.raw import ReadLog
 
 RUSSIAN = "Здравствуйте, принтер не печатает с утра, помогите"
 FIRST, SECOND = "Hello, this is the screen:", "As you see the total is wrong by ten euros."
@@ -212,3 +214,14 @@ def test_many_parts_take_linear_time() -> None:
     row = mail_row(content, 1)
     assert time.thread_time() - start < 10
     assert "word0 " in row.fields["Body"] and "word2999 " in row.fields["Body"]
+
+
+def test_the_report_counts_mails_whose_attachments_were_not_read(tmp_path: Path) -> None:
+    for name, message in (
+        ("a", with_attachment("word " * 99, mail(LIFT, 7))),
+        ("b", bytes(mail("A text of its own."))),
+    ):
+        (tmp_path / f"{name}.eml").write_bytes(message)
+    log = ReadLog()
+    assert len(list(read_rows(str(tmp_path), log=log))) == 2
+    assert "Attachments of 1 mails were not read." in log.all_notes()

@@ -6,6 +6,7 @@ from typing import Any
 
 RAW = "(raw)"  # key under which an unreadable row keeps its text
 RAW_LENGTH = 2_000
+ROW_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")  # of files that hold a row a ticket
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class ReadLog:
     notes: list[str] = field(default_factory=list)
     other_lists: Counter[str] = field(default_factory=Counter)  # objects beside the tickets, by the name of their list
     inner_lists: Counter[str] = field(default_factory=Counter)  # objects inside tickets that look like tickets
+    with_attachments: int = 0  # mails with attachments whose text was not read
 
     def note(self, text: str) -> None:
         """Add a note unless it is there."""
@@ -45,5 +47,6 @@ class ReadLog:
         return (
             *self.notes,
             *([f"Not read, because they hold no tickets: {beside}."] if beside else []),
+            *([f"Attachments of {self.with_attachments:,} mails were not read."] if self.with_attachments else []),
             *([f"Not read, because they lie inside tickets: {inside}."] if inside else []),
         )

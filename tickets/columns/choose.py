@@ -16,6 +16,7 @@ from tickets.errors import InputError
 
 _IN_LIST = re.compile(r"\.\d+(?:\.|$)")
 _LISTED = 20  # columns named in an error
+LONGEST_NAME = 60  # characters of a column's name
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,11 @@ def choose_columns(
 
 def no_body(header: Sequence[str]) -> str:
     """What to say where no column holds the text."""
+    if any(len(name) > LONGEST_NAME or name.isdecimal() for name in header):
+        return (
+            f"the first line looks like a ticket ({_shown(header)}); expected the names of the columns there; write "
+            "them above it, such as id,subject,body,queue"
+        )
     return f"no column for the body text; found {_shown(header)}; name it with --map body=COLUMN"
 
 

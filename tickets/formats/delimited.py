@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tickets.columns.choose import choose_columns
+from tickets.columns.choose import LONGEST_NAME, choose_columns
 from tickets.encodings.detect import TextEncoding, is_broken, text_lines
 from tickets.errors import InputError
 from tickets.formats.csv_records import LONGEST_FIELD, Records, doubled_quotes, escapes_quotes
@@ -18,7 +18,6 @@ EXTRA = "(extra)"  # key of the surplus values of a row that is too long
 REPEATED = "repeated header: the column names once more"
 _SAMPLE_LINES = 400
 _MOST_TITLES = 12  # lines above the column names
-_LONGEST_NAME = 60  # characters of a column's name
 
 Row = tuple[int, dict[str, Any], str | None]
 
@@ -136,7 +135,7 @@ def _is_header(row: Sequence[Any]) -> bool:
     """Whether a row has the names of a ticket's columns, and a second column of a ticket at least."""
     cells = [str(cell).strip() for cell in row]
     names = [cell for cell in cells if cell]
-    if len(names) < 2 or len(names) < len(cells) / 2 or any(len(name) > _LONGEST_NAME for name in names):
+    if len(names) < 2 or len(names) < len(cells) / 2 or any(len(name) > LONGEST_NAME for name in names):
         return False
     try:
         columns = choose_columns(column_names(cells))

@@ -7,6 +7,7 @@ from typing import Any
 
 from tickets.errors import InputError
 from tickets.formats.json_pages import ListPath, ticket_lists, unwrap
+from tickets.formats.json_tables import header_names, named_row, table_records
 from tickets.raw import ReadLog
 
 _SPACE = re.compile(r"[\s\x1e\ufeff]*")  # \x1e starts every value of a JSON text sequence
@@ -66,8 +67,16 @@ def json_items(text: str, name: str, log: ReadLog) -> Iterator[tuple[int, Any]]:
 def expand(value: Any, log: ReadLog) -> Iterator[Any]:
     """Tickets of one decoded value: of a list, a page, or the value itself."""
     if isinstance(value, list):
+        names = header_names(value[0]) if value else None
+        if names:
+            yield from (named_row(names, row) if isinstance(row, list) else row for row in value[1:])
+            return
         for item in value:
             yield from expand(item, log)
+        return
+    table = table_records(value) if isinstance(value, Mapping) else None
+    if table is not None:
+        yield from table
         return
     pages = _pages(value, log)
     if not pages:
@@ -107,10 +116,14 @@ class _Values:
         """Yield the tickets of the value at a position; returns where the value ends."""
         text = self.text
         if text[at : at + 1] == "[" and depth < _DEEPEST:
-            return (yield from self._list_items(at, depth))
+            return (yield from self._list_items(at, depth, self._names(at) if depth == 0 else None))
         if depth == 0 and text[at : at + 1] != "{":
             raise json.JSONDecodeError("Expecting a list or an object", text, at)
         value, end = _DECODER.raw_decode(text, at)
+        table = table_records(value) if isinstance(value, Mapping) else None
+        if table is not None:
+            yield from ((self.line(at), record) for record in table)
+            return int(end)
         pages = _pages(value, self.log, depth == 0)
         if not pages:
             yield self.line(at), unwrap(value) if isinstance(value, Mapping) else value
@@ -119,11 +132,23 @@ class _Values:
             yield from self._list_items(_descend(text, at, path), depth)
         return int(end)
 
-    def _list_items(self, at: int, depth: int) -> Generator[tuple[int, Any], None, int]:
+    def _names(self, at: int) -> list[str] | None:
+        """The names in the first row of a list of rows; None of another list."""
+        inner = _skip(self.text, at + 1)
+        return header_names(_DECODER.raw_decode(self.text, inner)[0]) if self.text[inner : inner + 1] == "[" else None
+
+    def _row(self, at: int, names: list[str]) -> Generator[tuple[int, Any], None, int]:
+        """Yield a row below the names, which stand above as a row too."""
+        row, end = _DECODER.raw_decode(self.text, at)
+        if row != names:
+            yield self.line(at), named_row(names, row) if isinstance(row, list) else row
+        return int(end)
+
+    def _list_items(self, at: int, depth: int, names: list[str] | None = None) -> Generator[tuple[int, Any], None, int]:
         text = self.text
         at = _skip(text, at + 1)
         while text[at : at + 1] != "]":
-            at = _skip(text, (yield from self.items(at, depth + 1)))
+            at = _skip(text, (yield from self._row(at, names) if names else self.items(at, depth + 1)))
             if text[at : at + 1] == ",":
                 at = _skip(text, at + 1)
             elif text[at : at + 1] != "]":

@@ -17,7 +17,7 @@ from tickets.formats.mail_parts import mail_text
 from tickets.raw import RAW, RAW_LENGTH, RawRow
 
 MAIL, MAILBOX = ".eml", ".mbox"
-SUBJECT, BODY, SENDER = "Subject", "Body", "From"
+SUBJECT, BODY, SENDER, ATTACHMENTS = "Subject", "Body", "From", "Attachments"
 
 _HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{1,60}):[ \t\r\n]")
 _MACHINE_MADE = frozenset((b"message-id", b"received", b"mime-version", b"return-path"))  # a pasted header has none
@@ -113,5 +113,5 @@ def _fields(message: EmailMessage) -> dict[str, Any]:
     if labels := header_text(message, "X-Gmail-Labels"):
         fields["tags"] = labels
     if left_out:
-        fields["Attachments"] = ", ".join(left_out)
+        fields[ATTACHMENTS] = ", ".join(left_out)
     return fields

@@ -16,17 +16,18 @@ from tickets.errors import InputError
 from tickets.flatten import flatten
 from tickets.formats.archives import GZIP, ZIP, is_workbook, named_as, ticket_members, unpacked_gzip, unpacked_members
 from tickets.formats.delimited import delimited_rows
+from tickets.formats.json_tables import header_names, named_row
 from tickets.formats.json_values import decode_json, expand, json_items, values_in_row
-from tickets.formats.mail import MAIL, MAILBOX, is_mail, is_mailbox, read_mail_file, read_mailbox
+from tickets.formats.mail import ATTACHMENTS, MAIL, MAILBOX, is_mail, is_mailbox, read_mail_file, read_mailbox
 from tickets.formats.markup import refuse_markup
 from tickets.formats.stored_tables import read_dataset, read_parquet
 from tickets.formats.workbook import read_workbook
-from tickets.raw import RAW, RAW_LENGTH, RawRow, ReadLog
+from tickets.raw import RAW, RAW_LENGTH, ROW_ENDINGS, RawRow, ReadLog
 from tickets.sources import check_regular, nearest_file, source_path
 
 _PARQUET = b"PAR1"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_FILE_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx", MAIL, MAILBOX)
+_FILE_ENDINGS = (*ROW_ENDINGS, ".txt", MAIL, MAILBOX)
 _PACKED_ENDINGS = (".gz", ".zip")
 _START = 1 << 16  # bytes by which a mail is recognised
 
@@ -85,10 +86,17 @@ def _read_file(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     if start[257:262] == b"ustar":
         raise InputError(f"{path}: found a tar archive, expected tickets; unpack it and give the file with the tickets")
     if is_mailbox(start):
-        return read_mailbox(path)
+        return _counted(read_mailbox(path), log)
     if path.suffix.lower() == MAIL or is_mail(start):
-        return read_mail_file(path)
+        return _counted(read_mail_file(path), log)
     return _read_text(path, asked, log)
+
+
+def _counted(mails: Iterator[RawRow], log: ReadLog) -> Iterator[RawRow]:
+    """The mails; those with attachments that were not read are counted."""
+    for mail in mails:
+        log.with_attachments += ATTACHMENTS in mail.fields
+        yield mail
 
 
 def _read_text(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
@@ -153,21 +161,30 @@ def _is_json(line: str) -> bool:
 
 
 def _read_jsonl(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[RawRow]:
-    for number, line in enumerate(text_lines(path, encoding), start=1):
-        text = line.strip("\ufeff\x1e \t\r\n")
-        if text:
-            yield from _decoded(number, text, encoding, log)
+    names: list[str] | None = None
+    texts = ((n, line.strip("\ufeff\x1e \t\r\n")) for n, line in enumerate(text_lines(path, encoding), start=1))
+    for place, (number, text) in enumerate((n, text) for n, text in texts if text):
+        names = _names(text) if place == 0 else names
+        if place or not names:
+            yield from _decoded(number, text, encoding, log, names)
 
 
-def _decoded(number: int, line: str, encoding: TextEncoding, log: ReadLog) -> Iterator[RawRow]:
-    """The tickets of one line: one object, a page of them, or several values in a row."""
+def _names(line: str) -> list[str] | None:
+    """The names of the columns where a file of lists begins with them."""
+    return header_names(decode_json(line)) if line.startswith("[") and _is_json(line) else None
+
+
+def _decoded(
+    number: int, line: str, encoding: TextEncoding, log: ReadLog, names: Sequence[str] | None
+) -> Iterator[RawRow]:
+    """The tickets of one line: one object, a page of them, several values in a row, or cells below names."""
     raw = {RAW: line[:RAW_LENGTH]}
     if is_broken(line):
         yield RawRow(number, raw, f"undecodable bytes: not valid {encoding.name}")
         return
     try:
         for value in values_in_row(line):
-            for item in expand(value, log):
+            for item in [named_row(names, value)] if names and isinstance(value, list) else expand(value, log):
                 yield _json_row(number, item)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "nested too deeply or a number too long"
@@ -211,6 +228,6 @@ def _read_mails(folder: Path, mails: Sequence[Path], others: Sequence[Path], log
         log.note(f"Not read, because they are no mails: {', '.join(file.name for file in others[:3])}{more}.")
     nested = any(file.parent != folder for file in mails)
     for file in mails:
-        for row in read_mail_file(file):
+        for row in _counted(read_mail_file(file), log):
             place = {"folder": file.parent.relative_to(folder).as_posix()} if nested and row.fault is None else {}
             yield replace(row, fields={**row.fields, **place}, file=str(file.relative_to(folder)))

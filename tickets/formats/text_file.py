@@ -10,7 +10,8 @@ from tickets.cleaning.reading import USUAL, Reading
 from tickets.encodings.charsets import decode_content
 from tickets.encodings.utf16 import unmarked_utf16
 from tickets.errors import InputError
-from tickets.formats.mail import BODY, MAIL, SUBJECT, is_mail, mail_row
+from tickets.formats.mail import BODY, MAIL, MAILBOX, SUBJECT, is_mail, mail_row
+from tickets.raw import ROW_ENDINGS
 from tickets.schema import Ticket
 
 _SUBJECT = re.compile(r"\A\s*(?:subject|betreff)[ \t]*:[ \t]*(.*)(?:\r?\n|\Z)", re.IGNORECASE)
@@ -57,9 +58,14 @@ def read_text(path: Path) -> TicketText:
     The subject of a text file is a leading `Subject:` or `Betreff:` line.
 
     Raises:
-        InputError: missing, not text, or blank.
+        InputError: missing, a table, not text, or blank.
     """
     name = "stdin" if path == STDIN else str(path)
+    if path.suffix.lower() in (*ROW_ENDINGS, MAILBOX):
+        raise InputError(
+            f"{name}: found a file of several tickets by its ending, expected the text of one; answer all of them with "
+            f"`duet predict-batch {name} --out answers.jsonl`"
+        )
     try:
         content = _content(path)
         if len(content) > _LONGEST:

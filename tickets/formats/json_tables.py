@@ -1,0 +1,124 @@
+"""Tables written as JSON: rows below a list of names, columns of values, and tickets under their numbers.
+
+Spreadsheets, databases and pandas write them (`to_json` with `orient` split, columns, index or list, Google's
+`values`, answers of SQL servers).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from tickets.formats.json_pages import is_ticket, ticket_score, unwrap
+
+_NAMES = ("columns", "cols", "fields", "header", "headers")
+_ROWS = ("data", "rows", "values", "records")
+_DEPTH = 3
+
+Record = Mapping[str, Any] | Sequence[Any]
+
+
+def header_names(value: object) -> list[str] | None:
+    """The names of a table's columns; None where a value is another list, or none."""
+    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(name, str) for name in value):
+        return None
+    return value if ticket_score(dict.fromkeys(value)) >= 2 else None
+
+
+def named_row(names: Sequence[str], row: Sequence[Any]) -> Record:
+    """A row by the names of its columns, empty where it ends early; the row itself where it is too long."""
+    if len(row) > len(names):
+        return row
+    return dict(zip(names, [*row, *[None] * (len(names) - len(row))], strict=True))
+
+
+def table_records(value: Mapping[str, Any], depth: int = 0) -> list[Record] | None:
+    """The tickets of an object that is a table; None where it is a ticket, a page of them, or anything else."""
+    if is_ticket(unwrap(value)):
+        return None
+    found = _named_rows(value) or _columns(value) or _numbered(value)
+    if found is not None or depth == _DEPTH:
+        return found
+    inner = [table_records(nested, depth + 1) for nested in _objects(value)]
+    tables = [table for table in inner if table is not None]
+    return list(chain.from_iterable(tables)) if tables else None
+
+
+def _objects(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The objects inside another one; of a list those that are tables of a workbook."""
+    for nested in value.values():
+        if isinstance(nested, Mapping):
+            yield nested
+        elif isinstance(nested, list) and all(isinstance(item, Mapping) and "values" in item for item in nested):
+            yield from nested
+
+
+def _named_rows(value: Mapping[str, Any]) -> list[Record] | None:
+    """Lists of cells: below a list of names, or with the names as the first of them."""
+    rows = next((value[name] for name in _ROWS if _is_matrix(value.get(name))), None)
+    if rows is None:
+        return None
+    if value.get("majorDimension") == "COLUMNS":
+        rows = [list(cells) for cells in zip(*rows, strict=False)]
+    for name in _NAMES:
+        names = header_names(_plain_names(value.get(name)))
+        if names:
+            return _with_index(value, [named_row(names, row) for row in rows])
+    names = header_names(rows[0])
+    return [named_row(names, row) for row in rows[1:]] if names else None
+
+
+def _plain_names(value: object) -> object:
+    """Names of columns, which databases write as objects with a type beside the name."""
+    if isinstance(value, list) and all(isinstance(item, Mapping) and "name" in item for item in value):
+        return [item["name"] for item in value]
+    return value
+
+
+def _with_index(value: Mapping[str, Any], records: list[Record]) -> list[Record]:
+    """The records with the row names of pandas as `id`, where they are names and no count."""
+    index = value.get("index")
+    if not isinstance(index, list) or len(index) != len(records) or index == list(range(len(records))):
+        return records
+    return [_with_id(key, record) for key, record in zip(index, records, strict=True)]
+
+
+def _columns(value: Mapping[str, Any]) -> list[Record] | None:
+    """An object per column, with the same keys, or a list per column, of the same length."""
+    if ticket_score(value) < 2:
+        return None
+    columns = list(value.values())
+    if all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        if any(isinstance(cell, Mapping | list) for column in columns for cell in column):
+            return None
+        return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+    if not all(isinstance(column, Mapping) and column.keys() == columns[0].keys() for column in columns):
+        return None
+    keys = list(columns[0])
+    if not keys or not all(_has_digit(key) for key in keys):  # `{"rendered": ...}` is a text in an envelope
+        return None
+    counted = keys == [str(place) for place in range(len(keys))]
+    records: list[Record] = [{name: column[key] for name, column in value.items()} for key in keys]
+    return records if counted else [_with_id(key, record) for key, record in zip(keys, records, strict=True)]
+
+
+def _numbered(value: Mapping[str, Any]) -> list[Record] | None:
+    """Tickets under their numbers or keys: `{"4711": {"subject": ...}}`."""
+    tickets = list(value.values())
+    if not tickets or not all(isinstance(ticket, Mapping) and is_ticket(unwrap(ticket)) for ticket in tickets):
+        return None
+    if not all(_has_digit(key) for key in value) and len(value) < _DEPTH:
+        return None
+    counted = list(value) == [str(place) for place in range(len(value))]
+    return [dict(ticket) if counted else _with_id(key, ticket) for key, ticket in value.items()]
+
+
+def _with_id(key: Any, record: Record) -> Record:
+    return {"id": key, **record} if isinstance(record, Mapping) else record
+
+
+def _is_matrix(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, list) for row in value)
+
+
+def _has_digit(key: str) -> bool:
+    return any(character.isdigit() for character in key)
