@@ -16,7 +16,7 @@ LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
 DEMO := --set output=runs/demo
 
-.PHONY: help demo test test-quick test-browser test-faults test-hostile test-judge test-published gpu llama lint format constraints docs pictures sample-corpus mini smollm2 bench-prepare bench-redaction bench-cpu bench-train bench-gpu results published published-full clean
+.PHONY: help demo test test-quick test-browser test-faults test-serve test-hostile test-judge test-published gpu llama lint format constraints docs pictures sample-corpus mini smollm2 bench-prepare bench-redaction bench-cpu bench-train bench-gpu results published published-full clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -57,6 +57,10 @@ test-faults: $(INSTALLED) ## Kills, full disks and damaged files by the dozen (s
 test-browser: $(INSTALLED) ## The review page in Debian's Chromium
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
 	DUET_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_browser.py
+
+test-serve: $(INSTALLED) ## The server killed, overrun, and asked whatever its schema allows (half an hour)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'schemathesis>=4.32,<5'
+	DUET_LOAD=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_server_load.py tests/test_api_schema.py
 
 test-hostile: $(INSTALLED) $(LLAMA) ## Damaged files, hostile texts and servers by the thousand (an hour at most)
 	DUET_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist load tests/test_hostile.py \

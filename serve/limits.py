@@ -1,12 +1,16 @@
 """What every request passes: a limit on its body, and the count of it."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from fastapi import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.metrics import Metrics
+
+_PATIENCE = 4  # times the limit, and seconds, for which a body that is too large is read on
 
 
 class BodyLimit:
@@ -27,6 +31,7 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         detail = f"the body is too large; expected at most {limit:,} bytes"
         if not declared.isdigit() or int(declared) > limit:
+            await _read_on(receive, _PATIENCE * limit)
             refusal = JSONResponse({"detail": detail}, status_code=413, headers={"Connection": "close"})
             await refusal(scope, receive, send)
             return
@@ -37,10 +42,23 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > limit:
+                if message.get("more_body"):
+                    await _read_on(receive, _PATIENCE * limit)
                 raise HTTPException(413, detail, {"Connection": "close"})
             return message
 
         await self._app(scope, counted, send)
+
+
+async def _read_on(receive: Receive, most: int) -> None:
+    """Read the rest of a body, up to so many bytes or seconds: a client that still sends never sees the refusal."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 class RequestCount:

@@ -22,8 +22,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+def _is_text(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"pattern": r"\S"}}}
+
+
 class TicketIn(Strict):
-    """The text of a ticket, as the requester wrote it."""
+    """The text of a ticket, as the requester wrote it: a subject, a body, or both."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_is_text("subject"), _is_text("body")]})
 
     subject: str = Field("", max_length=2_000)
     body: str = Field("", max_length=500_000)

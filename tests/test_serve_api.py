@@ -1,13 +1,17 @@
 """The HTTP interface: tickets in, answers out, limits, rights and the OpenAI protocol."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi")
+
+import uvicorn
 
 from serve.context import Limits
 from store.jobs import get_job
@@ -296,3 +300,49 @@ def test_columns_of_the_model_alone(server: Running) -> None:
         "POST", f"/v1/tickets/{ticket}/reviews", json={"labels": {"mood": "bad"}}, headers={"If-Match": "0"}
     )
     assert response.status_code == 422 and ", ".join(COLUMNS) in response.text
+
+
+def test_a_refusal_has_one_form(server: Running) -> None:
+    """One line for every status, and the methods of a path whatever route is first."""
+    path = f"/v1/tickets/{server.add()['ticket']}"
+    assert server.ask("OPTIONS", path).headers["Allow"] == "DELETE, GET"
+    wrong = server.ask("POST", "/v1/tickets", json={"subject": 1, "body": [], "more": "x"})
+    assert wrong.status_code == 422 and wrong.json()["detail"].startswith("body.subject: ")
+    assert server.ask("POST", f"{path}/reviews", json={}).status_code == 428
+    for version in ("null", "x", "-1", "1" * 10, "\u0661"):
+        refused = server.ask("POST", f"{path}/reviews", json={}, headers={"If-Match": version.encode()})
+        assert refused.status_code == 422 and "if-match" in refused.json()["detail"]
+    for version in ("0", '"0"', 'W/"0"'):
+        review = server.ask("POST", f"{path}/reviews", json={}, headers={"If-Match": version})
+        assert review.status_code == (201 if version == "0" else 409)
+    declared = server.client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in declared["components"]["schemas"]
+    refusals = declared["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]["401"]["content"]
+    assert [*refusals] == ["application/json"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_client_that_sends_too_much_reads_why(server: Running, chunked: bool) -> None:
+    """On a real socket: a server that closes while a body arrives resets the connection, and the answer is lost."""
+    web = uvicorn.Server(uvicorn.Config(server.client.app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=web.run, daemon=True)
+    thread.start()
+    while not web.started:
+        time.sleep(0.01)
+    port = web.servers[0].sockets[0].getsockname()[1]
+    body = b'{"body": "' + b"x" * 2_000_000 + b'"}'
+    headers = {"Authorization": f"Bearer {server.tokens['ingest']}", "Content-Type": "application/json"}
+
+    def slowly() -> Iterator[bytes]:
+        for at in range(0, len(body), 65_536):
+            time.sleep(0.02)  # the refusal comes while it sends
+            yield body[at : at + 65_536]
+
+    headers |= {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
+    client = HTTPConnection("127.0.0.1", port, timeout=30)
+    client.request("POST", "/v1/predict", slowly(), headers, encode_chunked=chunked)
+    response = client.getresponse()
+    told = json.load(response)["detail"]
+    web.should_exit = True
+    thread.join(10)
+    assert response.status == 413 and "too large" in told

@@ -25,7 +25,7 @@ def show_job(request: Request, job_id: TicketId, _caller: Ingest) -> JobOut:
     return _job(serving(request), job_id)
 
 
-@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=problems(404))
+@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=problems(404, beside_json=False))
 async def watch_job(request: Request, job_id: TicketId, _caller: Ingest) -> AsyncIterator[ServerSentEvent]:
     """Stream `labels`, a `token` for every piece of the reply, and at last `done` or `error`."""
     server = serving(request)

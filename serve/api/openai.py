@@ -36,14 +36,14 @@ class TextPart(Strict):
     """A part of a message; pictures and sound are not supported."""
 
     type: Literal["text"]
-    text: str = Field(max_length=500_000)
+    text: str = Field(max_length=500_000, pattern=r"\S")
 
 
 class Message(Strict):
     """A message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Annotated[str, StringConstraints(pattern=r"\S")] | Annotated[list[TextPart], Field(min_length=1)]
 
 
 class ResponseFormat(Strict):

@@ -23,11 +23,16 @@ from tickets.schema import Answer
 _DISCONNECT_SECONDS = 0.5  # how often it is looked whether the client is still there
 _LATER_SECONDS = 10
 _UNKNOWN_RATE_SECONDS = 60
+_FAULTS_TOLD = 5
 CLIENT_GONE = 499
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the declaration of these statuses beside 400, 401, 403 and 413, which can always occur."""
+def problems(*statuses: int, beside_json: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Return the declaration of these statuses beside 400, 401, 403, 413 and 422, which can always occur.
+
+    Args:
+        beside_json: what the endpoint answers otherwise is JSON too; FastAPI gives problems the same type.
+    """
     texts = {
         400: "Not readable, or not supported.",
         401: "No valid token.",
@@ -36,10 +41,13 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         409: "Somebody else was faster.",
         410: "It was erased.",
         413: "The body is too large.",
+        422: "Not what the schema asks for.",
         428: "The If-Match header is missing.",
         503: "Full or stopping; the Retry-After header says when to come back, in seconds.",
     }
-    return {status: {"model": Problem, "description": texts[status]} for status in (400, 401, 403, 413, *statuses)}
+    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    form = {"model": Problem} if beside_json else {"content": {"application/json": {"schema": schema}}}
+    return {status: {**form, "description": texts[status]} for status in (400, 401, 403, 413, 422, *statuses)}
 
 
 def busy(seconds: float, detail: str) -> HTTPException:
@@ -89,15 +97,21 @@ def add_error_handlers(app: FastAPI, as_page: Callable[[Request, int, str], Awai
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        """Without the input itself: it can hold what JSON cannot, and personal data."""
+        """One line without the input itself: it can hold what JSON cannot, and personal data."""
         page = await as_page(request, 404, "There is nothing at this address.")
         if page is not None:
             return page
-        detail = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
-        return JSONResponse({"detail": _printable(detail)}, status_code=422)
+        faults = error.errors()
+        if any(fault["type"] == "missing" and fault["loc"] == ("header", "if-match") for fault in faults):
+            return _problem(HTTPException(428, "expected the header If-Match with the ticket's version"))
+        told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:_FAULTS_TOLD]]
+        more = f"; and {len(faults) - _FAULTS_TOLD} more" if len(faults) > _FAULTS_TOLD else ""
+        return _problem(HTTPException(422, "; ".join(told).encode("utf-8", "replace").decode() + more))
 
     @app.exception_handler(StarletteHTTPException)
     async def problem(request: Request, error: StarletteHTTPException) -> Response:
+        if error.status_code == 405:  # of several routes with one path, Starlette names the methods of the first
+            error.headers = {**(error.headers or {}), **_allow(request)}
         page = await as_page(request, error.status_code, str(error.detail))
         return page if page is not None else await http_exception_handler(request, error)
 
@@ -106,9 +120,8 @@ def _problem(error: HTTPException) -> JSONResponse:
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
-def _printable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_printable(item) for item in value]
-    return {key: _printable(item) for key, item in value.items()} if isinstance(value, dict) else value
+def _allow(request: Request) -> dict[str, str]:
+    """Name every method of the endpoint in a header, as far as the schema has it."""
+    path = getattr(request.scope.get("route"), "path", "")
+    methods = request.app.openapi()["paths"].get(path, {})
+    return {"Allow": ", ".join(sorted(name.upper() for name in methods))} if methods else {}

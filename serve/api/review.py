@@ -15,7 +15,7 @@ from serve.schemas import ReviewIn, ReviewOut, TicketId, TicketOut, to_review
 from store.reviews import Conflict, NotReviewable, Order, latest_review, next_card, skip_card, undo_last
 
 router = APIRouter(prefix="/v1", tags=["review"])
-_VERSION = re.compile(r'\A(?:W/)?"?(\d{1,9})"?\Z')
+_VERSION = re.compile(r'^(?:W/)?"?([0-9]{1,9})"?$')
 
 
 @router.get("/review", responses={204: {"description": "Nothing is left to review."}, **problems()})
@@ -38,17 +38,12 @@ def review_ticket(
     ticket_id: TicketId,
     review: ReviewIn,
     caller: Reviewer,
-    if_match: Annotated[str | None, Header(max_length=20, description="The ticket's version.")] = None,
+    if_match: Annotated[str, Header(pattern=_VERSION.pattern, description="The ticket's version.")],
 ) -> ReviewOut:
     """Store a decision. It is refused where the ticket was reviewed since the version that If-Match names."""
-    if if_match is None:
-        raise HTTPException(428, "expected the header If-Match with the ticket's version")
-    version = _VERSION.match(if_match)
-    if version is None:
-        raise HTTPException(422, "If-Match: expected the ticket's version, a number")
     server = serving(request)
     try:
-        save(server, ticket_id, caller.name, int(version[1]), review)
+        save(server, ticket_id, caller.name, int(_VERSION.sub(r"\1", if_match)), review)
     except NotReviewable:
         raise HTTPException(404, "no such ticket, or it has no answer yet") from None
     except Refused as error:
