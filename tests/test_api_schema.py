@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from tests.served import Served
+from bench.served import Served
 from tests.serving import sqlite_url
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")

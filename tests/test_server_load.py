@@ -16,8 +16,8 @@ pytest.importorskip("fastapi")
 import httpx2
 
 from backbone.dataset import load_part, resolve_data
+from bench.served import Served, answers_by_ticket
 from tests.postgres import postgres_server
-from tests.served import Served, answers_by_ticket
 from tests.serving import sqlite_url
 from tickets.schema import Ticket
 
