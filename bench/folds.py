@@ -101,12 +101,15 @@ def prepare_fold(fold: int) -> Path:
 
 
 def _keep_outcomes(fold: int, config: RunConfig, comparison: Path) -> None:
-    """Write the classes and figures of every test ticket and system: what is needed to pool folds, and no text."""
+    """Write the classes and figures of every test ticket and system: what is needed to pool folds, and no text.
+
+    Systems that were compared on another day stay, where they had the same tickets and settings.
+    """
     lines = (comparison / f"{ANSWERS}.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     report, layers = read_report(comparison), config.classifier.layers
-    names = list(rows[0]["systems"])
-    facts = {
+    out = OUTCOMES / f"smollm2-{config.folder.name}.jsonl"
+    settings = {
         "command": f"python bench/folds.py --fold {fold}" + (f" --layers {layers}" if layers else ""),
         "fold": fold,
         "base": config.base.path,
@@ -115,24 +118,41 @@ def _keep_outcomes(fold: int, config: RunConfig, comparison: Path) -> None:
         "learning_rate": LEARNING_RATE,
         "rank": config.lora.rank,
         "layers": layers,
-        "machine": report["machine"],
-        "versions": report["versions"],
-        "training": {
-            system["name"]: [{key: stage[key] for key in TOLD} for stage in system["training"]]
-            for system in report["systems"]
-        },
     }
+    earlier, outcomes = _earlier_outcomes(out, settings, [row["id"] for row in rows])
+    where = {"machine": report["machine"], "versions": report["versions"]}
+    training, cells = dict(earlier.get("training", {})), dict(earlier.get("cells", {}))
+    for system in report["systems"]:
+        training[system["name"]] = [{key: stage[key] for key in TOLD} for stage in system["training"]]
+        cells[system["name"]] = where
     records = [
         {
             "id": row["id"],
             "labels": row["true"]["labels"],
-            "systems": {name: _outcome(row["true"], row["systems"][name]) for name in names},
+            "systems": {
+                **outcomes.get(row["id"], {}),
+                **{name: _outcome(row["true"], given) for name, given in row["systems"].items()},
+            },
         }
         for row in rows
     ]
     OUTCOMES.mkdir(exist_ok=True)
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in [facts, *records])
-    write_text(OUTCOMES / f"smollm2-{config.folder.name}.jsonl", text)
+    facts = {**settings, "training": training, "cells": cells}
+    write_text(out, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in [facts, *records]))
+
+
+def _earlier_outcomes(
+    path: Path, settings: Mapping[str, Any], ids: Sequence[str]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The facts of the file that is there and its systems by ticket; nothing of other settings or tickets."""
+    if not path.is_file():
+        return {}, {}
+    facts, *records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    if {**facts, **settings} != facts or [record["id"] for record in records] != list(ids):
+        return {}, {}
+    if "cells" not in facts:  # of a time when all systems were compared at once
+        facts["cells"] = {name: {key: facts[key] for key in ("machine", "versions")} for name in facts["training"]}
+    return facts, {record["id"]: record["systems"] for record in records}
 
 
 def _outcome(true: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
