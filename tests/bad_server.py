@@ -163,6 +163,8 @@ ANSWERED: dict[str, tuple[Callable[[Handler], Any], str]] = {
     "null-content": (lambda h: h.reply(None), ""),
     "cut-short": (lambda h: h.reply("Half an answer", "length"), "Half an answer"),
     "filtered": (lambda h: h.reply("Half", "content_filter"), "Half"),
+    "tool-calls": (lambda h: h.reply("Half", "tool_calls"), "Half"),
+    "unknown-reason": (lambda h: h.reply("Half", "abort"), "Half"),
     "busy-then-fine": (_in_turn(_raw(b"{}", status=503), _fine), TEXT),
     "closed-then-fine": (_in_turn(_close, _fine), TEXT),
     "wait-then-fine": (_in_turn(_raw(b"{}", status=429, Retry_After="0.2"), _fine), TEXT),

@@ -34,6 +34,7 @@ def test_predict_keeps_nothing(server: Running) -> None:
         "masked": [],
         "needs_review": True,
         "truncated": False,
+        "reply_cut": False,
         "model": FACTS.fingerprint,
     }
     assert server.ask("GET", "/v1/review").status_code == 204
@@ -90,7 +91,7 @@ def test_events_tell_labels_words_and_the_end(server: Running) -> None:
     names = [line[7:] for line in text.splitlines() if line.startswith("event: ")]
     assert names[-1] == "done"
     done = json.loads([line for line in text.splitlines() if line.startswith("data: ")][-1][6:])
-    assert done == {"reply": "Dear customer, we look into: Hello", "needs_review": True}
+    assert done == {"reply": "Dear customer, we look into: Hello", "reply_cut": False, "needs_review": True}
     late = server.ask("GET", f"/v1/jobs/{job}/events").text  # nobody watched: the store tells the end
     assert "event: done" in late and "we look into: Hello" in late
 

@@ -227,10 +227,11 @@ def test_a_reply_with_nul_is_stored_without(database: Database) -> None:
         assert connection.execute(select(predictions.c.reply)).scalar_one() == "ab"
 
 
-def test_a_store_of_the_version_before_gets_its_column(tmp_path: Path) -> None:
+def test_a_store_of_an_earlier_version_gets_its_columns(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'old.db'}")
     with database.write() as connection:
         connection.exec_driver_sql("ALTER TABLE tickets DROP COLUMN fields")
+        connection.exec_driver_sql("ALTER TABLE predictions DROP COLUMN reply_cut")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     database.close()
     again = open_database(f"sqlite:///{tmp_path / 'old.db'}")

@@ -81,6 +81,11 @@ class Answer:
     masked: tuple[str, ...] = ()
     reply_cut: bool = False
 
+    @property
+    def reply_is_whole(self) -> bool:
+        """Whether the reply says something and ends by itself; also where none was asked for."""
+        return self.reply is None or (bool(self.reply) and not self.reply_cut)
+
 
 def ticket_to_json(ticket: Ticket) -> str:
     """One line of JSON, the format of train / validation / test files."""

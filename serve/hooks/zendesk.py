@@ -28,6 +28,7 @@ from serve.hooks.helpdesk import (
 _LATE_SECONDS = 300.0
 _SYSTEM = {"priority": {"low", "normal", "high", "urgent"}, "type": {"problem", "incident", "question", "task"}}
 _DRAFT = "Draft by duet, to be read before it is sent:"
+_CUT = "Draft by duet that stops before its end, to be finished before it is sent:"
 _REVIEWED = "Draft, reviewed by a person:"
 
 
@@ -95,7 +96,7 @@ class Zendesk(Helpdesk):
         if tags != list(ticket.get("tags") or []):
             update["tags"] = tags
         if payload.get("new_reply") and self.settings.draft:
-            heading = _REVIEWED if payload.get("reviewed") else _DRAFT
+            heading = _REVIEWED if payload.get("reviewed") else _CUT if payload.get("reply_cut") else _DRAFT
             update["comment"] = {"body": f"{heading}\n\n{payload['reply']}", "public": False}
         if len(update) > 2:
             self.call("PUT", f"/api/v2/tickets/{external_id}.json", json={"ticket": update})

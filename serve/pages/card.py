@@ -176,6 +176,8 @@ def _card(
         message=message,
         theirs=theirs,
         truncated=prediction.truncated,
+        cut=prediction.reply_cut and not blind,
+        empty=prediction.reply == "" and not blind,
         masked=[] if blind else list(dict.fromkeys(prediction.masked)),
         other=_OTHER,
     )
