@@ -109,7 +109,8 @@ class Helpdesk(ABC):
 
         Args:
             payload: `labels` by column, `reply` or None, whether it is a `new_reply`, whether the draft was cut
-                (`reply_cut`), whether a person `reviewed` it, `before`: the labels written last, by column, and `arrived`: the fields when the ticket came, or None.
+                (`reply_cut`), whether a person `reviewed` it, `before`: the labels written last, by column, and
+                `arrived`: the fields when the ticket came, or None.
 
         Raises:
             Refusal: it was not taken.
