@@ -1,11 +1,10 @@
 """Addresses of servers: whether one can be used, how it is shown and saved, and what of it is secret."""
 
 import base64
-import json
 import re
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-_HIDDEN, _KEY = "[hidden]", "[key]"  # in place of a part of an address, and of a secret
+_HIDDEN = "[hidden]"
 _BEHIND = re.compile(r"[?#]")  # where query and fragment begin
 
 
@@ -40,12 +39,3 @@ def secrets_of(url: str) -> list[str]:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     both = base64.b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
     return [secret for secret in (password or user, both, both.rstrip("=")) if secret]
-
-
-def without_secrets(text: str, secrets: list[str]) -> str:
-    """Return a text without these secrets, also where they are written as JSON, Python or URLs write them."""
-    forms = {form for s in secrets for form in (s, json.dumps(s)[1:-1], repr(s)[1:-1], quote(s, safe=""))}
-    if not forms:
-        return text
-    longest_first = sorted(map(re.escape, forms), key=len, reverse=True)  # one may be a part of another
-    return re.sub("|".join(longest_first), _KEY, text, flags=re.IGNORECASE)

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engines.addresses import is_address, secrets_of, without_credentials, without_secrets
+from engines.addresses import is_address, secrets_of, without_credentials
 from tickets.errors import InputError, WorkError
+from tickets.secrets import without_secrets
 
 try:
     import openai as openai  # others take it from here

@@ -479,6 +479,16 @@ def test_a_sample_drawn_by_chance_has_its_share(database: Database, monkeypatch:
         ("sqlite://", "lost at the end"),
         ("sqlite:////proc/nowhere/duet.db", "cannot be written"),
         ("postgresql+psycopg://me:hunter2@127.0.0.1:1/x", "cannot be opened"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?password=hunter2", "password=hidden: cannot be opened"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?sslpassword=hunter2&odd=hunter2", "cannot be opened"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?keepalives=hunter2", "cannot be opened"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?port=hunter2", "cannot be read"),
+        ("mysql://me@host/x?password=hunter2", "expected sqlite"),
+        ("postgresql+psycopg://me:x@hunter2@127.0.0.1:1/x", "second @"),
+        ("postgresql+psycopg://me:hunter2@127.0.0.1:port/x", "not an address"),
+        ("postgresql+psycopg://me:hunter2\udcff@127.0.0.1:1/x", "not an address"),
+        ("sqlite:///~nobody-of-that-name/duet.db", "no home folder"),
+        ("sqlite:///\udcff.db", "not an address"),
     ],
 )
 def test_addresses_that_cannot_be_used_are_one_line(url: str, told: str) -> None:
