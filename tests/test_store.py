@@ -481,7 +481,6 @@ def test_a_sample_drawn_by_chance_has_its_share(database: Database, monkeypatch:
         ("postgresql+psycopg://me:hunter2@127.0.0.1:1/x", "cannot be opened"),
         ("postgresql+psycopg://me@127.0.0.1:1/x?password=hunter2", "password=hidden: cannot be opened"),
         ("postgresql+psycopg://me@127.0.0.1:1/x?sslpassword=hunter2&odd=hunter2", "cannot be opened"),
-        ("postgresql+psycopg://me@127.0.0.1:1/x?keepalives=hunter2", "cannot be opened"),
         ("postgresql+psycopg://me@127.0.0.1:1/x?port=hunter2", "cannot be read"),
         ("mysql://me@host/x?password=hunter2", "expected sqlite"),
         ("postgresql+psycopg://me:x@hunter2@127.0.0.1:1/x", "second @"),

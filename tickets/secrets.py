@@ -1,4 +1,4 @@
-"""Keys and passwords in what others say, such as servers that quote them: they are taken out before anybody reads it."""
+"""Keys and passwords in what others say, such as servers that quote them, are taken out before anybody reads it."""
 
 import json
 import re
