@@ -204,7 +204,9 @@ def _commit(
     root = folder / MEMORY
     named = {segment.folder.name for segment in resolved.memory.segments}
     for path in root.iterdir():  # of a change that was cut off
-        if path.is_dir() and path.name not in {*named, FREQUENCIES}:
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir() and path.name not in {*named, FREQUENCIES}:
             shutil.rmtree(path)
     number = 1 + max((int(name) for name in named), default=-1)
     names: list[str] = []

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from backbone.dataset import load_part, resolve_data
+from backbone.runs.locks import file_lock
 from pipeline.engine_choice import EngineChoice
 from pipeline.resolved import load_resolved
 from pipeline.service import Service
@@ -122,7 +123,7 @@ def only_server(database: Database) -> Iterator[None]:
     if path is None:
         yield
         return
-    lock = FileLock(f"{path}.lock")
+    lock = file_lock(path.with_name(f"{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -136,12 +136,25 @@ def open_database(url: str) -> Database:
         raise InputError(f"--db {shown}: needs psycopg; `pip install 'ticket-duet[postgres]'` adds it") from None
     except ArgumentError:
         raise InputError(f"--db {shown}: its parameters cannot be read; {_EXPECTED}") from None
+    return _upgraded(engine, f"--db {shown}")
+
+
+def open_file(path: Path) -> Database:
+    """Open an SQLite file under whatever name, as `open_database` does.
+
+    Raises:
+        InputError: no database, or it cannot be written.
+    """
+    return _upgraded(_open_sqlite(str(path), str(path)), str(path))
+
+
+def _upgraded(engine: Engine, shown: str) -> Database:
     database = Database(engine)
     try:
         with database.write() as connection:
             upgrade(connection)
     except SQLAlchemyError as error:
-        raise InputError(f"--db {shown}: cannot be opened: {_first_line(error, address)}") from None
+        raise InputError(f"{shown}: cannot be opened: {_first_line(error, engine.url)}") from None
     database.empty_log(wait=False)  # a reader may have kept it when a ticket was erased
     return database
 
@@ -156,7 +169,8 @@ def _open_sqlite(name: str | None, shown: str) -> Engine:
             path.touch(mode=0o600)  # tickets are personal data
     except OSError as error:
         raise InputError(f"--db {shown}: cannot be written: {error.strerror}") from None
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_MILLISECONDS / 1000})
+    address = URL.create("sqlite", database=str(path))  # a path can hold what an address takes for something else
+    engine = create_engine(address, connect_args={"timeout": _BUSY_MILLISECONDS / 1000})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:

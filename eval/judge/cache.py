@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbone.runs.files import refuse_link
 from tickets.errors import InputError, WorkError
 
 _TABLE = """CREATE TABLE IF NOT EXISTS answers (
@@ -43,6 +44,7 @@ class AnswerCache:
             InputError: not a cache, or not to be written.
         """
         self._path = path
+        refuse_link(path)  # SQLite would follow one
         try:
             self._file = sqlite3.connect(path, isolation_level=None)  # each answer is on the disk before the next one
             self._file.execute(_TABLE)
