@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tickets.errors import InputError
+from tickets.sources import check_regular
 
 PARTS = ("train", "validation", "test")
 
@@ -124,6 +125,7 @@ def read_tickets(path: Path) -> list[Ticket]:
 def iter_tickets(path: Path) -> Iterator[Ticket]:
     """Stream a prepared JSONL file, one ticket at a time."""
     try:
+        check_regular(path)
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
