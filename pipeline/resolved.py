@@ -24,9 +24,11 @@ from memory.segment import FILES, Segment
 from memory.terms import FREQUENCY_FILES
 from pipeline.export.bundle import BUNDLE, MEMORY, Bundle
 from tickets.errors import InputError
+from tickets.numbers import whole_number
 from tickets.schema import Ticket
 
 _SAMPLE, _SEED = 500, 0  # tickets that are compared with all others
+_MOST_SEGMENTS = 10**9  # names that a memory may have used
 _SAME_REPLY = 0.7  # ROUGE-L from which two replies say the same
 _AGREEING, _FEWEST = 0.9, 10  # share of repeats whose replies have to agree, and how many there have to be
 
@@ -228,7 +230,7 @@ def _facts(bundle: Bundle, facts: Mapping[str, Any]) -> tuple[list[str], float |
     segments, threshold = facts.get("segments"), facts.get("repeat_similarity")
     if (
         not isinstance(segments, list)
-        or not all(isinstance(name, str) and name.isdecimal() for name in segments)
+        or not all(isinstance(name, str) and whole_number(name, _MOST_SEGMENTS) is not None for name in segments)
         or not isinstance(threshold, float | None)
     ):
         raise InputError(f"{bundle.folder}: its manifest does not say what its memory holds; export the bundle again")

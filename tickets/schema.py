@@ -130,9 +130,10 @@ def iter_tickets(path: Path) -> Iterator[Ticket]:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield ticket_from_record(_decode(line, f"{path}:{number}"), f"{path}:{number}")
-    except (FileNotFoundError, IsADirectoryError):
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError | IsADirectoryError) else error.strerror
         raise InputError(
-            f"{path}: no such file; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
+            f"{path}: {what}; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; expected prepared tickets; run `duet prepare` first") from None

@@ -157,7 +157,10 @@ def _ticket(completion: Completion) -> Ticket:
     text = "\n".join(parts)
     if len(text) > 500_000:
         raise HTTPException(400, "messages: the ticket is longer than 500,000 characters")
-    found = TicketIn(body=text).to_ticket()
+    try:
+        found = TicketIn(body=text).to_ticket()
+    except ValueError:
+        raise HTTPException(400, "messages: holds half a character (a lone surrogate); expected text") from None
     if found is None:
         raise HTTPException(400, f"messages: {EMPTY}")
     return found

@@ -21,6 +21,7 @@ from serve.hooks.helpdesk import (
     Written,
     check_number,
     incoming,
+    is_number,
     read_object,
     same_signature,
 )
@@ -53,7 +54,7 @@ class Zendesk(Helpdesk):
         """Return the ticket; events of our own user are ignored."""
         record = read_object(body)
         external_id = str(record.get("id") or "")
-        if not external_id.isdigit():
+        if not is_number(external_id):
             raise NotUnderstood(
                 "expected `id`, `subject` and `description`, as docs/helpdesks.md has the trigger's JSON"
             )
