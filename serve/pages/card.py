@@ -15,8 +15,8 @@ from starlette.responses import RedirectResponse, Response
 
 from serve.context import Serving, serving
 from serve.pages.session import Person, Sender, read_form
-from serve.pages.view import render, unix_lines
-from serve.saving import Refused, save
+from serve.pages.view import render
+from serve.saving import Refused, save, unix_lines
 from serve.schemas import ReviewIn, TicketId
 from store.incoming import current_prediction, get_ticket, without_nul
 from store.outbox import notes_of
