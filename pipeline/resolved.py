@@ -231,7 +231,8 @@ def _facts(bundle: Bundle, facts: Mapping[str, Any]) -> tuple[list[str], float |
     if (
         not isinstance(segments, list)
         or not all(isinstance(name, str) and whole_number(name, _MOST_SEGMENTS) is not None for name in segments)
-        or not isinstance(threshold, float | None)
+        or len(set(segments)) < len(segments)
+        or not (threshold is None or (isinstance(threshold, float) and 0 <= threshold <= 1))
     ):
         raise InputError(f"{bundle.folder}: its manifest does not say what its memory holds; export the bundle again")
     bundle.require(memory_files(segments), MEMORY)

@@ -110,7 +110,7 @@ def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
             reply=str(record.get("reply") or ""),
             created=str(record.get("created") or ""),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{where}: not a prepared ticket ({type(error).__name__}: {error}); expected an object with id, subject, "
             "body, labels, tags and reply; run `duet prepare` on the source first"
@@ -149,8 +149,9 @@ def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:
 def _decode(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg}); expected one ticket per line; run `duet prepare`") from None
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise InputError(f"{where}: not JSON ({reason}); expected one ticket per line; run `duet prepare`") from None
     if not isinstance(record, dict):
         raise InputError(f"{where}: found {type(record).__name__}, expected an object; run `duet prepare`")
     return record
