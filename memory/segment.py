@@ -18,7 +18,7 @@ from tickets.schema import Ticket, iter_tickets, read_tickets, ticket_from_recor
 TICKETS = "tickets.jsonl"
 _OFFSETS = "offsets.npy"
 ARRAYS = ("terms.npy", "starts.npy", "rows.npy", "weights.npy")
-_KINDS = (np.int32, np.int64, np.int32, np.float32)
+_KINDS: tuple[type[np.generic], ...] = (np.int32, np.int64, np.int32, np.float32)
 _UNIT = 1e-3  # how far from one a length in fp32 may be
 FILES = (TICKETS, _OFFSETS, *ARRAYS)
 

@@ -33,7 +33,21 @@ def answered(script: Script, folder: Path) -> Outcome:
         return ask(url, folder)
 
 
-ABSURD = ("700", "\ud800", float("inf"), float("nan"), -1, 10**9, 2**63, 10**400, 1.5, True, None, [], {})
+ABSURD: tuple[Any, ...] = (
+    "700",
+    "\ud800",
+    float("inf"),
+    float("nan"),
+    -1,
+    10**9,
+    2**63,
+    10**400,
+    1.5,
+    True,
+    None,
+    [],
+    {},
+)
 USAGES: list[Any] = [{"prompt_tokens": value, "completion_tokens": value} for value in ABSURD]
 USAGES += ["many", [700], {"prompt_tokens": 700}, {"prompt_tokens": 700, "completion_tokens": 10**6}]
 

@@ -295,8 +295,8 @@ def test_a_sheet_of_corrections_runs_nothing(server: Running) -> None:
     for separator in ",;\t":
         for row in csv.reader(io.StringIO(sheet), delimiter=separator):
             assert not [cell for cell in row if cell.lstrip(' "')[:1] in tuple("=+-@")], row
-    (row,) = csv.DictReader(io.StringIO(sheet))
-    assert row["queue"] == "'-2+3" and json.loads(row["tags"]) == ["=1"]
+    (found,) = csv.DictReader(io.StringIO(sheet))
+    assert found["queue"] == "'-2+3" and json.loads(found["tags"]) == ["=1"]
     kept = json.loads(server.ask("GET", "/v1/corrections.jsonl").text)
     assert kept["queue"] == "-2+3" and kept["reply"] == "@SUM(1)" and kept["subject"] == hostile["subject"]
 
