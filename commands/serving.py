@@ -189,11 +189,11 @@ def verify_store(path: Path) -> None:
     _need_extra()
     from serve.upkeep import is_store
     from store.audit import verify_chain
-    from store.database import open_database
+    from store.database import open_file
 
     if not is_store(path):
         raise InputError(f"{path}: not a store of `duet serve`; expected its file, or the folder of a bundle or run")
-    with open_database(f"sqlite:///{path}").read() as connection:
+    with open_file(path).read() as connection:
         print(f"{path}: {verify_chain(connection):,} audit entries as they were written")
 
 

@@ -1,22 +1,41 @@
-"""Addresses of servers: whether one can be used, and how it is shown and saved."""
+"""Addresses of servers: whether one can be used, how it is shown and saved, and what of it is secret."""
 
-from urllib.parse import urlsplit
+import base64
+import re
+from urllib.parse import unquote, urlsplit
+
+_HIDDEN = "[hidden]"
+_BEHIND = re.compile(r"[?#]")  # where query and fragment begin
 
 
 def is_address(url: str) -> bool:
-    """Whether a text is the URL of a server; a client given anything else may fail long after it was made."""
+    """Whether a text is the URL of a server; a client given anything else may fail long after it was made.
+
+    Query and fragment are refused: the client would add its paths behind them.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port  # raises where it is no number, or none that a port has
     except ValueError:
         return False
-    behind = f"{parts.path}{parts.query}{parts.fragment}"  # an @ there is of a password that should be escaped
-    usable = url.isprintable() and " " not in url and "@" not in behind and port != 0
-    return usable and parts.scheme in ("http", "https") and bool(parts.hostname)
+    usable = url.isprintable() and not any(sign in url for sign in " ?#") and port != 0
+    # an @ in the path is of a password that should be escaped
+    return usable and parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.path
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL without user and password, also where they are not written as they should be."""
+    """Return a URL without user, password, query and fragment, also where they are not written as they should be."""
     before, _, rest = url.rpartition("@")
-    scheme = before.partition("://")[0] if "://" in before else ""
-    return f"{scheme}://{rest}" if scheme else rest
+    scheme = f"{before.partition('://')[0]}://" if "://" in before else ""
+    if _BEHIND.search(before):  # of a password, or of a query with an @: what is behind it may be either
+        return f"{scheme}{_HIDDEN}"
+    shown = _BEHIND.split(rest, maxsplit=1)[0]
+    return f"{scheme}{shown}{'' if shown == rest else f'?{_HIDDEN}'}"
+
+
+def secrets_of(url: str) -> list[str]:
+    """The password of a URL, or the user where that is a token, and both together as a request's header has them."""
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    both = base64.b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
+    return [secret for secret in (password or user, both, both.rstrip("=")) if secret]

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from engines.server import REFUSALS, RETRIES, Server, ServerFailed, ServerOptions, openai, short_text
+from engines.server import REFUSALS, RETRIES, Server, ServerFailed, ServerOptions, openai
 
 __all__ = ["ChatEndpoint", "Completion", "RequestRefused", "ServerFailed"]
 _LONGEST_NAME = 200  # characters of a model's name that are kept
 _THINKING = 8192  # tokens that a server may add to an answer, beside those asked for
+_ADDED = 16_384  # tokens that its template may add to what it reads; besides, no token is shorter than a byte
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class ChatEndpoint:
             RequestRefused: the server does not take this request.
             WorkError: no answer after the retries, or no chat completion.
         """
+        most_read = _ADDED + sum(len(message["content"].encode()) for message in messages)
         client: Any = self._server.client(most_tokens + _THINKING)  # the request's type needs more than dictionaries
 
         async def ask() -> Completion:
@@ -67,13 +69,24 @@ class ChatEndpoint:
             if not isinstance(text, str):
                 raise TypeError(f"found {type(text).__name__}, expected text")
             text.encode()  # half a character cannot be kept in a file
-            read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (None, None)
-            clean = self._server.without_key
-            return Completion(clean(text), clean(str(answer.model or ""))[:_LONGEST_NAME], read, written)
+            name = answer.model if isinstance(answer.model, str) else ""
+            clean = self._server.without_secrets
+            return Completion(
+                clean(text),
+                clean(name.encode("utf-8", "backslashreplace").decode())[:_LONGEST_NAME],
+                _count(usage, "prompt_tokens", most_read),
+                _count(usage, "completion_tokens", most_tokens + _THINKING),
+            )
 
         try:
             return await self._server.call(ask)
         except openai.APIStatusError as error:
             if error.status_code in REFUSALS:
-                raise RequestRefused(self._server.without_key(f"{error.status_code}: {short_text(error)}")) from None
+                raise RequestRefused(f"{error.status_code}: {self._server.told(error)}") from None
             raise self._server.status_error(error) from None
+
+
+def _count(usage: object, name: str, most: int) -> int | None:
+    """A number of tokens as the server says it; None where it is no number, or none that can be."""
+    count = getattr(usage, name, None)
+    return count if type(count) is int and 0 <= count <= most else None

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engines.addresses import is_address, without_credentials
+from engines.addresses import is_address, secrets_of, without_credentials
 from tickets.errors import InputError, WorkError
+from tickets.secrets import without_secrets
 
 try:
     import openai as openai  # others take it from here
@@ -74,11 +75,15 @@ class Server:
         """
         self.shown = without_credentials(url)
         if not is_address(url):
-            raise InputError(f"found --endpoint {self.shown!r}, expected a URL such as http://localhost:8000/v1")
-        self._key = os.environ.get(options.key_variable) or _NOT_A_KEY
+            raise InputError(
+                f"found --endpoint {self.shown!r}, expected a URL such as http://localhost:8000/v1, without query and "
+                f"fragment; a key belongs into the environment variable {options.key_variable}"
+            )
+        self._key = os.environ.get(options.key_variable, "").strip() or _NOT_A_KEY
         if not self._key.isascii() or not self._key.isprintable():
             raise InputError(f"{options.key_variable}: holds characters that no API key has; expected printable ASCII")
         self.seconds = seconds
+        self._secrets = secrets_of(url) + ([self._key] if self._key != _NOT_A_KEY else [])
         self._address, self._retries, self._options = url, retries, options
         self._clients: dict[int, openai.AsyncOpenAI] = {}  # by the most tokens of an answer, which limit its size
 
@@ -114,7 +119,7 @@ class Server:
                 async with asyncio.timeout_at(min(clock() + self.seconds, last)):
                     return await request()
             except ServerFault as fault:
-                raise WorkError(self.without_key(f"{self.shown}: {fault}")) from None
+                raise WorkError(f"{self.shown}: {self.without_secrets(str(fault))}") from None
             except (TimeoutError, openai.APIConnectionError) as error:
                 failure: Exception = self._no_answer(error)
                 asked = None
@@ -123,7 +128,7 @@ class Server:
                     raise
                 failure, asked = error, asked_pause(error.response.headers)
             except (openai.OpenAIError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
-                raise self.no_completion(short_text(error)) from None  # something else than the API answered
+                raise self.no_completion(self.told(error)) from None  # something else than the API answered
             pause = asked if asked is not None else min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
             if asked is not None and clock() + asked >= last:
                 raise self._waits_too_long(failure, asked) from None
@@ -136,38 +141,32 @@ class Server:
         """What a refusal means, and what mends it."""
         mend = self._options.mends.get(error.status_code, "see the server's log")
         kind = WorkError if error.status_code not in range(500, 600) else ServerFailed
-        return kind(self.without_key(f"{self.shown}: answered {error.status_code} ({short_text(error)}); {mend}"))
+        return kind(f"{self.shown}: answered {error.status_code} ({self.told(error)}); {mend}")
 
     def no_completion(self, reason: str) -> WorkError:
         """An answer of another kind."""
         return WorkError(
-            self.without_key(
-                f"{self.shown}: answered something that is no chat completion ({reason}); expected an "
-                f"OpenAI-compatible server; {self._options.wrong_address}"
-            )
+            f"{self.shown}: answered something that is no chat completion ({reason}); expected an OpenAI-compatible "
+            f"server; {self._options.wrong_address}"
         )
 
-    def without_key(self, text: str) -> str:
-        """Take the key out of a text: servers quote it in what they say of it."""
-        return text if self._key == _NOT_A_KEY else text.replace(self._key, "[key]")
+    def told(self, error: Exception) -> str:
+        """Return an error's text in one line of 200 characters at most, without what nobody else may see."""
+        text = self.without_secrets(str(error))  # before it is cut: half a key is too much
+        return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:200]
+
+    def without_secrets(self, text: str) -> str:
+        """Take key, user and password out of a text: servers quote them in what they say of them."""
+        return without_secrets(text, self._secrets)
 
     def _no_answer(self, error: Exception) -> WorkError:
         return WorkError(
-            self.without_key(
-                f"{self.shown}: no answer ({short_text(error) or 'timed out'}); is the server running, and "
-                f"{self.seconds:g} s ({self._options.timeout}) enough for an answer?"
-            )
+            f"{self.shown}: no answer ({self.told(error) or 'timed out'}); is the server running, and "
+            f"{self.seconds:g} s ({self._options.timeout}) enough for an answer?"
         )
 
     def _waits_too_long(self, failure: Exception, asked: float) -> WorkError:
         return WorkError(
-            self.without_key(
-                f"{self.shown}: no answer ({short_text(failure)}); it asks to wait {min(asked, 1e9):,.0f} s, longer "
-                f"than {self._options.timeout} ({self.seconds:g} s) allows; raise that, or come back later"
-            )
+            f"{self.shown}: no answer ({self.told(failure)}); it asks to wait {min(asked, 1e9):,.0f} s, longer than "
+            f"{self._options.timeout} ({self.seconds:g} s) allows; raise that, or come back later"
         )
-
-
-def short_text(error: Exception) -> str:
-    """Return an error's text in one line of 200 characters at most."""
-    return " ".join(str(error).split())[:200]

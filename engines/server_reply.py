@@ -5,7 +5,7 @@ from typing import Any
 
 from backbone.prompts import PromptEncoder
 
-_CUT = ("length", "content_filter")  # reasons to finish before the reply's own end
+_WHOLE, _TOO_LONG = "stop", "length"  # reasons to finish; any but the first leaves the reply without its own end
 
 
 class ServerReply:
@@ -30,7 +30,7 @@ class ServerReply:
     @property
     def is_cut(self) -> bool:
         """Whether the reply stops before its own end."""
-        return self.reason in _CUT or (self.reason is None and self.is_full)
+        return self.is_complete and self.reason != _WHOLE
 
     def take(self, content: Any, reason: Any) -> None:
         """Take the next piece of the text and, with the last one, why the reply ends there.
@@ -44,7 +44,7 @@ class ServerReply:
         self.reason = reason or self.reason
         room = self._most - self.length
         if len(ids) > room:
-            self.reason = _CUT[0]
+            self.reason = _TOO_LONG
         for token in ids[:room]:
             self.length += 1
             self._on_token(token)

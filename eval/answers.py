@@ -22,6 +22,7 @@ from eval.saved_keys import from_saved, to_saved
 from eval.systems import TOGETHER, Output, ReferenceSystem, System
 from tickets.errors import InputError
 from tickets.schema import Ticket, ticket_to_json
+from tickets.sources import check_regular
 
 ANSWERS = "answers"  # folder of what each system said, and the name of the file of all of it
 _MIB = 2**20
@@ -99,6 +100,7 @@ def read_answers(comparison: Path) -> list[dict[str, Any]]:
     """
     path = comparison / f"{ANSWERS}.jsonl"
     try:
+        check_regular(path)
         with path.open(encoding="utf-8") as lines:
             records = [json.loads(line) for line in lines]
         if not records or any(not {"id", "subject", "body", "true", "systems"} <= record.keys() for record in records):

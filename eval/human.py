@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,13 +21,12 @@ from eval.rating_sheet import DIMENSIONS, ROW, SHEET, read_sheet
 from eval.replies import bucket_of
 from eval.reply_metrics import stemmed_rouge_l
 from eval.report.page import read_report, write_report
+from tickets.cell_text import without_formula
 from tickets.errors import InputError
 
 KEY, RATINGS = "human_eval.key.json", "human_eval.ratings.json"
 _ANSWER = "answer"
 _COMMENTS = "comments"
-# what a spreadsheet would run at the start of a cell, and, read with `;` or tabs, behind those or a line break
-_FORMULA = re.compile(r"(\A|[;\t\r\n])([ \"']*)(?=[=+\-@\t\r\uff0b\uff0d\uff1d\uff20])")
 _TELLING = 25  # scores that two people do not give alike by chance
 _KEY_MEND = "the key that `duet human-eval make` wrote; move it away and make a new sheet"
 
@@ -97,7 +95,7 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow([ROW, "ticket", _ANSWER, *DIMENSIONS, _COMMENTS])
-    writer.writerows([_safe(cell) for cell in row] for row in rows)
+    writer.writerows([without_formula(cell) for cell in row] for row in rows)
     with disk_guard(comparison), writable(comparison, "folder of a comparison"):
         write_text(sheet, f"\ufeff{out.getvalue()}", newline="")  # the mark makes Excel read UTF-8
         write_json(comparison / KEY, key)
@@ -168,11 +166,6 @@ def _stratified(
             if pile and len(found) < count:
                 found.append(pile.pop())
     return found
-
-
-def _safe(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula, whatever it takes for the separator."""
-    return _FORMULA.sub(r"\1\2'", cell)
 
 
 def _score(ratings: Sequence[Mapping[str, Mapping[str, int]]], key: Mapping[str, Any]) -> HumanScores:

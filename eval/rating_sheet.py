@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tickets.errors import InputError
+from tickets.sources import check_regular
 
 DIMENSIONS = ("relevance", "professionalism", "completeness", "tone", "overall")
 SHEET, ROW = "human_eval.csv", "row"
@@ -16,6 +17,7 @@ _SCORES = ("1", "2", "3", "4", "5")
 def read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """Scores by row and dimension; rows without any score are left out."""
     try:
+        check_regular(path)
         lines = _rows(path.read_bytes())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(

@@ -128,7 +128,7 @@ class TwoStageSystem:
                 answer.reply,
                 tuple(answer.prediction.tags),
                 probabilities=answer.prediction.probabilities,
-                review=answer.needs_review,
+                review=self.system.classifier.needs_review(answer.prediction),  # of the labels alone
                 truncated=answer.truncated,
                 read=sum(len(prompt.ids) for prompt in prompts) - self._read_once(prompts),
                 tokens=len(self.system.classifier.encoder.encode_text(answer.reply or "")),

@@ -13,7 +13,6 @@ import numpy as np
 
 from memory.segment import Segment
 from memory.terms import Frequencies, count_terms
-from tickets.errors import InputError
 from tickets.redact.known import NOBODY
 from tickets.redact.redactor import Redactor
 from tickets.redact.tickets import TicketRedactor
@@ -62,16 +61,17 @@ class Memory:
 
 
 def open_memory(folder: Path, segments: Iterable[str] | None = None) -> Memory:
-    """Open a memory of verified files. Without `segments`, open every segment in the folder."""
+    """Open a memory of verified files. Without `segments`, open every segment in the folder.
+
+    Raises:
+        InputError: files that do not belong together, or hold what no export writes.
+    """
     if segments is None:
         segments = sorted((path.name for path in folder.iterdir() if path.name != FREQUENCIES), key=int)
-    try:
-        frequencies = Frequencies.load(folder / FREQUENCIES)
-    except (OSError, ValueError, EOFError):
-        raise InputError(
-            f"{folder / FREQUENCIES}: no readable memory; restore the bundle, or export it again with --memory"
-        ) from None
-    return Memory([Segment(folder / name) for name in segments], frequencies)
+    memory = Memory([Segment(folder / name) for name in segments], Frequencies.load(folder / FREQUENCIES))
+    for segment in memory.segments:
+        segment.check()
+    return memory
 
 
 def write_memory(folder: Path, tickets: Sequence[Ticket]) -> None:

@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from backbone.runs.files import open_own
-from memory.terms import Floats, Frequencies, Terms, count_terms
-from tickets.errors import InputError
-from tickets.schema import Ticket, read_tickets, ticket_from_record, ticket_to_json
+from memory.arrays import ascends, check_values, load_array, unreadable
+from memory.terms import BUCKETS, Floats, Frequencies, Terms, count_terms
+from tickets.schema import Ticket, iter_tickets, read_tickets, ticket_from_record, ticket_to_json
 
 TICKETS = "tickets.jsonl"
 _OFFSETS = "offsets.npy"
 ARRAYS = ("terms.npy", "starts.npy", "rows.npy", "weights.npy")
+_KINDS: tuple[type[np.generic], ...] = (np.int32, np.int64, np.int32, np.float32)
+_UNIT = 1e-3  # how far from one a length in fp32 may be
 FILES = (TICKETS, _OFFSETS, *ARRAYS)
 
 
@@ -42,13 +44,40 @@ class Segment:
             by_term.data.astype(np.float32),
         )
         folder.mkdir(parents=True)
-        lines = [f"{ticket_to_json(ticket)}\n".encode() for ticket in tickets]
+        lines = [f"{ticket_to_json(ticket)}\n".encode("utf-8", "replace") for ticket in tickets]  # half characters
         with open_own(folder / TICKETS, "xb") as file:
             file.writelines(lines)
         np.save(folder / _OFFSETS, np.cumsum([0, *map(len, lines)], dtype=np.int64))
         for name, values in zip(ARRAYS, arrays, strict=True):
             np.save(folder / name, values)
         return cls(folder)
+
+    def check(self) -> None:
+        """Check that the files belong together and give similarities between 0 and 1.
+
+        Raises:
+            InputError: they do not; it names the file.
+        """
+        tickets, offsets = self.folder / TICKETS, self.folder / _OFFSETS
+        lines = np.fromfile(tickets, dtype=np.uint8)
+        ends = np.append(0, np.flatnonzero(lines == ord("\n")) + 1)
+        check_values(offsets, np.array_equal(self._offsets, ends), f"where the lines of {TICKETS} begin and end")
+        check_values(tickets, ends[-1] == len(lines), "a line break at the end")
+        try:
+            count = sum(bool(ticket_to_json(ticket).encode()) for ticket in iter_tickets(tickets))
+        except UnicodeEncodeError:
+            raise unreadable(tickets, "holds half a character, which cannot be shown") from None
+        check_values(tickets, count == len(self), "a ticket in every line")
+        terms, starts, rows, weights = self._arrays
+        paths = [self.folder / name for name in ARRAYS]
+        check_values(paths[0], ascends(terms, BUCKETS), f"ascending terms below {BUCKETS:,}")
+        is_cut_well = len(starts) == len(terms) + 1 and starts[0] == 0 and starts[-1] == len(rows)
+        check_values(paths[1], is_cut_well and (starts[1:] >= starts[:-1]).all(), "where the rows of the terms begin")
+        check_values(paths[2], not len(rows) or (rows.min() >= 0 and rows.max() < count), f"rows below {count:,}")
+        check_values(paths[3], len(weights) == len(rows) and (weights > 0).all(), "a positive weight for every row")
+        lengths = np.sqrt(np.bincount(rows, weights.astype(np.float64) ** 2, minlength=count))
+        is_unit = (np.abs(lengths - 1) < _UNIT) | (lengths == 0)  # of a ticket without a term
+        check_values(paths[3], is_unit.all(), "weights of length one for every ticket")
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -77,18 +106,8 @@ class Segment:
 
     @cached_property
     def _offsets(self) -> npt.NDArray[np.int64]:
-        offsets: npt.NDArray[np.int64] = self._load(_OFFSETS)
-        return offsets
+        return load_array(self.folder / _OFFSETS, np.int64)
 
     @cached_property
     def _arrays(self) -> tuple[Any, ...]:
-        return tuple(self._load(name) for name in ARRAYS)
-
-    def _load(self, name: str) -> Any:
-        path = self.folder / name
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            raise InputError(
-                f"{path}: no readable array of a memory; restore the bundle, or export it again with --memory"
-            ) from None
+        return tuple(load_array(self.folder / name, kind) for name, kind in zip(ARRAYS, _KINDS, strict=True))

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_BUCKETS = 1 << 22  # of the hash; two rare terms that share one look alike
+from memory.arrays import ascends, check_values, load_array
+
+BUCKETS = 1 << 22  # of the hash; two rare terms that share one look alike
+_LARGEST_INVERSE = 100  # as of e^99 tickets
 FREQUENCY_FILES = ("terms.npy", "inverse.npy")
 
 Floats = npt.NDArray[np.float32]
@@ -20,7 +23,7 @@ def count_terms(texts: Sequence[str]) -> Any:
     from sklearn.feature_extraction.text import HashingVectorizer
 
     vectorizer = HashingVectorizer(
-        ngram_range=(1, 2), n_features=_BUCKETS, alternate_sign=False, norm=None, dtype=np.float32
+        ngram_range=(1, 2), n_features=BUCKETS, alternate_sign=False, norm=None, dtype=np.float32
     )
     return vectorizer.transform(texts).sorted_indices()
 
@@ -48,8 +51,17 @@ class Frequencies:
 
     @classmethod
     def load(cls, folder: Path) -> "Frequencies":
-        """Read what `save` wrote."""
-        terms, inverse = (np.load(folder / name, allow_pickle=False) for name in FREQUENCY_FILES)
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: something else.
+        """
+        terms_path, inverse_path = (folder / name for name in FREQUENCY_FILES)
+        terms, inverse = load_array(terms_path, np.int32), load_array(inverse_path, np.float32)
+        check_values(terms_path, ascends(terms, BUCKETS), f"ascending terms below {BUCKETS:,}")
+        check_values(inverse_path, len(inverse) == len(terms) + 1, "one more than there are terms")
+        between = (inverse >= 1) & (inverse <= _LARGEST_INVERSE)  # false of what is no number
+        check_values(inverse_path, between.all(), f"numbers from 1 to {_LARGEST_INVERSE}")
         return cls(terms, inverse)
 
     def save(self, folder: Path) -> None:

@@ -86,7 +86,7 @@ def _warnings(answer: Answer, system: TwoStage) -> Iterator[str]:
             "off; train with a larger training.max_length to read more"
         )
     if answer.reply_cut:
-        yield "the reply stops before its end; it reached decoding.max_new_tokens, or the server's own limit"
+        yield "the reply stops before its end; it reached decoding.max_new_tokens, or the server ended it early"
     if answer.reply == "":
         yield "the reply is empty"
 
@@ -213,9 +213,11 @@ def _answer_aloud(system: TwoStage, ticket: Ticket) -> Answer:
         raise
     if answer.reply is not None:
         stream.show(answer.reply, final=True)
-    if answer.masked:
-        kinds = ", ".join(dict.fromkeys(answer.masked))
-        print(f"{'review':<{_INDENT}}a person should look: masked in the reply: {kinds}")
+    reasons = [f"masked in the reply: {', '.join(dict.fromkeys(answer.masked))}"] if answer.masked else []
+    if not answer.reply_is_whole:
+        reasons.append("the reply stops before its end" if answer.reply else "the reply is empty")
+    if reasons:
+        print(f"{'review':<{_INDENT}}a person should look: {'; '.join(reasons)}")
     return answer
 
 

@@ -24,9 +24,11 @@ from memory.segment import FILES, Segment
 from memory.terms import FREQUENCY_FILES
 from pipeline.export.bundle import BUNDLE, MEMORY, Bundle
 from tickets.errors import InputError
+from tickets.numbers import whole_number
 from tickets.schema import Ticket
 
 _SAMPLE, _SEED = 500, 0  # tickets that are compared with all others
+_MOST_SEGMENTS = 10**9  # names that a memory may have used
 _SAME_REPLY = 0.7  # ROUGE-L from which two replies say the same
 _AGREEING, _FEWEST = 0.9, 10  # share of repeats whose replies have to agree, and how many there have to be
 
@@ -204,7 +206,9 @@ def _commit(
     root = folder / MEMORY
     named = {segment.folder.name for segment in resolved.memory.segments}
     for path in root.iterdir():  # of a change that was cut off
-        if path.is_dir() and path.name not in {*named, FREQUENCIES}:
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir() and path.name not in {*named, FREQUENCIES}:
             shutil.rmtree(path)
     number = 1 + max((int(name) for name in named), default=-1)
     names: list[str] = []
@@ -226,8 +230,9 @@ def _facts(bundle: Bundle, facts: Mapping[str, Any]) -> tuple[list[str], float |
     segments, threshold = facts.get("segments"), facts.get("repeat_similarity")
     if (
         not isinstance(segments, list)
-        or not all(isinstance(name, str) and name.isdecimal() for name in segments)
-        or not isinstance(threshold, float | None)
+        or not all(isinstance(name, str) and whole_number(name, _MOST_SEGMENTS) is not None for name in segments)
+        or len(set(segments)) < len(segments)
+        or not (threshold is None or (isinstance(threshold, float) and 0 <= threshold <= 1))
     ):
         raise InputError(f"{bundle.folder}: its manifest does not say what its memory holds; export the bundle again")
     bundle.require(memory_files(segments), MEMORY)

@@ -1,7 +1,7 @@
 """The two-stage system: one base, the classifier's labels first, then the generator's reply that is given them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +94,7 @@ class TwoStage:
         masked: tuple[str, ...] = ()
         if text and self.guard:
             text, masked = self.guard.mask(text, ticket.text)
-        return Answer(
+        answer = Answer(
             ticket.id,
             labelled.prediction,
             text,
@@ -105,6 +105,7 @@ class TwoStage:
             masked=masked,
             reply_cut=bool(reply and reply.cut),
         )
+        return answer if answer.reply_is_whole else replace(answer, needs_review=True)
 
 
 def load_two_stage(

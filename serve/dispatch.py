@@ -168,7 +168,8 @@ class Dispatcher:
         self._metrics.answer_seconds.observe(time.monotonic() - started)
         for column, confidence in answer.prediction.confidence.items():
             self._metrics.predictions.labels(column, band(confidence)).inc()
-        self._hub.publish(job.id, "done", reply=answer.reply, needs_review=answer.needs_review)
+        told = {"reply": answer.reply, "reply_cut": answer.reply_cut, "needs_review": answer.needs_review}
+        self._hub.publish(job.id, "done", **told)
 
     def _fail(self, job: Job, error: Exception, final: bool = False) -> None:
         """Retry the job after a pause; mark it failed if `final` or out of attempts."""

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.metrics import Metrics
+from tickets.numbers import whole_number
 
 _PATIENCE = 4  # times the limit, and seconds, for which a body that is too large is read on
 
@@ -28,9 +29,9 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = self._limit_of(scope["path"])
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        declared = dict(scope["headers"]).get(b"content-length", b"0").decode("latin-1")
         detail = f"the body is too large; expected at most {limit:,} bytes"
-        if not declared.isdigit() or int(declared) > limit:
+        if whole_number(declared, limit) is None:
             await _read_on(receive, _PATIENCE * limit)
             refusal = JSONResponse({"detail": detail}, status_code=413, headers={"Connection": "close"})
             await refusal(scope, receive, send)

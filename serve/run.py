@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from backbone.dataset import load_part, resolve_data
+from backbone.runs.locks import file_lock
 from pipeline.engine_choice import EngineChoice
 from pipeline.resolved import load_resolved
 from pipeline.service import Service
@@ -31,6 +32,7 @@ from store.jobs import add_and_enqueue, requeue_running
 from store.tables import ADMIN
 from store.tokens import add_token, count_tokens, remove_token
 from tickets.errors import InputError
+from tickets.numbers import whole_number
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LOCAL_TOKEN = "this machine"
@@ -122,7 +124,7 @@ def only_server(database: Database) -> Iterator[None]:
     if path is None:
         yield
         return
-    lock = FileLock(f"{path}.lock")
+    lock = file_lock(path.with_name(f"{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -166,15 +168,16 @@ def _assemble(options: ServeOptions, database: Database) -> Serving:
 
 
 def _listen(address: str) -> tuple[str, socket.socket]:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdigit() or int(port) > 65_535:
+    host, _, digits = address.rpartition(":")
+    host, port = host.strip("[]"), whole_number(digits, 65_535)
+    if not host or port is None:
         raise InputError(f"--listen {address}: expected HOST:PORT, such as 127.0.0.1:8077")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return host, socket.create_server((host, int(port)), family=family, backlog=512)
-    except OSError as error:
-        raise InputError(f"--listen {address}: {error.strerror or error}; give another address with --listen") from None
+        return host, socket.create_server((host, port), family=family, backlog=512)
+    except (OSError, TypeError, ValueError) as error:  # the latter two of a name that no host has
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"--listen {address}: {reason}; give another address with --listen") from None
 
 
 def _check_tokens(database: Database, host: str) -> None:

@@ -1,14 +1,23 @@
 """Storing a person's decision, from the page or from a program, and writing it back to the helpdesk."""
 
+import re
+
 from serve.context import Serving
 from serve.hooks.writing_back import queue_review
 from serve.schemas import ReviewIn
 from store.incoming import current_prediction, get_ticket
 from store.reviews import NotReviewable, Review, is_blind, save_review
 
+_LINE_ENDS = re.compile(r"\r\n?")
+
 
 class Refused(ValueError):
     """A decision with a label that the model does not know."""
+
+
+def unix_lines(text: str) -> str:
+    """The text with plain line ends; browsers send CR and LF."""
+    return _LINE_ENDS.sub("\n", text)
 
 
 def save(server: Serving, ticket_id: str, reviewer: str, version: int, decision: ReviewIn) -> str:
@@ -34,6 +43,8 @@ def save(server: Serving, ticket_id: str, reviewer: str, version: int, decision:
     draft = None if blind else prediction.reply
     # the page sends what its empty field holds: where no draft was shown, that is no reply
     reply = None if blind and not decision.reply else decision.reply
+    if reply is not None and draft is not None and unix_lines(reply) == unix_lines(draft):
+        reply = draft  # browsers have line ends of their own
     review = Review(
         reviewer=reviewer,
         version=version,

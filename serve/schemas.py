@@ -68,7 +68,7 @@ class Answered(BaseModel):
     """Labels, confidences (probabilities) and reply.
 
     `apply` says by column whether the label can be applied without a person; `masked` which kinds of contacts a
-    placeholder stands for in the reply.
+    placeholder stands for in the reply; `reply_cut` whether the reply stops before its own end.
     """
 
     labels: dict[str, str]
@@ -79,6 +79,7 @@ class Answered(BaseModel):
     masked: list[str]
     needs_review: bool
     truncated: bool
+    reply_cut: bool
     model: str
 
 
@@ -196,6 +197,7 @@ def to_answered(prediction: Any) -> Answered:
         reply=prediction.reply,
         needs_review=prediction.needs_review,
         truncated=prediction.truncated,
+        reply_cut=prediction.reply_cut,
         model=prediction.model,
     )
 

@@ -1,17 +1,19 @@
 """Backups of the store, and putting one back."""
 
-import os
 import shutil
 import sqlite3
 from itertools import chain, count
 from pathlib import Path
 
+from backbone.runs.files import open_new
 from serve.run import only_server
 from store.audit import verify_chain
-from store.database import Database, open_database
+from store.database import Database, open_file
 from tickets.errors import InputError, WorkError
+from tickets.sources import check_regular
 
 _HEADER = b"SQLite format 3\x00"
+_BESIDE = ("-wal", "-shm")  # files that SQLite keeps beside a database
 
 
 def backup(database: Database, target: Path) -> None:
@@ -24,9 +26,8 @@ def backup(database: Database, target: Path) -> None:
     if target.exists():
         raise InputError(f"{target}: exists; expected a new file for the backup")
     partial = target.with_name(f"{target.name}.partial")
-    partial.unlink(missing_ok=True)
     try:
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        open_new(partial, "xb", permissions=0o600).close()
         source, copy = sqlite3.connect(path), sqlite3.connect(partial)
         try:
             source.backup(copy)
@@ -48,15 +49,19 @@ def restore(database: Database, source: Path) -> Path | None:
         InputError: no backup, or the store is being served.
     """
     path = _sqlite_path(database, "pg_restore reads a backup of a PostgreSQL server")
+    if source.exists():
+        check_regular(source)
     if not is_store(source):
-        raise InputError(f"{source}: not a backup of `duet serve backup`")
+        raise InputError(f"{source}: not a backup of `duet serve backup`; expected a file that it wrote")
     with only_server(database):
         database.empty_log()
         database.close()
         checked = path.with_name(f"{path.name}.restoring")
-        shutil.copyfile(source, checked)
-        checked.chmod(0o600)
-        candidate = open_database(f"sqlite:///{checked}")  # brings it to this version
+        for rest in _BESIDE:  # of a restoration that was cut off: it would be read into the copy
+            checked.with_name(checked.name + rest).unlink(missing_ok=True)
+        with source.open("rb") as backup_file, open_new(checked, "xb", permissions=0o600) as copy:
+            shutil.copyfileobj(backup_file, copy)
+        candidate = open_file(checked)  # brings it to this version
         try:
             with candidate.read() as connection:
                 verify_chain(connection)
@@ -65,7 +70,7 @@ def restore(database: Database, source: Path) -> Path | None:
             candidate.close()
         old = _free_name(path.with_name(f"{path.name}.before-restore"))
         path.replace(old)
-        for rest in ("-wal", "-shm"):  # a reader may have kept the last transactions out of the file itself
+        for rest in _BESIDE:  # a reader may have kept the last transactions out of the file itself
             beside = path.with_name(path.name + rest)
             if beside.exists():
                 beside.replace(old.with_name(old.name + rest))
@@ -86,7 +91,7 @@ def is_store(path: Path) -> bool:
         with path.open("rb") as file:
             if file.read(len(_HEADER)) != _HEADER:
                 return False
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             found = connection.execute(
                 "SELECT name FROM sqlite_master WHERE name IN ('audit', 'predictions')"

@@ -1,6 +1,7 @@
 """Opening a database, SQLite or PostgreSQL, and the transactions of it."""
 
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -8,15 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from store.migrations.upgrade import upgrade
 from tickets.errors import InputError, WorkError
+from tickets.secrets import without_secrets
+from tickets.sources import source_path
 
 _BUSY_MILLISECONDS = 5_000
 _TRIES = 6  # of BEGIN IMMEDIATE, which can still fail under load
 _IMMEDIATE = "duet_immediate"
+_SECRET = re.compile("pass|secret|key|token", re.IGNORECASE)  # names of the parameters of an address
 _EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 
 
@@ -27,6 +31,7 @@ class Database:
         """Take an engine of `open_database`."""
         self.engine = engine
         self._writing = engine.execution_options(**{_IMMEDIATE: True})
+        self._reading = engine if self.is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         self._log_is_kept = False  # a reader kept `empty_log` from its work
 
     @property
@@ -42,8 +47,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads."""
-        with self.engine.connect() as connection:
+        """A transaction that only reads, and sees the same in all its queries, whatever others write meanwhile."""
+        with self._reading.connect() as connection:
             yield connection
 
     @contextmanager
@@ -96,7 +101,7 @@ class Database:
             with self.read() as connection:
                 connection.exec_driver_sql("SELECT 1")
         except SQLAlchemyError as error:
-            raise WorkError(f"the database does not answer: {_first_line(error)}") from None
+            raise WorkError(f"the database does not answer: {_first_line(error, self.engine.url)}") from None
 
     def close(self) -> None:
         """Close all connections."""
@@ -114,9 +119,13 @@ def open_database(url: str) -> Database:
     """
     try:
         address = make_url(url)
-    except ArgumentError:
+        url.encode()  # bytes that are no text reach no database
+    except (ArgumentError, ValueError):  # the second one of a port that is no number
         raise InputError(f"--db: not an address of a database; {_EXPECTED}") from None
-    shown = address.render_as_string(hide_password=True)
+    if "@" in (address.host or ""):  # of the password, whose end would be shown
+        raise InputError(f"--db: found a second @; {_EXPECTED}, with %40 for an @ in the password")
+    hidden = dict.fromkeys(address.query, "hidden")  # a password can stand there too
+    shown = address.set(query=hidden).render_as_string(hide_password=True)
     if address.get_backend_name() not in ("sqlite", "postgresql"):
         raise InputError(f"--db {shown}: {_EXPECTED}")
     try:
@@ -126,12 +135,27 @@ def open_database(url: str) -> Database:
             engine = create_engine(address, pool_pre_ping=True)
     except (ModuleNotFoundError, NoSuchModuleError):
         raise InputError(f"--db {shown}: needs psycopg; `pip install 'ticket-duet[postgres]'` adds it") from None
+    except ArgumentError:
+        raise InputError(f"--db {shown}: its parameters cannot be read; {_EXPECTED}") from None
+    return _upgraded(engine, f"--db {shown}")
+
+
+def open_file(path: Path) -> Database:
+    """Open an SQLite file under whatever name, as `open_database` does.
+
+    Raises:
+        InputError: no database, or it cannot be written.
+    """
+    return _upgraded(_open_sqlite(str(path), str(path)), str(path))
+
+
+def _upgraded(engine: Engine, shown: str) -> Database:
     database = Database(engine)
     try:
         with database.write() as connection:
             upgrade(connection)
     except SQLAlchemyError as error:
-        raise InputError(f"--db {shown}: cannot be opened: {_first_line(error)}") from None
+        raise InputError(f"{shown}: cannot be opened: {_first_line(error, engine.url)}") from None
     database.empty_log(wait=False)  # a reader may have kept it when a ticket was erased
     return database
 
@@ -139,14 +163,15 @@ def open_database(url: str) -> Database:
 def _open_sqlite(name: str | None, shown: str) -> Engine:
     if not name or name == ":memory:":
         raise InputError(f"--db {shown}: a database in memory is lost at the end; {_EXPECTED}")
-    path = Path(name).expanduser()
+    path = source_path(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             path.touch(mode=0o600)  # tickets are personal data
     except OSError as error:
         raise InputError(f"--db {shown}: cannot be written: {error.strerror}") from None
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_MILLISECONDS / 1000})
+    address = URL.create("sqlite", database=str(path))  # a path can hold what an address takes for something else
+    engine = create_engine(address, connect_args={"timeout": _BUSY_MILLISECONDS / 1000})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
@@ -169,6 +194,9 @@ def _open_sqlite(name: str | None, shown: str) -> Engine:
     return engine
 
 
-def _first_line(error: SQLAlchemyError) -> str:
+def _first_line(error: SQLAlchemyError, address: URL) -> str:
+    """What the database says, without the secrets of its address."""
     cause = getattr(error, "orig", None) or error
-    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    values = [str(value) for name, value in address.query.items() if _SECRET.search(name)]
+    told = without_secrets(str(cause), [address.password or "", *values]).strip()
+    return told.splitlines()[0] if told else type(cause).__name__

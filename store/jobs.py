@@ -229,6 +229,7 @@ def _prediction(
         "masked": list(answer.masked),
         "needs_review": answer.needs_review,
         "truncated": answer.truncated,
+        "reply_cut": answer.reply_cut,
         "seconds": {name: round(value, 4) for name, value in answer.timings.items()},
         "created_at": time.time(),
     }

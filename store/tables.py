@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from store.ids import ID_LENGTH
@@ -75,6 +76,7 @@ predictions = Table(
     Column("masked", JSON, nullable=False),  # kinds of contacts that a placeholder stands for in the reply
     Column("needs_review", Boolean, nullable=False),
     Column("truncated", Boolean, nullable=False),
+    Column("reply_cut", Boolean, nullable=False, server_default=false()),  # the reply stops before its own end
     Column("seconds", JSON, nullable=False),
     Column("created_at", Float, nullable=False, index=True),
 )

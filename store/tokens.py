@@ -37,8 +37,8 @@ def add_token(database: Database, name: str, role: str, days: float | None = Non
     """
     if role not in ROLES:
         raise InputError(f"--role {role}: expected one of {', '.join(ROLES)}")
-    if not name.strip() or len(name) > 100:
-        raise InputError(f"token name {name!r}: expected 1 to 100 characters")
+    if not name.strip() or len(name) > 100 or not name.isprintable():
+        raise InputError(f"token name {name!r}: expected 1 to 100 printable characters")
     token = _PREFIX + secrets.token_urlsafe(32)
     now = time.time()
     with database.write() as connection:
@@ -57,8 +57,9 @@ def remove_token(database: Database, name: str, actor: str = "operator") -> None
     Raises:
         InputError: none of that name.
     """
+    known = name.isprintable()  # others have no token, and bytes that are no text cannot be asked for
     with database.write() as connection:
-        if connection.execute(delete(tokens).where(tokens.c.name == name)).rowcount == 0:
+        if not known or connection.execute(delete(tokens).where(tokens.c.name == name)).rowcount == 0:
             raise InputError(f"no token is named {name!r}; `duet serve token list` shows them")
         audit.record(connection, actor, "token remove", name)
 

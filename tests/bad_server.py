@@ -1,5 +1,6 @@
 """A server that misbehaves as its address says: `http://127.0.0.1:PORT/MODE/v1`."""
 
+import base64
 import gzip
 import json
 import time
@@ -163,12 +164,26 @@ ANSWERED: dict[str, tuple[Callable[[Handler], Any], str]] = {
     "null-content": (lambda h: h.reply(None), ""),
     "cut-short": (lambda h: h.reply("Half an answer", "length"), "Half an answer"),
     "filtered": (lambda h: h.reply("Half", "content_filter"), "Half"),
+    "tool-calls": (lambda h: h.reply("Half", "tool_calls"), "Half"),
+    "unknown-reason": (lambda h: h.reply("Half", "abort"), "Half"),
     "busy-then-fine": (_in_turn(_raw(b"{}", status=503), _fine), TEXT),
     "closed-then-fine": (_in_turn(_close, _fine), TEXT),
     "wait-then-fine": (_in_turn(_raw(b"{}", status=429, Retry_After="0.2"), _fine), TEXT),
     "redirect-home": (_in_turn(_redirect(307, lambda h: h.path), _fine), TEXT),
     "unknown-keys": (lambda h: h.send_json({**completion(), "x": {"y": [None]}}), TEXT),
 }
+
+
+def _quote(handler: Handler, text: str) -> None:
+    handler.send_json({"error": {"message": text}}, status=400)
+
+
+def _decoded(handler: Handler) -> str:
+    """The key, or user and password, of a request."""
+    kind, _, value = handler.headers["Authorization"].partition(" ")
+    return base64.b64decode(value).decode() if kind == "Basic" else value
+
+
 # those that end in one line; part of that line
 REFUSED: dict[str, tuple[Callable[[Handler], Any], str]] = {
     "hang": (lambda h: time.sleep(30), "no answer"),
@@ -239,7 +254,17 @@ STREAMED: dict[str, tuple[Callable[[Handler], Any], str]] = {
     "stream-no-delta": (_stream(b'data: {"choices": [{"index": 0}]}\n\n'), "no chat completion"),
     "stream-not-utf-8": (_stream(event("A"), b"data: \xff\xfe\n\n"), "no chat completion"),
 }
+# those that quote what only we may know, in ways that a server may choose; behind a filler that moves it to the cut
+QUOTED: dict[str, Callable[[Handler], Any]] = {
+    "quotes-header": lambda h: _quote(h, h.headers["Authorization"]),
+    "quotes-at-the-cut": lambda h: _quote(h, "x" * 140 + h.headers["Authorization"]),
+    "quotes-password": lambda h: _quote(h, f"{_decoded(h)} is not known"),
+    "quotes-escaped": lambda h: h.send(json.dumps(h.headers["Authorization"]).encode(), status=500),
+    "quotes-in-200": lambda h: h.send_json({"error": {"message": h.headers["Authorization"]}}),
+    "quotes-in-url": lambda h: _redirect(307, lambda _: f"http://{_decoded(h)}.example/v1")(h),
+}
 MODES = {name: act for name, (act, _) in (ANSWERED | REFUSED | STREAMED).items()}
+MODES |= QUOTED
 MODES["endless-words"] = lambda handler: handler.drip(_forever(event("x ")), 0.001)
 
 

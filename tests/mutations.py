@@ -24,7 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from backbone.resident import peak_resident
 from backbone.runs.files import sha256
 from pipeline.engine_choice import EngineChoice
+from pipeline.export.bundle import MEMORY, Bundle
 from pipeline.model_folder import open_model
+from pipeline.resolved import ResolvedTickets, add_tickets, erase_tickets, load_resolved
 from pipeline.two_stage import load_two_stage
 from tickets.errors import DuetError
 from tickets.schema import Answer, Ticket
@@ -34,11 +36,25 @@ _VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.0, math.nan, math.inf, "", "x",
     "../../etc/passwd", "/etc/passwd", "\x1b[2J", [], {}, [[]], [0] * 5000, {"a": {}},
 )  # fmt: skip
+_NPY_HEAD = 128  # bytes before the values of an array
+_FLOATS = (math.nan, math.inf, -math.inf, -1.0, 0.0, 1.5, 3e38)
 _INTEGERS = (0, 1, 0x7F, 0xFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1)
 
 
 def mutated(data: bytes, name: str, chance: random.Random) -> tuple[bytes, str]:
     """Damaged bytes, and what was done."""
+    if name.endswith(".jsonl") and data and chance.random() < 0.75:
+        lines = data.splitlines(keepends=True)
+        row = chance.randrange(len(lines))
+        record = json.loads(lines[row])
+        done = _change(record, chance)
+        lines[row] = json.dumps(record).encode() + b"\n"
+        return b"".join(lines), f"line {row}: {done}"
+    if name.endswith(".npy") and chance.random() < 0.5:
+        words = (len(data) - _NPY_HEAD) // 4
+        at = _NPY_HEAD + 4 * chance.randrange(max(words, 1))
+        value = chance.choice(_FLOATS)
+        return data[:at] + struct.pack("<f", value) + data[at + 4 :], f"{value} at {at}"
     if name.endswith(".json") and chance.random() < 0.75:
         record = json.loads(data)
         done = _change(record, chance)
@@ -120,7 +136,7 @@ def attempt(bundle: Path, number: int) -> dict[str, Any]:
     """Damage one file and answer two tickets; tells how that ended."""
     chance = random.Random(number)
     names = sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
-    names = [name for name in names if not name.endswith((".md", ".jsonl", "recipe.yaml", "check.json"))]
+    names = [name for name in names if not name.endswith((".md", "recipe.yaml", "check.json"))]
     name = names[number % len(names)]
     engine = engine_for(name, chance)
     data, done = mutated((bundle / name).read_bytes(), name, chance)
@@ -132,13 +148,37 @@ def attempt(bundle: Path, number: int) -> dict[str, Any]:
         (folder / name).write_bytes(data)
         resign(folder, name)
         try:
-            how = "answered" if _answered(folder, engine, name.startswith("generator")) else "of another form"
+            answers = finds(folder) if name.startswith(MEMORY) else _answered(folder, engine, _writes(name))
+            how = "answered" if answers else "of another form"
         except DuetError as error:
             how = "told" if "\n" not in str(error) and len(str(error)) < 1500 else f"no line: {error!r:.300}"
         except BaseException as error:
             how = f"{type(error).__name__}: {error!s:.300}"
     peak = peak_resident() // 2**20
     return {"number": number, "how": how, "seconds": round(time.monotonic() - start, 2), "peak_mb": peak}
+
+
+def _writes(name: str) -> bool:
+    """Whether a file is of the generator."""
+    return name.startswith("generator")
+
+
+def finds(folder: Path) -> bool:
+    """Whether resolved tickets are found in their form, before and after some are added and erased."""
+    return all(
+        change() is not None and _has_similar_form(load_resolved(Bundle.open(folder), folder))
+        for change in (
+            lambda: 0,
+            lambda: add_tickets(folder, [Ticket("new", "VPN", "It hangs.", reply="Restart it.")]),
+            lambda: erase_tickets(folder, ["new"]),
+        )
+    )
+
+
+def _has_similar_form(resolved: ResolvedTickets) -> bool:
+    found = [resolved.to_dict(one) for ticket in TICKETS for one in resolved.similar(ticket, 3)]
+    json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+    return all(0 < one["similarity"] <= 1 and isinstance(one["reply"], str) for one in found)
 
 
 def _answered(folder: Path, engine: str, writes: bool) -> bool:

@@ -38,7 +38,7 @@ class Script:
     failing: list[int] = field(default_factory=list)
     noise: Mapping[str, int] = field(default_factory=dict)
     model: str = "scripted-1"
-    usage: bool = True
+    usage: Any = True  # False: none is given; True: a plausible one; anything else is given as it is
     requests: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -85,7 +85,8 @@ def serving(script: Script) -> Iterator[str]:
                 record = {"id": "1", "object": "chat.completion", "created": 1, "model": script.model}
                 record["choices"] = [{"index": 0, "finish_reason": "stop", "message": said}]
                 if script.usage:
-                    record["usage"] = {"prompt_tokens": 700, "completion_tokens": 20, "total_tokens": 720}
+                    plausible = {"prompt_tokens": 700, "completion_tokens": 20, "total_tokens": 720}
+                    record["usage"] = plausible if script.usage is True else script.usage
             else:
                 key = self.headers["Authorization"].removeprefix("Bearer ")
                 record = {"error": {"message": _STATUS[status].format(key)}}

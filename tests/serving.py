@@ -44,13 +44,17 @@ def scripted_answer(ticket: Ticket, labels_only: bool = False) -> Answer:
 
 
 class ScriptedService:
-    """Answers at once in a thread of its own; `hold` stops it, `full` and `error` make it refuse or fail."""
+    """Answers at once in a thread of its own; `go` stops it, `full` and `error` make it refuse or fail.
+
+    `change` is what becomes of every answer.
+    """
 
     def __init__(self) -> None:
         self.go = threading.Event()
         self.go.set()
         self.full = self.closed = False
         self.error: Callable[[Ticket], Exception | None] = lambda _ticket: None
+        self.change: Callable[[Answer], Answer] = lambda answer: answer
         self.rate = 2.0
         self.cancelled: list[str] = []
         self._open: set[Future[Answer]] = set()
@@ -87,7 +91,7 @@ class ScriptedService:
         if error:
             pending.set_exception(error)
             return
-        answer = scripted_answer(pending.ticket, labels_only)
+        answer = self.change(scripted_answer(pending.ticket, labels_only))
         if on_labels:
             on_labels(answer.prediction)
         for word in (answer.reply or "").split(" ") if on_token else ():

@@ -1,6 +1,7 @@
 """A server that misbehaves: a reply or one line, within the deadline, whatever it does."""
 
 import asyncio
+import base64
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
 from engines.protocols import Row
-from tests.bad_server import ANSWERED, REFUSED, STREAMED, Handler, bad_server
+from tests.bad_server import ANSWERED, QUOTED, REFUSED, STREAMED, Handler, bad_server
 from tickets.errors import WorkError
 from tickets.schema import Ticket
 
@@ -60,7 +61,7 @@ def test_what_can_be_answered_is(mode: str, streams: bool, address: str, encoder
         pytest.skip("a whole answer")
     text, is_cut = ask(address, mode, encoder, streams, IN_TIME)
     assert text == ANSWERED[mode][1]
-    assert is_cut == (mode in ("cut-short", "filtered"))
+    assert is_cut == (mode in ("cut-short", "filtered", "tool-calls", "unknown-reason"))
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
@@ -127,3 +128,28 @@ def test_the_command_says_one_line(mode: str, address: str, tmp_path: Path) -> N
         assert len(run.stderr.splitlines()) == 1, run.stderr
         assert run.returncode == (0 if mode == "empty" else 1)
         assert run.stderr.startswith("warning: " if mode == "empty" else "error: ")
+
+
+KEYS = ('sk-"quoted"\\back', "sk-plain-1234567890")
+
+
+@pytest.mark.parametrize("user", ["", "someone:pa%22ss%5Cw0rd@", "t0ken-alone@"], ids=["key", "password", "user"])
+@pytest.mark.parametrize("key", KEYS, ids=["escaped", "plain"])
+@pytest.mark.parametrize("mode", QUOTED)
+def test_what_servers_quote_is_not_shown(
+    mode: str, key: str, user: str, address: str, encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f"{key} ")
+    place = address.replace("//", f"//{user}")
+
+    async def judge() -> None:
+        async with ChatEndpoint(f"{place}/{mode}/v1", "m", "OPENAI_API_KEY", IN_TIME, retries=0) as endpoint:
+            await endpoint.complete([{"role": "user", "content": "hello"}], {"max_tokens": 32}, 32)
+
+    for asked in (lambda: asyncio.run(judge()), lambda: ask(place, mode, encoder, streams=False, seconds=IN_TIME)):
+        with pytest.raises((WorkError, RequestRefused)) as error:
+            asked()
+        told = str(error.value)
+        assert "\n" not in told and len(told) < 600
+        secrets = [key, "pa%22", 'pa"ss', "w0rd", "t0ken-alone", "sk-", base64.b64encode(b"someone:pa").decode()[:12]]
+        assert not [secret for secret in secrets if secret in told], told

@@ -191,7 +191,12 @@ def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
     ("url", "shown"),
     [
         ("http://user:s3cret@127.0.0.1:1/v1", "http://127.0.0.1:1/v1"),
-        ("https://host/v1?x=1", "https://host/v1?x=1"),
+        ("https://host/v1?api_key=s3cret", "https://host/v1?[hidden]"),
+        ("https://host/v1?s3cret", "https://host/v1?[hidden]"),
+        ("https://host/v1#s3cret", "https://host/v1?[hidden]"),
+        ("https://u:p@host/v1?key=s3cret", "https://host/v1?[hidden]"),
+        ("https://host/v1?key=s3@cret", "https://[hidden]"),
+        ("http://user:s3?cret@host/v1", "http://[hidden]"),
         ("http://user:p@ss@host:80/v1", "http://host:80/v1"),
         ("http://[::1", "http://[::1"),
     ],
@@ -203,6 +208,10 @@ def test_user_and_password_are_never_shown(url: str, shown: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        "http://127.0.0.1:1/v1?api_key=s3cret",
+        "http://127.0.0.1:1/v1?s3cret",
+        "http://127.0.0.1:1/v1#s3cret",
+        "http://127.0.0.1:1/v1?key=s3@cret",
         "http://user:s3/cret@127.0.0.1:1/v1",
         "http://user:s3#cret@h/v1",
         "http://user:s3?cret@h/v1",

@@ -44,7 +44,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not FULL:
         return mini_folder()
     folder = tmp_path_factory.mktemp("hostile") / "bundle"
-    export(ExportOptions(None, folder, quant="f16", onnx=True, check=2))
+    export(ExportOptions(None, folder, quant="f16", onnx=True, check=2, memory=True))
     return folder
 
 

@@ -1,5 +1,7 @@
 """The HTTP interface: tickets in, answers out, limits, rights and the OpenAI protocol."""
 
+import csv
+import io
 import json
 import threading
 import time
@@ -38,6 +40,7 @@ def test_predict_keeps_nothing(server: Running) -> None:
         "masked": [],
         "needs_review": True,
         "truncated": False,
+        "reply_cut": False,
         "model": FACTS.fingerprint,
     }
     assert server.ask("GET", "/v1/review").status_code == 204
@@ -94,7 +97,7 @@ def test_events_tell_labels_words_and_the_end(server: Running) -> None:
     names = [line[7:] for line in text.splitlines() if line.startswith("event: ")]
     assert names[-1] == "done"
     done = json.loads([line for line in text.splitlines() if line.startswith("data: ")][-1][6:])
-    assert done == {"reply": "Dear customer, we look into: Hello", "needs_review": True}
+    assert done == {"reply": "Dear customer, we look into: Hello", "reply_cut": False, "needs_review": True}
     late = server.ask("GET", f"/v1/jobs/{job}/events").text  # nobody watched: the store tells the end
     assert "event: done" in late and "we look into: Hello" in late
 
@@ -285,6 +288,21 @@ def test_the_openai_door_says_what_it_takes(server: Running) -> None:
 )
 def test_a_moment_is_a_date(server: Running, since: str, status: int) -> None:
     assert server.ask("GET", "/v1/corrections.csv", params={"since": since}).status_code == status
+
+
+def test_a_sheet_of_corrections_runs_nothing(server: Running) -> None:
+    hostile = {"subject": "=cmd|calc!A0", "body": 'a;=1+1\n"@SUM(1)"\n- list'}
+    ticket = server.add(**hostile, external_id="+1")["ticket"]
+    decision = {"labels": {"queue": "-2+3"}, "reply": "@SUM(1)", "tags": ["=1"], "reason": "=1"}
+    server.ask("POST", f"/v1/tickets/{ticket}/reviews", json=decision, headers={"If-Match": "0"})
+    sheet = server.ask("GET", "/v1/corrections.csv").text
+    for separator in ",;\t":
+        for row in csv.reader(io.StringIO(sheet), delimiter=separator):
+            assert not [cell for cell in row if cell.lstrip(' "')[:1] in tuple("=+-@")], row
+    (found,) = csv.DictReader(io.StringIO(sheet))
+    assert found["queue"] == "'-2+3" and json.loads(found["tags"]) == ["=1"]
+    kept = json.loads(server.ask("GET", "/v1/corrections.jsonl").text)
+    assert kept["queue"] == "-2+3" and kept["reply"] == "@SUM(1)" and kept["subject"] == hostile["subject"]
 
 
 def test_the_reference_page_names_every_path_and_loads_nothing(server: Running) -> None:

@@ -23,7 +23,7 @@ from cli import app
 from serve.run import _check_tokens, _say_where, fill_with_samples, only_server
 from serve.upkeep import backup, is_store, restore
 from store.audit import verify_chain
-from store.database import open_database
+from store.database import open_database, open_file
 from store.incoming import count_by_status
 from store.jobs import claim, fail
 from store.tokens import add_token
@@ -127,6 +127,38 @@ def test_a_second_restore_keeps_what_the_first_replaced(tmp_path: Path) -> None:
         assert f"person {number}".encode() in kept
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_neither_links_nor_what_a_cut_off_restore_left_is_followed(tmp_path: Path) -> None:
+    database, copy, victim = open_database(sqlite_url(tmp_path)), tmp_path / "copy.db", tmp_path / "victim"
+    victim.write_text("mine", encoding="utf-8")
+    for name in ("copy.db.partial", "duet.db.restoring", "duet.db.restoring-wal", "duet.db.restoring-shm"):
+        (tmp_path / name).symlink_to(victim)
+    backup(database, copy)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="found a pipe, not a regular file"):
+        restore(database, tmp_path / "pipe")
+    old = restore(database, copy)
+    assert old is not None and is_store(old) and not (tmp_path / "duet.db").is_symlink()
+    assert (tmp_path / "duet.db").stat().st_mode & 0o077 == 0
+    (tmp_path / "duet.db.lock").unlink()
+    (tmp_path / "duet.db.lock").symlink_to(victim)
+    again = open_database(sqlite_url(tmp_path))
+    with pytest.raises(InputError, match=r"duet\.db\.lock: found a symbolic link"), only_server(again):
+        pass
+    again.close()
+    assert victim.read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("name", ["a?b.db", "a%20b#c.db", "a\udcff.db"])
+def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
+    database = open_database(sqlite_url(tmp_path))
+    backup(database, tmp_path / name)
+    restore(database, tmp_path / name)
+    with open_file(tmp_path / name).read() as connection:
+        assert verify_chain(connection) == 0
+    assert not (tmp_path / "a").exists()
+
+
 def test_the_store_before_keeps_what_a_reader_held_in_its_log(tmp_path: Path) -> None:
     database = open_database(sqlite_url(tmp_path))
     copy = tmp_path / "copy.db"
@@ -213,8 +245,8 @@ def test_corrections_become_a_model(tmp_path: Path, trained_run: RunConfig, monk
             decision = {"labels": labels, "reply": f"{tickets[number].reply} Ours."}
             path = f"/v1/tickets/{row['ticket']}/reviews"
             assert server.ask("POST", path, json=decision, headers={"If-Match": "0"}).status_code == 201
-        (tmp_path / "corrections.csv").write_bytes(server.ask("GET", "/v1/corrections.csv").content)
-    prepare(PrepareOptions(str(tmp_path / "corrections.csv"), tmp_path / "data"), progress=False)
+        (tmp_path / "corrections.jsonl").write_bytes(server.ask("GET", "/v1/corrections.jsonl").content)
+    prepare(PrepareOptions(str(tmp_path / "corrections.jsonl"), tmp_path / "data"), progress=False)
     prepared = [
         t for part in ("train", "validation", "test") for t in read_tickets(tmp_path / "data" / f"{part}.jsonl")
     ]

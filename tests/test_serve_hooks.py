@@ -407,6 +407,10 @@ def test_the_file_of_helpdesks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("Z_SECRET", "a")
     monkeypatch.setenv("Z_TOKEN", "b")
     assert load_helpdesks(path, COLUMNS)["zammad"].settings.fields == {"queue": "group"}
+    for variable, value in {"Z_SECRET": "a\udcff", "Z_TOKEN": "b\nX: y"}.items():
+        with monkeypatch.context() as other, pytest.raises(InputError, match=f"{variable} holds characters"):
+            other.setenv(variable, value)
+            load_helpdesks(path, COLUMNS)
     for wrong, told in {
         entry.replace("https://", "http://"): "url",
         entry.replace("https://", "https://me:pw@"): "url",

@@ -1,9 +1,11 @@
 """The pages, without JavaScript: signing in, a card and what can be done with it, the list, the statistics."""
 
+import html
 import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]
 
 
 def fields(page: str) -> dict[str, Any]:
-    """Return what a browser would send with the card as it stands."""
+    """Return what a browser would send with the card as it stands, but for the line ends."""
     form = page[page.index('id="card"') : page.index('id="undo"')]
     sent: dict[str, Any] = {}
     for tag in re.findall(r"<input[^>]*>", form):
@@ -44,7 +46,7 @@ def fields(page: str) -> dict[str, Any]:
         else:
             sent[name[1]] = value[1] if value else ""
     area = re.search(r"<textarea[^>]*>\n?(.*?)</textarea>", form, re.DOTALL)
-    return sent | ({"reply": area[1]} if area else {})
+    return sent | ({"reply": html.unescape(area[1])} if area else {})
 
 
 def send(server: Running, ticket: str, action: str, **changes: Any) -> Any:
@@ -152,6 +154,30 @@ def test_a_hostile_ticket_stays_text(server: Running) -> None:
     assert "\\u202e" in response.text
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+
+
+MARKS = "\u200eA\u200f b \u202ec\u202c \u2066d\u2069 \u061c\u2028 \x1b[2J\x85 <&\"'> \\u202e &#8238; \r\n\re\n\n"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_card_as_it_stands_gives_back_the_same_text(server: Running, line_end: str) -> None:
+    server.service.change = lambda answer: replace(answer, reply=MARKS)
+    ticket = server.add()["ticket"]
+    page = server.client.get(f"/tickets/{ticket}").text
+    assert not re.search("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", page)
+    sent = re.sub("\r\n|\r|\n", line_end, fields(page)["reply"])
+    send(server, ticket, "save", reply=sent)
+    found = review_of(server, ticket)
+    assert found["action"] == "accept" and found["reply"] == MARKS and found["reply_distance"] == 0
+    again = server.client.get(f"/tickets/{ticket}").text
+    assert fields(again)["reply"].splitlines() == MARKS.splitlines()
+
+
+def test_the_search_box_shows_words(server: Running) -> None:
+    ticket = server.add("Paper \u202e is out")["ticket"]
+    page = server.client.get("/tickets", params={"q": "paper\x1b\u202e\x9b\tout\x00"}).text
+    assert 'value="paper out"' in page and f"/tickets/{ticket}" in page
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", page)
 
 
 def test_pages_need_a_reviewer_and_forms_their_token(server: Running) -> None:

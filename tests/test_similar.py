@@ -1,7 +1,12 @@
 """The memory of resolved tickets: exact search, private data, adding, erasing, and what reads it."""
 
 import json
+import os
+import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from memory.terms import Frequencies, count_terms
 from pipeline.export.bundle import CHECK, MEMORY, NO_GGUF, Bundle, bundle_facts
 from pipeline.predict import render_similar
 from pipeline.resolved import ResolvedTickets, add_tickets, erase_tickets, load_resolved, memory_facts
+from tests.mutations import finds, mutated, resign
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
@@ -173,6 +179,121 @@ def test_a_damaged_memory_is_one_line(tmp_path: Path, name: str) -> None:
     folder = bundle_of(tmp_path / "b", some_tickets(5))
     (folder / MEMORY / name).write_bytes(b"damaged")
     with pytest.raises(InputError, match="damaged"):
+        resolved(folder)
+
+
+DAMAGES = int(os.environ.get("DUET_DAMAGES", "120"))
+
+
+def test_damages_with_right_sums_are_a_line_or_an_answer(tmp_path: Path) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(12))
+    names = sorted(p.relative_to(folder).as_posix() for p in (folder / MEMORY).rglob("*") if p.is_file())
+    refused = 0
+    for number in range(DAMAGES):
+        chance = random.Random(number)
+        name = names[number % len(names)]
+        damaged = Path(shutil.copytree(folder, tmp_path / str(number)))
+        data, done = mutated((folder / name).read_bytes(), name, chance)
+        (damaged / name).write_bytes(data)
+        resign(damaged, name)
+        try:
+            assert finds(damaged), (number, name, done)
+        except InputError as error:
+            told = str(error)
+            assert "\n" not in told and len(told) < 700 and str(damaged / MEMORY) in told, (number, name, done, told)
+            refused += 1
+        except Exception as error:
+            raise AssertionError(number, name, done) from error
+        shutil.rmtree(damaged)
+    assert DAMAGES // 2 < refused < DAMAGES
+
+
+WRONG: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "infinite weight": ("0/weights.npy", lambda v: np.append(v[:-1], np.float32(np.inf))),
+    "weight that is no number": ("0/weights.npy", lambda v: np.append(v[:-1], np.float32(np.nan))),
+    "negative weight": ("0/weights.npy", lambda v: -v),
+    "large weights": ("0/weights.npy", lambda v: v * np.float32(9)),
+    "other numbers": ("0/weights.npy", lambda v: v.astype(np.float64)),
+    "two dimensions": ("0/weights.npy", lambda v: v[:, None]),
+    "no dimension": ("0/rows.npy", lambda v: v[0]),
+    "too few weights": ("0/weights.npy", lambda v: v[:-1]),
+    "row that is not there": ("0/rows.npy", lambda v: v + np.int32(1)),
+    "negative row": ("0/rows.npy", lambda v: v - np.int32(1)),
+    "terms in disorder": ("0/terms.npy", lambda v: v[::-1].copy()),
+    "negative term": ("0/terms.npy", lambda v: v - np.int32(1 << 23)),
+    "large term": ("0/terms.npy", lambda v: v + np.int32(1 << 23)),
+    "starts too far": ("0/starts.npy", lambda v: v + 1),
+    "starts in disorder": ("0/starts.npy", lambda v: np.concatenate([v[:1], v[-2:0:-1], v[-1:]])),
+    "no starts": ("0/starts.npy", lambda v: v[:0]),
+    "offsets within a line": ("0/offsets.npy", lambda v: np.append(v[:-2], [v[-2] - 1, v[-1]])),
+    "no offsets": ("0/offsets.npy", lambda v: v[:0]),
+    "more tickets": ("0/offsets.npy", lambda v: np.append(v, v[-1])),
+    "infinite frequency": ("frequencies/inverse.npy", lambda v: np.append(v[:-1], np.float32(np.inf))),
+    "frequency that is no number": ("frequencies/inverse.npy", lambda v: v * np.float32(np.nan)),
+    "frequency of zero": ("frequencies/inverse.npy", lambda v: v * np.float32(0)),
+    "too few frequencies": ("frequencies/inverse.npy", lambda v: v[:-1]),
+    "frequencies in disorder": ("frequencies/terms.npy", lambda v: v[::-1].copy()),
+    "objects": ("frequencies/terms.npy", lambda v: np.array([{}], dtype=object)),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_values_that_no_export_writes_are_refused_by_name(tmp_path: Path, case: str) -> None:
+    name, change = WRONG[case]
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    path = folder / MEMORY / name
+    np.save(path, change(np.load(path)), allow_pickle=True)
+    resign(folder, f"{MEMORY}/{name}")
+    with pytest.raises(InputError) as error:
+        resolved(folder)
+    assert str(path) in str(error.value) or name == "0/terms.npy"  # starts are of the terms
+    assert "export it again with --memory" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{}",
+        "[]",
+        "7",
+        "null",
+        '{"id": ' + "1" * 5000 + "}",
+        "[" * 5000,
+        '{"id": "a", "subject": "\\ud800", "body": ""}',
+        '{"id": "a", "subject": "s", "body": "b", "labels": 3}',
+        '{"id": "a", "subject": "s", "body": "b", "tags": 3}',
+    ],
+    ids=range(10),
+)
+def test_a_ticket_that_is_none_is_refused_by_name(tmp_path: Path, line: str) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    path = folder / MEMORY / "0" / "tickets.jsonl"
+    kept = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join([f"{line}\n", *kept[1:]]), "utf-8")
+    ends = np.cumsum([0, *(len(text.encode()) for text in path.read_text("utf-8").splitlines(keepends=True))])
+    np.save(path.with_name("offsets.npy"), ends)
+    for name in ("tickets.jsonl", "offsets.npy"):
+        resign(folder, f"{MEMORY}/0/{name}")
+    with pytest.raises(InputError) as error:
+        resolved(folder)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_half_characters_can_be_added(tmp_path: Path) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    assert add_tickets(folder, [Ticket("a", "odd \ud800", "zygomorph", reply="Re \udfff")]) == 6
+    (found,) = resolved(folder).similar(Ticket("", "", "zygomorph"), 3)
+    assert found.ticket.reply == "Re ?"
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), float("-inf"), -0.1, 1.1, True])
+def test_a_threshold_that_is_no_similarity_is_refused(tmp_path: Path, threshold: float) -> None:
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    record = json.loads((folder / MANIFEST).read_text())
+    record["bundle"]["memory"]["repeat_similarity"] = threshold
+    write_json(folder / MANIFEST, record)
+    with pytest.raises(InputError, match="manifest does not say"):
         resolved(folder)
 
 

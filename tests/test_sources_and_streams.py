@@ -13,17 +13,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backbone.runs.files import write_text
+from backbone.runs.files import open_new, write_text
 from backbone.runs.folder import open_partial, partial_folder
-from eval.human import _safe
+from backbone.runs.locks import file_lock
+from backbone.runs.manifest import read_manifest
+from eval.answers import read_answers
+from eval.judge.cache import AnswerCache
+from eval.rating_sheet import read_sheet
 from eval.report.blocks import Section, Table
-from eval.report.page import _markdown
+from eval.report.page import _markdown, read_report
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
+from tickets.cell_text import without_formula
 from tickets.errors import InputError
 from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.preparation.prepared_folder import new_folder
 from tickets.preparation.rows import UniqueIds
+from tickets.schema import read_tickets
 from tickets.sources import source_fingerprint
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +97,21 @@ def test_a_pipe_is_refused_without_waiting(home: Path) -> None:
             call()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_among_files_of_ours_is_refused_without_waiting(home: Path) -> None:
+    for name in ("sheet.csv", "train.jsonl", "answers.jsonl", "report.json", "manifest.json"):
+        os.mkfifo(home / name)
+    for call in (
+        lambda: read_sheet(home / "sheet.csv", {}),
+        lambda: read_tickets(home / "train.jsonl"),
+        lambda: read_answers(home),
+        lambda: read_report(home),
+        lambda: read_manifest(home),
+    ):
+        with pytest.raises(InputError, match="found a pipe, not a regular file"):
+            call()
+
+
 def test_links_at_our_own_names_are_not_followed(home: Path) -> None:
     victim = home / "victim"
     victim.write_text("mine", encoding="utf-8")
@@ -107,6 +128,23 @@ def test_links_at_our_own_names_are_not_followed(home: Path) -> None:
     partial_folder(home / "run").symlink_to(home / "folder")
     with pytest.raises(InputError, match="found a symbolic link"):
         open_partial(home / "run", {}, restart=True)
+    inside = partial_folder(home / "other") / "adapter" / "adapter_model.safetensors"
+    inside.parent.mkdir(parents=True)
+    inside.symlink_to(victim)  # libraries write there, and follow it
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors: found a symbolic link"):
+        open_partial(home / "other", {})
+    open_partial(home / "other", {}, restart=True)
+    assert not inside.is_symlink()
+    (home / "answers.sqlite").symlink_to(victim)
+    with pytest.raises(InputError, match="found a symbolic link"):
+        AnswerCache(home / "answers.sqlite")
+    (home / "x.lock").symlink_to(victim)
+    with pytest.raises(InputError, match="found a symbolic link"):
+        file_lock(home / "x.lock")
+    (home / "x.new").symlink_to(victim)
+    with open_new(home / "x.new", "x", permissions=0o600) as file:
+        file.write("ours")
+    assert not (home / "x.new").is_symlink() and (home / "x.new").stat().st_mode & 0o077 == 0
     assert victim.read_text(encoding="utf-8") == "mine"
 
 
@@ -127,7 +165,7 @@ def test_ids_are_those_of_the_column_and_numbered_in_linear_time(home: Path) -> 
 @example('x\n"=1+1"')
 def test_no_cell_is_a_formula_whatever_parts_them(cell: str) -> None:
     out = io.StringIO(newline="")
-    csv.writer(out).writerow(["row-1", _safe(cell), "end"])
+    csv.writer(out).writerow(["row-1", without_formula(cell), "end"])
     for separator in ",;\t":
         for row in csv.reader(io.StringIO(out.getvalue(), newline=""), delimiter=separator):
             starts = [cell.lstrip(' "')[:1] for cell in row]

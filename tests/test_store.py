@@ -16,7 +16,7 @@ pytest.importorskip("sqlalchemy")
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import create_engine, func, select, text, update
 
 from store import audit
 from store.corrections import corrections
@@ -227,10 +227,11 @@ def test_a_reply_with_nul_is_stored_without(database: Database) -> None:
         assert connection.execute(select(predictions.c.reply)).scalar_one() == "ab"
 
 
-def test_a_store_of_the_version_before_gets_its_column(tmp_path: Path) -> None:
+def test_a_store_of_an_earlier_version_gets_its_columns(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'old.db'}")
     with database.write() as connection:
         connection.exec_driver_sql("ALTER TABLE tickets DROP COLUMN fields")
+        connection.exec_driver_sql("ALTER TABLE predictions DROP COLUMN reply_cut")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     database.close()
     again = open_database(f"sqlite:///{tmp_path / 'old.db'}")
@@ -478,6 +479,15 @@ def test_a_sample_drawn_by_chance_has_its_share(database: Database, monkeypatch:
         ("sqlite://", "lost at the end"),
         ("sqlite:////proc/nowhere/duet.db", "cannot be written"),
         ("postgresql+psycopg://me:hunter2@127.0.0.1:1/x", "cannot be opened"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?password=hunter2", "password=hidden: cannot be opened"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?sslpassword=hunter2&odd=hunter2", "cannot be opened"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?port=hunter2", "cannot be read"),
+        ("mysql://me@host/x?password=hunter2", "expected sqlite"),
+        ("postgresql+psycopg://me:x@hunter2@127.0.0.1:1/x", "second @"),
+        ("postgresql+psycopg://me:hunter2@127.0.0.1:port/x", "not an address"),
+        ("postgresql+psycopg://me:hunter2\udcff@127.0.0.1:1/x", "not an address"),
+        ("sqlite:///~nobody-of-that-name/duet.db", "no home folder"),
+        ("sqlite:///\udcff.db", "not an address"),
     ],
 )
 def test_addresses_that_cannot_be_used_are_one_line(url: str, told: str) -> None:
@@ -500,3 +510,14 @@ def test_an_sqlite_store_is_the_owners_alone(tmp_path: Path) -> None:
     assert (tmp_path / "duet.db").stat().st_mode & 0o077 == 0
     with sqlite3.connect(tmp_path / "duet.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_reader_sees_one_moment(database: Database) -> None:
+    """Or a job would be done for one query while its ticket has no answer for the next."""
+    with database.read() as reader:
+        before = reader.execute(select(func.count()).select_from(tickets)).scalar()
+        with database.write() as writer:
+            add_ticket(writer, Incoming("api", "late", Ticket("t", "Printer", "It does not print.")))
+        assert reader.execute(select(func.count()).select_from(tickets)).scalar() == before
+    with database.read() as reader:
+        assert reader.execute(select(func.count()).select_from(tickets)).scalar() == before + 1

@@ -11,6 +11,8 @@ _EMPTY = frozenset(
         *("(empty)", "(blank)", "k.a.", "k. a."),
     )
 )
+# what a spreadsheet would run at the start of a cell, and, read with `;` or tabs, behind those or a line break
+_FORMULA = re.compile(r"(\A|[;\t\r\n])([ \"']*)(?=[=+\-@\t\r\uff0b\uff0d\uff1d\uff20])")
 _SIGNS = "-–—_.…/\\~ \t\r\n\xa0"
 
 
@@ -38,3 +40,8 @@ def text_or_empty(text: str) -> str:
     """Return the text, or nothing for what stands for none: `nan`, `NULL`, `n/a`, `-` and the like."""
     bare = text.strip() if len(text) > 40 else text.strip().lower()  # a longer text says something
     return "" if bare in _EMPTY or not bare.strip(_SIGNS) else text
+
+
+def without_formula(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula, whatever it takes for the separator."""
+    return _FORMULA.sub(r"\1\2'", text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tickets.errors import InputError
+from tickets.sources import check_regular
 
 PARTS = ("train", "validation", "test")
 
@@ -81,6 +82,11 @@ class Answer:
     masked: tuple[str, ...] = ()
     reply_cut: bool = False
 
+    @property
+    def reply_is_whole(self) -> bool:
+        """Whether the reply says something and ends by itself; also where none was asked for."""
+        return self.reply is None or (bool(self.reply) and not self.reply_cut)
+
 
 def ticket_to_json(ticket: Ticket) -> str:
     """One line of JSON, the format of train / validation / test files."""
@@ -104,7 +110,7 @@ def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
             reply=str(record.get("reply") or ""),
             created=str(record.get("created") or ""),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{where}: not a prepared ticket ({type(error).__name__}: {error}); expected an object with id, subject, "
             "body, labels, tags and reply; run `duet prepare` on the source first"
@@ -119,13 +125,15 @@ def read_tickets(path: Path) -> list[Ticket]:
 def iter_tickets(path: Path) -> Iterator[Ticket]:
     """Stream a prepared JSONL file, one ticket at a time."""
     try:
+        check_regular(path)
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield ticket_from_record(_decode(line, f"{path}:{number}"), f"{path}:{number}")
-    except (FileNotFoundError, IsADirectoryError):
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError | IsADirectoryError) else error.strerror
         raise InputError(
-            f"{path}: no such file; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
+            f"{path}: {what}; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; expected prepared tickets; run `duet prepare` first") from None
@@ -141,8 +149,9 @@ def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:
 def _decode(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg}); expected one ticket per line; run `duet prepare`") from None
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise InputError(f"{where}: not JSON ({reason}); expected one ticket per line; run `duet prepare`") from None
     if not isinstance(record, dict):
         raise InputError(f"{where}: found {type(record).__name__}, expected an object; run `duet prepare`")
     return record

@@ -33,17 +33,18 @@ def holds(source: str, path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a pipe or a device, because a source is read more than once.
+    """Refuse a pipe or a device: it can be read once at most, and opening a pipe waits until somebody writes.
 
     Raises:
-        InputError: not a regular file.
+        InputError: not a regular file, nor a folder.
+        OSError: not there.
     """
     mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         kind = "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
         raise InputError(
             f"{path}: found {kind}, not a regular file; expected a file that can be read more than once; write it to a "
-            "file first, such as COMMAND > tickets.csv"
+            "file first, such as COMMAND > FILE"
         )
 
 

@@ -16,6 +16,11 @@ def escape_controls(text: str) -> str:
     return _ANY.sub(_escaped, text)
 
 
+def without_controls(text: str) -> str:
+    """Return `text` as words with one space between them; control characters part words too."""
+    return " ".join(_ANY.sub(" ", text).split())
+
+
 def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 

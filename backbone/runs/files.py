@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tickets.errors import InputError, WorkError
+from tickets.sources import check_regular
 
 PART = ".part"
 
@@ -59,8 +60,22 @@ def refuse_link(path: Path) -> None:
         raise InputError(f"{path}: found a symbolic link where duet writes; remove it, or choose another output")
 
 
-def open_own(path: Path, mode: str, **options: Any) -> IO[Any]:
+def refuse_links(folder: Path) -> None:
+    """Refuse symbolic links at and in an unfinished folder that is ours: libraries write there, and follow them.
+
+    Raises:
+        InputError: one is there.
+    """
+    refuse_link(folder)
+    for path in folder.rglob("*"):
+        refuse_link(path)
+
+
+def open_own(path: Path, mode: str, permissions: int = 0o666, **options: Any) -> IO[Any]:
     """Open a file at a name that is ours; a link there is refused, not followed.
+
+    Args:
+        permissions: of a file that is made, as far as the process's mask allows.
 
     Raises:
         InputError: a link is there.
@@ -68,9 +83,15 @@ def open_own(path: Path, mode: str, **options: Any) -> IO[Any]:
     refuse_link(path)  # where the system cannot be told, and for the line
 
     def open_here(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), permissions)
 
     return open(path, mode, opener=open_here, **options)  # Path.open takes no opener
+
+
+def open_new(path: Path, mode: str, permissions: int = 0o666, **options: Any) -> IO[Any]:
+    """Open a new file (mode `x`) at a temporary name that is ours; what a write that was cut off left there goes."""
+    path.unlink(missing_ok=True)  # a link goes too, and what it leads to stays
+    return open_own(path, mode, permissions, **options)
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -81,8 +102,7 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
 def write_text(path: Path, text: str, newline: str | None = None) -> None:
     """Write a file; a reader finds the old content or the new, never half."""
     part = path.with_name(f"{path.name}{PART}")
-    part.unlink(missing_ok=True)  # of a write that was cut off, or a link
-    with open_own(part, "x", encoding="utf-8", newline=newline) as file:
+    with open_new(part, "x", encoding="utf-8", newline=newline) as file:
         file.write(text)
     flush(part)
     part.replace(path)
@@ -95,6 +115,7 @@ def read_json(path: Path, expected: str = "a file of a finished run; train again
         InputError: missing or damaged.
     """
     try:
+        check_regular(path)
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable ({error}); expected {expected}") from None

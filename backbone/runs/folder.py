@@ -9,7 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from backbone.runs.files import PART, disk_guard, flush, read_json, refuse_link, sha256, writable, write_json
+from backbone.runs.files import (
+    PART,
+    disk_guard,
+    flush,
+    read_json,
+    refuse_link,
+    refuse_links,
+    sha256,
+    writable,
+    write_json,
+)
 from backbone.runs.layout import CHECKPOINTS, MANIFEST, PARTIAL, PLAN
 from backbone.runs.locks import hold, release
 from backbone.runs.manifest import read_manifest
@@ -41,7 +51,10 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
         InputError: not to be written, an unfinished run of another plan is there, or another process is at it.
     """
     partial = partial_folder(folder)
-    refuse_link(partial)
+    if restart:  # what is in it is dropped
+        refuse_link(partial)
+    else:
+        refuse_links(partial)
     with disk_guard(partial):
         with writable(folder, "--set output=..."):
             partial.mkdir(parents=True, exist_ok=True)

@@ -20,13 +20,12 @@ def hold(folder: Path) -> None:
         InputError: another process holds it.
         OSError: the lock's file cannot be written.
     """
-    from filelock import FileLock, Timeout  # who reads a model needs none
+    from filelock import Timeout  # who reads a model needs none
 
     path = _lock_path(folder)
     if path in _held:
         return
-    open_own(path, "a").close()  # a folder that cannot be written would look like a lock that is held
-    lock = FileLock(path, thread_local=False)
+    lock = file_lock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -37,6 +36,19 @@ def hold(folder: Path) -> None:
         ) from None
     write_text(_owner_path(path), f"{os.getpid()}\n")
     _held[path] = lock
+
+
+def file_lock(path: Path) -> "BaseFileLock":
+    """A lock at a name that is ours.
+
+    Raises:
+        InputError: a link is there: the library would follow it, and empty what it leads to.
+        OSError: the file cannot be written, which the library would take for a lock that is held.
+    """
+    from filelock import FileLock
+
+    open_own(path, "a").close()
+    return FileLock(path, thread_local=False)
 
 
 def release(folder: Path) -> None:

@@ -21,6 +21,7 @@ from backbone.runs.layout import (
     RUN,
 )
 from tickets.errors import InputError
+from tickets.sources import check_regular
 
 _SUM = re.compile(r"[0-9a-f]{64}")
 _EVERY_RUN = (CONFIG, BASE, RUN, "tokenizer.json", f"{ADAPTER}/{ADAPTER_CONFIG}", f"{ADAPTER}/{ADAPTER_WEIGHTS}")
@@ -39,6 +40,7 @@ def read_manifest(folder: Path, unreadable: str | None = None) -> dict[str, Any]
     """
     path = folder / MANIFEST
     try:
+        check_regular(path)
         record = json.loads(path.read_text(encoding="utf-8"))
         files = record["files"]
         if not isinstance(files, dict) or not all(_SUM.fullmatch(value) for value in files.values()):

@@ -125,7 +125,8 @@ class JudgeModel:
 
     def _kept(self, question: Question) -> Kept | None:
         key = answer_key(self._settings, question)
-        return self._refused.get(key) or self._cache.get(key)
+        kept = self._refused.get(key) or self._cache.get(key)
+        return kept if kept is None or kept.problem or not _problem(kept.text, question.answer) else None
 
     async def _ask_missing(self, questions: Sequence[Question], description: str) -> None:
         dialect = self._dialect = self._dialect or await self._find_dialect()
@@ -272,9 +273,8 @@ def _problem(text: str, answer: type[Verdict]) -> str:
 
 def _used(completion: Completion, messages: Sequence[Mapping[str, str]]) -> int:
     """Tokens that an answer took: as the server says, or else estimated."""
-    if completion.read is None:
-        return prompt_tokens(messages) + prompt_tokens([{"content": completion.text}])
-    return completion.read + (completion.written or 0)
+    read = prompt_tokens(messages) if completion.read is None else completion.read
+    return read + (prompt_tokens([{"content": completion.text}]) if completion.written is None else completion.written)
 
 
 def _outcome(question: Question, kept: Kept | None) -> Outcome:

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbone.runs.files import refuse_link
 from tickets.errors import InputError, WorkError
 
 _TABLE = """CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, problem TEXT NOT NULL, model TEXT NOT NULL, tokens INTEGER NOT NULL,
     day TEXT NOT NULL)"""
+_MOST_TOKENS = 10_000_000  # of a question and its answers
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class AnswerCache:
             InputError: not a cache, or not to be written.
         """
         self._path = path
+        refuse_link(path)  # SQLite would follow one
         try:
             self._file = sqlite3.connect(path, isolation_level=None)  # each answer is on the disk before the next one
             self._file.execute(_TABLE)
@@ -52,12 +55,12 @@ class AnswerCache:
             ) from None
 
     def get(self, key: str) -> Kept | None:
-        """Return what was kept, if anything."""
+        """Return what was kept, if anything; what no `put` can have written is not there."""
         with self._guard():
             row = self._file.execute(
                 "SELECT text, problem, model, tokens, day FROM answers WHERE key = ?", (key,)
             ).fetchone()
-        return Kept(*row) if row else None
+        return Kept(*row) if row and _is_kept(*row) else None
 
     def put(self, key: str, kept: Kept) -> None:
         values = (key, kept.text, kept.problem, kept.model, kept.tokens, kept.day)
@@ -76,3 +79,9 @@ class AnswerCache:
                 f"{self._path}: cannot be read or written ({error}); is the disk full? The same command goes on from "
                 "what is there"
             ) from None
+
+
+def _is_kept(text: object, problem: object, model: object, tokens: object, day: object) -> bool:
+    """Whether a row holds an answer: SQLite takes any value into any column."""
+    is_count = type(tokens) is int and 0 <= tokens <= _MOST_TOKENS
+    return is_count and all(isinstance(value, str) for value in (text, problem, model, day))

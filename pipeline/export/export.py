@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
-from backbone.runs.files import disk_guard, read_json, refuse_link, writable, write_json
+from backbone.runs.files import disk_guard, read_json, refuse_links, writable, write_json
 from backbone.runs.folder import package_versions, partial_folder, publish
 from backbone.runs.layout import CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
 from backbone.runs.locks import hold
@@ -149,7 +149,7 @@ def _check_out(out: Path) -> None:
 def _open_partial(options: ExportOptions, model: ModelFolder, data: Path) -> Path:
     """The unfinished sibling; what it holds is kept where the same export began it."""
     partial = partial_folder(options.out.resolve())
-    refuse_link(partial)
+    refuse_links(partial)
     plan = {
         "stages": {name: str(stage.path.resolve()) for name, stage in model.stages.items()},
         "manifests": {name: (stage.path / MANIFEST).read_text() for name, stage in model.stages.items()},

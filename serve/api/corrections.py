@@ -16,6 +16,7 @@ from serve.api.responses import problems
 from serve.auth import Admin
 from serve.context import serving
 from store.corrections import OWN_OUTPUT_SHARE, corrections
+from tickets.cell_text import as_text, without_formula
 
 router = APIRouter(prefix="/v1", tags=["review"])
 Format = Literal["csv", "jsonl", "parquet"]
@@ -58,13 +59,12 @@ def export_corrections(
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The rows as CSV, tags as a JSON list in their cell."""
+    """The rows as CSV for spreadsheets, no cell a formula; tags as a JSON list in their cell."""
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["id", "subject", "body", "reply"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({**row, "tags": json.dumps(row["tags"], ensure_ascii=False)})
+    writer = csv.writer(text, lineterminator="\n")
+    for cells in (columns, *([as_text(row.get(name)) for name in columns] for row in rows)):
+        writer.writerow([without_formula(cell) for cell in cells])
         yield text.getvalue()
         text.seek(0)
         text.truncate()

@@ -62,5 +62,5 @@ def _last_event(server: Serving, job: JobOut) -> ServerSentEvent:
         row = get_ticket(connection, job.ticket)
         prediction = current_prediction(connection, row) if row is not None else None
     answer = to_answered(prediction) if prediction is not None else None
-    data = {"reply": answer.reply, "needs_review": answer.needs_review} if answer else {}
+    data = answer.model_dump(include={"reply", "reply_cut", "needs_review"}) if answer else {}
     return ServerSentEvent(event="done", data=data)

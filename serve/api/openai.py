@@ -25,6 +25,7 @@ from store.ids import new_id
 from tickets.schema import Answer, Ticket
 
 REPLY, LABELS = "duet", "duet-labels"
+_WHOLE, _CUT = "stop", "length"  # reasons to finish
 router = APIRouter(prefix="/v1", tags=["OpenAI protocol"])
 _INSTRUCTION = (
     "a system or developer message is not supported: this model answers tickets and follows no instructions; send the "
@@ -117,9 +118,10 @@ async def complete(request: Request, body: Sent, _caller: Ingest) -> Response:
     text = _text(answer, completion.model, server)
     if completion.stream:
         events = [_chunk(new_id(), LABELS, {"role": "assistant", "content": text}, None)]
-        events += [_chunk(new_id(), LABELS, {}, "stop"), "data: [DONE]\n\n"]
+        events += [_chunk(new_id(), LABELS, {}, _WHOLE), "data: [DONE]\n\n"]
         return Response("".join(events), media_type="text/event-stream")
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    finish = _finish(answer) if completion.model == REPLY else _WHOLE
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
     head = {"id": f"chatcmpl-{new_id()}", "object": "chat.completion", "created": int(time.time())}
     return JSONResponse({**head, "model": completion.model, "choices": [choice]})
 
@@ -155,7 +157,10 @@ def _ticket(completion: Completion) -> Ticket:
     text = "\n".join(parts)
     if len(text) > 500_000:
         raise HTTPException(400, "messages: the ticket is longer than 500,000 characters")
-    found = TicketIn(body=text).to_ticket()
+    try:
+        found = TicketIn(body=text).to_ticket()
+    except ValueError:
+        raise HTTPException(400, "messages: holds half a character (a lone surrogate); expected text") from None
     if found is None:
         raise HTTPException(400, f"messages: {EMPTY}")
     return found
@@ -164,8 +169,13 @@ def _ticket(completion: Completion) -> Ticket:
 def _text(answer: Answer, model: str, server: Serving) -> str:
     if model == REPLY:
         return answer.reply or ""
-    said = from_answer(answer, server.model.fingerprint).model_dump(exclude={"reply", "truncated"})
+    said = from_answer(answer, server.model.fingerprint).model_dump(exclude={"reply", "truncated", "reply_cut"})
     return json.dumps(said, ensure_ascii=False)
+
+
+def _finish(answer: Answer) -> str:
+    """The protocol's reason for the end of a reply; an empty one is not whole either."""
+    return _WHOLE if answer.reply_is_whole else _CUT
 
 
 async def _stream(request: Request, pending: Pending, pieces: asyncio.Queue[str | None]) -> AsyncIterator[str]:
@@ -175,8 +185,8 @@ async def _stream(request: Request, pending: Pending, pieces: asyncio.Queue[str 
         yield _chunk(name, REPLY, delta, None)
         while (piece := await pieces.get()) is not None:
             yield _chunk(name, REPLY, {"content": piece}, None)
-        await wait_for_answer(request, pending)
-        yield _chunk(name, REPLY, {}, "stop")
+        answer = await wait_for_answer(request, pending)
+        yield _chunk(name, REPLY, {}, _finish(answer))
         yield "data: [DONE]\n\n"
     except HTTPException as error:  # the status has been sent
         yield f"data: {json.dumps({'error': {'message': error.detail}})}\n\n"

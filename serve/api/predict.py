@@ -37,5 +37,6 @@ def from_answer(answer: Answer, model: str) -> Answered:
         masked=list(answer.masked),
         needs_review=answer.needs_review,
         truncated=answer.truncated,
+        reply_cut=answer.reply_cut,
         model=model,
     )

@@ -81,4 +81,6 @@ def _secret(where: str, key: str, variable: str) -> str:
     value = os.environ.get(variable, "")
     if not value:
         raise InputError(f"{where}: {key}: the environment variable {variable} is empty or not set")
+    if not value.isprintable():  # bytes that are no text sign nothing, and no header holds a line break
+        raise InputError(f"{where}: {key}: {variable} holds characters that no secret has; expected printable text")
     return value

@@ -41,7 +41,7 @@ class Generic(Helpdesk):
         labels = {c: self.value_of(c, label) for c, label in payload["labels"].items()}
         record = {"id": external_id, "labels": labels, "reviewed": bool(payload.get("reviewed"))}
         if self.settings.draft:
-            record["reply"] = payload.get("reply")
+            record |= {"reply": payload.get("reply"), "reply_cut": bool(payload.get("reply_cut"))}
         body = json.dumps(record, ensure_ascii=False).encode()
         headers = {SIGNATURE: self._sign(body), "Content-Type": "application/json"}
         try:

@@ -5,6 +5,7 @@ To add one, write a class with `verify`, `read` and `write_back`, and add it to 
 
 import hmac
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ import httpx2
 
 from engines.http_limits import asked_pause
 from serve.schemas import TicketIn
-from store.incoming import Incoming
+from store.incoming import Incoming, without_nul
+from tickets.numbers import whole_number
 
 _CONNECT_SECONDS, _SECONDS = 5.0, 30.0
+_LARGEST_ID = 2**63 - 1  # of a ticket that has a number
 
 
 class NotVerified(Exception):
@@ -108,8 +111,9 @@ class Helpdesk(ABC):
         """Write labels and a draft.
 
         Args:
-            payload: `labels` by column, `reply` or None, whether it is a `new_reply`, whether a person `reviewed` it,
-                `before`: the labels written last, by column, and `arrived`: the fields when the ticket came, or None.
+            payload: `labels` by column, `reply` or None, whether it is a `new_reply`, whether the draft was cut
+                (`reply_cut`), whether a person `reviewed` it, `before`: the labels written last, by column, and
+                `arrived`: the fields when the ticket came, or None.
 
         Raises:
             Refusal: it was not taken.
@@ -178,13 +182,18 @@ def _plain(value: object) -> str | None:
     return str(value).casefold() if value not in (None, "") else None
 
 
+def is_number(external_id: str) -> bool:
+    """Whether an id can be the number of a ticket."""
+    return whole_number(external_id, _LARGEST_ID) is not None
+
+
 def check_number(name: str, external_id: str) -> None:
     """Refuse an id that is none of the helpdesk's: it becomes part of an address.
 
     Raises:
         Refusal: not a number.
     """
-    if not (external_id.isascii() and external_id.isdigit()):
+    if not is_number(external_id):
         raise Refusal(f"{name}: {external_id!r} is no number of a ticket", final=True)
 
 
@@ -200,12 +209,25 @@ def read_object(body: bytes) -> dict[str, Any]:
         NotUnderstood: not JSON, or no object.
     """
     try:
-        record = json.loads(body)
+        record = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise NotUnderstood("not JSON; expected an object with the ticket") from None
     if not isinstance(record, dict):
         raise NotUnderstood("expected a JSON object with the ticket")
     return record
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse what Python reads and JSON does not have."""
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    """A number that a database takes; 1e999 is infinite in Python."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def incoming(
@@ -222,4 +244,4 @@ def incoming(
         ticket = None
     if ticket is None:
         raise NotUnderstood("the ticket is empty; expected its title or the text of its first message")
-    return Incoming(source, str(external_id)[:200], ticket, fields)
+    return Incoming(source, without_nul(str(external_id))[:200], ticket, fields)

@@ -29,7 +29,8 @@ def queue_answer(connection: Connection, helpdesks: Mapping[str, Helpdesk], job:
     row, helpdesk = _destination(connection, helpdesks, job.ticket.id)
     if row is not None and helpdesk is not None:
         shown = labels if helpdesk.settings.doubtful else sure
-        put(connection, row.source, row.id, {"labels": shown, "reply": answer.reply, "external_id": row.external_id})
+        draft = {"reply": answer.reply, "reply_cut": answer.reply_cut}
+        put(connection, row.source, row.id, {"labels": shown, **draft, "external_id": row.external_id})
 
 
 def queue_review(
@@ -99,7 +100,9 @@ class Sender:
             reason = f"{item.helpdesk}: its answer was not understood ({type(error).__name__})"
             mark_failed(self._database, item, reason)
         else:
-            told = {"labels": written.labels, "reply": payload["reply"] if payload["new_reply"] else None}
+            # a draft that was cut says so there: the same text, once a person approves it, is written again
+            is_whole = payload["new_reply"] and not payload.get("reply_cut")
+            told = {"labels": written.labels, "reply": payload["reply"] if is_whole else None}
             mark_sent(self._database, item, told, "; ".join(written.notes) or None)
             return True
         self._metrics.outbox_failures.labels(item.helpdesk).inc()

@@ -27,6 +27,7 @@ _LISTS = {
     "priority": "ticket_priorities",
     "state": "ticket_states",
 }  # fields with lists of their own
+_CUT = "\n\n[duet's draft stops here, before its end; finish it before it is sent]"
 _MARK = "duet"  # in the draft's subject, by which its own drafts are known
 
 
@@ -68,7 +69,8 @@ class Zammad(Helpdesk):
         if changes:
             self.call("PUT", f"/api/v1/tickets/{external_id}", json=changes)
         if payload.get("new_reply") and self.settings.draft:
-            notes += self._draft(external_id, str(payload["reply"]))
+            end = _CUT if payload.get("reply_cut") else ""
+            notes += self._draft(external_id, f"{payload['reply']}{end}")
         return Written(labels, notes)
 
     def authorisation(self) -> dict[str, str]:

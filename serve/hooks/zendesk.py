@@ -21,6 +21,7 @@ from serve.hooks.helpdesk import (
     Written,
     check_number,
     incoming,
+    is_number,
     read_object,
     same_signature,
 )
@@ -28,6 +29,7 @@ from serve.hooks.helpdesk import (
 _LATE_SECONDS = 300.0
 _SYSTEM = {"priority": {"low", "normal", "high", "urgent"}, "type": {"problem", "incident", "question", "task"}}
 _DRAFT = "Draft by duet, to be read before it is sent:"
+_CUT = "Draft by duet that stops before its end, to be finished before it is sent:"
 _REVIEWED = "Draft, reviewed by a person:"
 
 
@@ -52,7 +54,7 @@ class Zendesk(Helpdesk):
         """Return the ticket; events of our own user are ignored."""
         record = read_object(body)
         external_id = str(record.get("id") or "")
-        if not external_id.isdigit():
+        if not is_number(external_id):
             raise NotUnderstood(
                 "expected `id`, `subject` and `description`, as docs/helpdesks.md has the trigger's JSON"
             )
@@ -95,7 +97,7 @@ class Zendesk(Helpdesk):
         if tags != list(ticket.get("tags") or []):
             update["tags"] = tags
         if payload.get("new_reply") and self.settings.draft:
-            heading = _REVIEWED if payload.get("reviewed") else _DRAFT
+            heading = _REVIEWED if payload.get("reviewed") else _CUT if payload.get("reply_cut") else _DRAFT
             update["comment"] = {"body": f"{heading}\n\n{payload['reply']}", "public": False}
         if len(update) > 2:
             self.call("PUT", f"/api/v2/tickets/{external_id}.json", json={"ticket": update})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from fastapi import APIRouter, HTTPException
+from pydantic import ValidationError
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
@@ -13,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from serve.context import Serving, serving
-from serve.pages.session import Person, Sender
-from serve.pages.view import render, unix_lines
-from serve.saving import Refused, save
+from serve.pages.session import Person, Sender, read_form
+from serve.pages.view import render
+from serve.saving import Refused, save, unix_lines
 from serve.schemas import ReviewIn, TicketId
-from store.incoming import current_prediction, get_ticket
+from store.incoming import current_prediction, get_ticket, without_nul
 from store.outbox import notes_of
 from store.reviews import (
     Conflict,
@@ -31,10 +32,12 @@ from store.reviews import (
     undo_last,
 )
 from store.tables import ERASED, UNDO, cards
+from tickets.numbers import whole_number
 
 router = APIRouter(include_in_schema=False)
 _LIKELIEST = 3
 _OTHER = "other"
+_LAST_VERSION = 10**9
 _SAVED = {"accept": "Accepted.", "correct": "Corrected.", "reject": "Rejected.", "skip": "Skipped."}
 
 
@@ -88,7 +91,7 @@ def one_card(request: Request, ticket_id: TicketId, who: Person) -> Response:
 @router.post("/tickets/{ticket_id}")
 async def decide(request: Request, ticket_id: TicketId, who: Sender) -> Response:
     """Save, reject or skip; then the next card."""
-    form = await request.form(max_fields=1_000)
+    form = await read_form(request)
     return await run_in_threadpool(_decide, request, ticket_id, who, form)
 
 
@@ -106,18 +109,12 @@ def _decide(request: Request, ticket_id: str, who: Any, form: FormData) -> Respo
     if action == "skip":
         skip_card(server.database, ticket_id, who.name)
         return RedirectResponse(f"/review?done=skip{suffix}", 303)
-    version = _text(form, "version")
-    labels = _labels(form, server)
-    decision = ReviewIn(
-        action="reject" if action == "reject" else "save",
-        labels=labels,
-        tags=[str(tag)[:200] for tag in form.getlist("tag")][:200] if "tags_shown" in form else None,
-        reply=unix_lines(_text(form, "reply"))[:100_000] if "reply" in form else None,
-        reason=_text(form, "reason")[:2_000],
-        seconds=_seconds(server, ticket_id, who.name),
-    )
+    version = whole_number(_text(form, "version"), _LAST_VERSION)
+    if version is None:
+        raise HTTPException(422, "The form's version is no number; reload the page and decide again.")
+    decision = _decision(form, server, action, _seconds(server, ticket_id, who.name))
     try:
-        done = save(server, ticket_id, who.name, int(version) if version.isdigit() else 0, decision)
+        done = save(server, ticket_id, who.name, version, decision)
     except NotReviewable:
         raise HTTPException(404, "This ticket does not exist any more, or has no answer yet.") from None
     except Refused as error:
@@ -127,6 +124,27 @@ def _decide(request: Request, ticket_id: str, who: Any, form: FormData) -> Respo
             request, who.name, ticket_id, order, "", who=who, status=409, mine=decision, theirs=conflict.latest
         )
     return RedirectResponse(f"/review?done={done}{suffix}", 303)
+
+
+def _decision(form: FormData, server: Serving, action: str, seconds: float | None) -> ReviewIn:
+    """What a form says.
+
+    Raises:
+        HTTPException: 422, a value that no page of ours sends, such as an empty tag.
+    """
+    tags = [without_nul(str(tag))[:200] for tag in form.getlist("tag")][:200]
+    try:
+        return ReviewIn(
+            action="reject" if action == "reject" else "save",
+            labels=_labels(form, server),
+            tags=tags if "tags_shown" in form else None,
+            reply=unix_lines(_text(form, "reply"))[:100_000] if "reply" in form else None,
+            reason=_text(form, "reason")[:2_000],
+            seconds=seconds,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise HTTPException(422, f"{first['loc'][0]}: {first['msg']}; reload the page and decide again.") from None
 
 
 def _card(
@@ -176,6 +194,8 @@ def _card(
         message=message,
         theirs=theirs,
         truncated=prediction.truncated,
+        cut=prediction.reply_cut and not blind,
+        empty=prediction.reply == "" and not blind,
         masked=[] if blind else list(dict.fromkeys(prediction.masked)),
         other=_OTHER,
     )
@@ -216,4 +236,4 @@ def _seconds(server: Serving, ticket_id: str, reviewer: str) -> float | None:
 
 def _text(form: FormData, name: str) -> str:
     value = form.get(name, "")
-    return value if isinstance(value, str) else ""
+    return without_nul(value) if isinstance(value, str) else ""

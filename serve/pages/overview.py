@@ -17,6 +17,7 @@ from serve.statistics import DRIFT, read_statistics
 from store.incoming import without_nul
 from store.outbox import outbox_state
 from store.tables import ERASED, STATUSES, predictions, tickets
+from tickets.terminal import without_controls
 
 router = APIRouter(include_in_schema=False)
 _ROWS = 50
@@ -28,7 +29,7 @@ def ticket_list(request: Request, who: Person, q: str = "", status: str = "", pa
     """Show stored tickets, the newest first, by words and status and by label (`label.COLUMN=LABEL`)."""
     server = serving(request)
     given = {c: without_nul(request.query_params.get(f"label.{c}", "")) for c in server.model.columns}
-    chosen, q = {c: label for c, label in given.items() if label}, without_nul(q)
+    chosen, q = {c: label for c, label in given.items() if label}, without_controls(without_nul(q))
     page = min(max(1, page), 100_000)
     with server.database.read() as connection:
         rows = connection.execute(_found(q, status, chosen).limit(_ROWS + 1).offset((page - 1) * _ROWS)).all()

@@ -3,14 +3,16 @@
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form
+from fastapi import APIRouter, Depends, Form, HTTPException
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from serve.auth import COOKIE, check_form
 from serve.context import serving
 from serve.pages.view import render
+from store.incoming import without_nul
 from store.tables import REVIEW
 from store.tokens import Identity, find_token
 
@@ -35,13 +37,25 @@ def signed_in(request: Request) -> Identity:
     return identity
 
 
+async def read_form(request: Request) -> FormData:
+    """Return what a form holds.
+
+    Raises:
+        HTTPException: 400, it is in a charset that is no text.
+    """
+    try:
+        return await request.form(max_fields=1_000)
+    except ValueError:  # of the codec; UnicodeError is one
+        raise HTTPException(400, "The form is in a charset that cannot be read; expected UTF-8.") from None
+
+
 Person = Annotated[Identity, Depends(signed_in)]
 
 
 async def sent_by(request: Request) -> Identity:
     """Return who sent a form, and check that it was sent from one of our pages."""
     identity = await run_in_threadpool(signed_in, request)  # it may wait for the store
-    form = await request.form(max_fields=1_000)
+    form = await read_form(request)
     check_form(request.cookies.get(COOKIE, ""), str(form.get("form_token", "")))
     return identity
 
@@ -64,6 +78,7 @@ def sign_in_page(request: Request, to: str = "/review") -> Response:
 @router.post("/login")
 def sign_in(request: Request, token: Annotated[str, Form()] = "", to: Annotated[str, Form()] = "/review") -> Response:
     """Keep the token in a cookie where it is valid and allows to review."""
+    to = without_nul(to)
     identity = find_token(serving(request).database, token.strip())
     if identity is None or not identity.may(REVIEW):
         return render(request, "login.html", None, 403, to=to, failed=True)

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -26,7 +27,12 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_LINE_ENDS = re.compile(r"\r\n?")
+_DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _editable(text: str) -> Markup:
+    """The text of a field, which gives it back unchanged; marks that turn its direction do not work on the way."""
+    return Markup(_DIRECTION.sub(lambda mark: f"&#{ord(mark[0])};", str(escape(text))))
 
 
 def _environment() -> jinja2.Environment:
@@ -39,6 +45,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["day"] = lambda value: datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
     # characters that turn the direction of the text around would let a ticket write over the page
     environment.filters["visible"] = escape_controls
+    environment.filters["editable"] = _editable
     return environment
 
 
@@ -60,11 +67,6 @@ def render(
     }
     text = _ENVIRONMENT.get_template(template).render(**common, **values)
     return HTMLResponse(text, http_status, HEADERS)
-
-
-def unix_lines(text: str) -> str:
-    """The text of a form with plain line ends; browsers send CR and LF."""
-    return _LINE_ENDS.sub("\n", text)
 
 
 def _to_review(request: Request) -> int:
