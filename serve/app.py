@@ -16,7 +16,7 @@ from serve.context import Serving
 from serve.hooks import endpoints
 from serve.hooks.writing_back import Sender
 from serve.limits import BodyLimit, RequestCount
-from serve.pages import card, overview, reference, session
+from serve.pages import card, language, overview, reference, session
 from serve.pages.session import SignInFirst, page_problem, sign_in_first
 from store.jobs import oldest_age, queue_length
 from store.outbox import outbox_state
@@ -46,7 +46,7 @@ def create_app(server: Serving, drain_seconds: float = 10.0) -> FastAPI:
     app.state.serving = server
     for module in (predict, tickets, jobs, review, corrections, openai, health, endpoints):
         app.include_router(module.router)
-    for page in (reference, session, card, overview):
+    for page in (reference, session, language, card, overview):
         app.include_router(page.router)
     add_error_handlers(app, _as_page)
     app.add_exception_handler(SignInFirst, sign_in_first)

@@ -13,13 +13,16 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from jinja2 import Environment, nodes
 from sqlalchemy import update
 
 from memory.memory import open_memory, write_memory
 from pipeline.resolved import ResolvedTickets
+from serve.pages import view
+from serve.pages.language import texts
 from store.incoming import get_ticket
 from store.reviews import latest_review
-from store.tables import predictions, tickets, tokens
+from store.tables import ACTIONS, OUTBOX_STATES, STATUSES, predictions, tickets, tokens
 from tests.serving import Running, running, sqlite_url
 from tickets.schema import Ticket
 
@@ -279,3 +282,55 @@ def test_similar_resolved_tickets_stand_beside_the_card(tmp_path: Path, monkeypa
     assert similar["id"] == "00<7>" and similar["repeat"] and 0.3 < similar["similarity"] < 1
     assert "&lt;b&gt;Restart&lt;/b&gt; it." in page and "00&lt;7&gt;" in page and "Sent." not in page
     assert "Similar resolved tickets" not in blind  # it would suggest labels
+
+
+TEMPLATES = sorted((Path(view.__file__).parent / "templates").glob("*.html"))
+
+
+def texts_of_templates() -> set[str]:
+    found = set()
+    for path in TEMPLATES:
+        for call in Environment().parse(path.read_text(encoding="utf-8")).find_all(nodes.Call):
+            if isinstance(call.node, nodes.Name) and call.node.name == "_":
+                assert isinstance(call.args[0], nodes.Const), f"{path.name}: what is computed cannot be translated"
+                found.add(call.args[0].value)
+    return found
+
+
+def test_every_text_of_the_pages_has_its_german() -> None:
+    """And nothing is translated that no page or module says."""
+    german, used = texts("de"), texts_of_templates()
+    assert used - german.keys() == set()
+    modules = "".join(path.read_text(encoding="utf-8") for path in Path(view.__file__).parent.parent.rglob("*.py"))
+    stored = {*STATUSES, *ACTIONS, *OUTBOX_STATES}
+    assert [text for text in german.keys() - used if f'"{text}"' not in modules and text not in stored] == []
+    for english, text in german.items():
+        assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", text)), english
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [("de", "de"), ("de-AT,en;q=0.5", "de"), ("en-GB,de", "en"), ("fr,de;q=0.3", "de"), ("fr", "en"), ("", "en")],
+)
+def test_pages_speak_the_language_of_the_browser(server: Running, asked: str, expected: str) -> None:
+    page = server.client.get("/login", headers={"Accept-Language": asked}).text
+    assert f'<html lang="{expected}">' in page and ("Anmelden" in page) == (expected == "de")
+
+
+def test_a_person_chooses_a_language(server: Running) -> None:
+    server.add()
+    server.sign_in()
+    back = server.client.post("/language", data={"language": "de", "to": "//elsewhere.example"}, follow_redirects=False)
+    assert back.headers["location"] == "/review"
+    assert "Antwortentwurf" in server.client.get("/review").text
+    assert "Alle geprüften" not in server.client.get("/stats").text  # nothing was reviewed yet
+    assert "Wörter" in server.client.get("/tickets").text
+    assert "Unter dieser Adresse ist nichts." in server.client.get("/nowhere").text
+    server.client.post("/language", data={"language": "xx"})
+    assert "Antwortentwurf" in server.client.get("/review").text
+
+
+def test_a_name_is_no_markup_in_a_translated_sentence(tmp_path: Path) -> None:
+    environment = view._ENVIRONMENTS["de"]
+    page = environment.from_string('{{ _("{name} was faster", name=name) }} {{ "<b>"|translated }}')
+    assert page.render(name="<i>{x}%s") == "&lt;i&gt;{x}%s war schneller &lt;b&gt;"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
@@ -24,6 +25,7 @@ _DISCONNECT_SECONDS = 0.5  # how often it is looked whether the client is still 
 _LATER_SECONDS = 10
 _UNKNOWN_RATE_SECONDS = 60
 _FAULTS_TOLD = 5
+_NOTHING_HERE = "There is nothing at this address."
 CLIENT_GONE = 499
 
 
@@ -98,7 +100,7 @@ def add_error_handlers(app: FastAPI, as_page: Callable[[Request, int, str], Awai
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         """One line without the input itself: it can hold what JSON cannot, and personal data."""
-        page = await as_page(request, 404, "There is nothing at this address.")
+        page = await as_page(request, 404, _NOTHING_HERE)
         if page is not None:
             return page
         faults = error.errors()
@@ -112,7 +114,8 @@ def add_error_handlers(app: FastAPI, as_page: Callable[[Request, int, str], Awai
     async def problem(request: Request, error: StarletteHTTPException) -> Response:
         if error.status_code == 405:  # of several routes with one path, Starlette names the methods of the first
             error.headers = {**(error.headers or {}), **_allow(request)}
-        page = await as_page(request, error.status_code, str(error.detail))
+        detail = _NOTHING_HERE if error.detail == HTTPStatus.NOT_FOUND.phrase else str(error.detail)
+        page = await as_page(request, error.status_code, detail)
         return page if page is not None else await http_exception_handler(request, error)
 
 

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from serve.auth import COOKIE, check_form
 from serve.context import serving
+from serve.pages.language import local_path
 from serve.pages.view import render
 from store.incoming import without_nul
 from store.tables import REVIEW
@@ -82,8 +83,7 @@ def sign_in(request: Request, token: Annotated[str, Form()] = "", to: Annotated[
     identity = find_token(serving(request).database, token.strip())
     if identity is None or not identity.may(REVIEW):
         return render(request, "login.html", None, 403, to=to, failed=True)
-    local = to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/review"
-    response = RedirectResponse(local, 303)
+    response = RedirectResponse(local_path(to), 303)
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, token.strip(), _SECONDS, httponly=True, samesite="strict", secure=secure)
     return response
