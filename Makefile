@@ -132,6 +132,7 @@ docs: $(INSTALLED) ## Write docs/cli.md and docs/configuration.md from the code
 	$(BIN)/python scripts/write_docs.py
 
 pictures: $(INSTALLED) ## Make the README's pictures (needs Chromium, and `make demo` before)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
 	PYTHONPATH=. $(BIN)/python scripts/make_pictures.py
 
 sample-corpus: $(INSTALLED) ## Make the built-in tickets (the same bytes every time)
