@@ -13,6 +13,7 @@ from backbone.config import MINI
 from backbone.packaged_base import packaged_base
 from backbone.shipped import SMOLLM2, mini_folder
 from tickets.errors import InputError
+from tickets.sources import source_path
 
 _CONSTANTS = "rotary_emb.inv_freq"  # constants that older files hold
 _WANTED = ["*.json", "*.safetensors", "*.txt"]
@@ -49,7 +50,7 @@ def find_base(path: str, revision: str | None = None) -> Path:
         InputError: not there, or not a supported model.
     """
     shipped = {MINI: lambda: mini_folder() / "base", SMOLLM2: packaged_base}
-    folder = shipped[path]() if path in shipped else Path(path).expanduser()
+    folder = shipped[path]() if path in shipped else source_path(path)
     if not folder.is_dir():
         folder = _download(path, revision)
     _check(folder)

@@ -5,6 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from tickets.sources import source_path
+
 MINI = "mini"  # names the embedded base and the built-in configuration
 SAMPLE = "sample"  # names the built-in tickets
 REVIEW_ACCURACY = 0.8  # what labels that no person looks at aim at
@@ -265,4 +267,4 @@ class RunConfig(_Section):
 
     @property
     def folder(self) -> Path:
-        return Path(self.output) if self.output else Path("runs") / self.name
+        return source_path(self.output) if self.output else Path("runs") / self.name

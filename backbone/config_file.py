@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from backbone.config import MINI, RunConfig
 from tickets.errors import InputError
+from tickets.sources import source_path
 
 _EXPECTED = {  # where the library's words speak of Python
     "tuple_type": "a list, such as [type, queue]",
@@ -143,9 +144,10 @@ def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return record
     if path.resolve() in seen or not isinstance(parent, str):
         raise InputError(f"{path}: extends {parent!r}, expected the name of another file; correct it")
-    if not (path.parent / parent).is_file():
+    above = path.parent / source_path(parent)
+    if not above.is_file():
         raise InputError(f"{path}: extends {parent!r}, which is not there; expected a file beside this one; correct it")
-    return _merged(_extended(path.parent / parent, (*seen, path.resolve())), record)
+    return _merged(_extended(above, (*seen, path.resolve())), record)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from tickets.labels import LabelSpace
 HEADS_KEY = "base_model.model.heads.layers."  # what peft puts before the names of the heads' tensors
 
 
-def _classifier_folder(run: Path) -> Path:
+def classifier_folder(run: Path) -> Path:
+    """Return the classifier's own folder in a run folder, or the folder itself where it is one."""
     return run if (run / ADAPTER).is_dir() else run / CLASSIFIER
 
 
 def run_identity(run: Path) -> str:
     """What tells a classifier run from others, by its content; empty where there is none, which is refused later."""
-    manifest = _classifier_folder(run) / MANIFEST
+    manifest = classifier_folder(run) / MANIFEST
     return sha256(manifest) if manifest.is_file() else ""
 
 
@@ -35,7 +36,7 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
     Raises:
         InputError: not a classifier run, or one of another base or adapter shape.
     """
-    folder = _classifier_folder(run)
+    folder = classifier_folder(run)
     try:
         state = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)
         heads = load_file(folder / HEADS)

@@ -10,6 +10,7 @@ from serve.run import only_server
 from store.audit import verify_chain
 from store.database import Database, open_database
 from tickets.errors import InputError, WorkError
+from tickets.sources import refuse_overlap
 
 _HEADER = b"SQLite format 3\x00"
 
@@ -48,6 +49,7 @@ def restore(database: Database, source: Path) -> Path | None:
         InputError: no backup, or the store is being served.
     """
     path = _sqlite_path(database, "pg_restore reads a backup of a PostgreSQL server")
+    refuse_overlap([source], [path], "--db")
     if not is_store(source):
         raise InputError(f"{source}: not a backup of `duet serve backup`")
     with only_server(database):

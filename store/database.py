@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 
 from store.migrations.upgrade import upgrade
 from tickets.errors import InputError, WorkError
+from tickets.sources import source_path
 
 _BUSY_MILLISECONDS = 5_000
 _TRIES = 6  # of BEGIN IMMEDIATE, which can still fail under load
@@ -139,7 +140,7 @@ def open_database(url: str) -> Database:
 def _open_sqlite(name: str | None, shown: str) -> Engine:
     if not name or name == ":memory:":
         raise InputError(f"--db {shown}: a database in memory is lost at the end; {_EXPECTED}")
-    path = Path(name).expanduser()
+    path = source_path(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():

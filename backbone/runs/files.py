@@ -80,12 +80,17 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str, newline: str | None = None) -> None:
     """Write a file; a reader finds the old content or the new, never half."""
-    part = path.with_name(f"{path.name}{PART}")
+    part = part_of(path)
     part.unlink(missing_ok=True)  # of a write that was cut off, or a link
     with open_own(part, "x", encoding="utf-8", newline=newline) as file:
         file.write(text)
     flush(part)
     part.replace(path)
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(f"{path.name}{PART}")
 
 
 def read_json(path: Path, expected: str = "a file of a finished run; train again") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, refuse_link, writable, write_json
-from backbone.runs.folder import package_versions, partial_folder, publish
+from backbone.runs.folder import names_of, package_versions, partial_folder, publish
 from backbone.runs.layout import CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
 from backbone.runs.locks import hold
 from memory.memory import open_memory, write_memory
@@ -33,6 +33,7 @@ from pipeline.model_folder import ModelFolder, StageFolder, check_prefix_classif
 from pipeline.resolved import memory_facts, resolved_tickets
 from tickets.errors import InputError
 from tickets.schema import Ticket
+from tickets.sources import refuse_overlap
 
 _RECIPE = 2  # of the files: what an earlier one left unfinished is made again
 
@@ -55,6 +56,8 @@ def export(options: ExportOptions) -> str:
         from classifier.onnx_export import check_size
 
         check_size(base, model.blocks.get(CLASSIFIER))
+    read = [model.path, base, data, *(stage.path for stage in model.stages.values())]
+    refuse_overlap(read, names_of(options.out.resolve()), "--out")
     _check_out(options.out)
     partial = _open_partial(options, model, data)
     with disk_guard(partial):
