@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from backbone.config import DecodingConfig
 from backbone.config_file import load_config, read_yaml
 from backbone.runs.files import sha256
 from backbone.shipped import mini_folder
-from backbone.training.pretrain import PretrainConfig, pretrain
+from backbone.training.pretrain import PretrainConfig, load_pretrain_config, pretrain
 from engines.addresses import without_credentials
 from engines.sampling import TokenChooser
 from pipeline.two_stage import load_two_stage
@@ -50,8 +51,16 @@ MERGE_BOMB = "a0: &a0 {k: 1}\n" + "\n".join(
         MERGE_BOMB,
         "x: " + "y" * 2_000_000,
         "seed: *nothing",
+        f"seed: 0x{'f' * 100_000}",
+        f"seed: 0{'7' * 100_000}",
+        f"seed: 1{':11' * 100_000}",
+        f"seed: !!int '0b{'1' * 9000}'",
+        "".join(f"k{i}: {i}\n" for i in range(60_000)),
+        f"a: [{'1,' * 400_000}1]",
+        "? " * 5000,
+        "".join(f"{' ' * i}a:\n" for i in range(1000)),
     ],
-    ids=range(12),
+    ids=range(20),
 )
 def test_what_is_no_yaml_of_ours_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
@@ -87,6 +96,18 @@ def test_keys_are_text_and_anchors_are_copied(tmp_path: Path) -> None:
         "classifier.class_weights={priority: {low: .inf}}",
         f"seed={'1' * 5000}",
         "name=2024-13-45",
+        "data.max_train=1000000000000000000000",
+        "classifier.training.max_steps=1000000000000000000000",
+        "classifier.training.batch_tokens=1000000000000000000000",
+        "lora.alpha=1e308",
+        "classifier.class_weights={priority: {low: 1.0e+308}}",
+        "classifier.class_weights={priority: {low: 1.0e-320}}",
+        "classifier.tag_weight=1e308",
+        "decoding.temperature=1e308",
+        "classifier.columns=[type, tags]",
+        "classifier.columns=[type, type]",
+        "classifier.columns=[a.b]",
+        f"seed=0x{'f' * 5000}",
     ],
 )
 def test_absurd_values_are_refused_by_key(override: str) -> None:
@@ -94,6 +115,32 @@ def test_absurd_values_are_refused_by_key(override: str) -> None:
         load_config(None, [override])
     key = override.partition("=")[0]
     assert key in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["a." * 3000 + "b=1", "a=" + "[" * 5000, "x=" + "y" * 9000, "z" * 9000 + "=1"])
+def test_long_overrides_are_one_short_line(override: str) -> None:
+    for load in (load_config, load_pretrain_config):
+        with pytest.raises(InputError) as error:
+            load(None, [override])
+        assert "\n" not in str(error.value) and len(str(error.value)) < 900
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["heads=7", "heads=3", "key_value_heads=3", "layers=1000000000", "hidden_size=256000000", "vocabulary=1e12"],
+)
+def test_shapes_that_are_no_model_are_refused_by_key(override: str) -> None:
+    with pytest.raises(InputError, match=f"key '{override.partition('=')[0]}': found"):
+        load_pretrain_config(None, [override])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_configuration_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f")
+    for path in (tmp_path / "f", Path("/dev/zero")):
+        for load in (load_config, load_pretrain_config):
+            with pytest.raises(InputError, match="not a regular file"):
+                load(path, [])
 
 
 @pytest.fixture
@@ -117,6 +164,21 @@ def test_heads_that_are_not_numbers_are_refused(damaged: Path) -> None:
     save_file(tensors, path)
     resign(damaged)
     with pytest.raises(InputError, match=f"{name} is not a number"):
+        load_two_stage(damaged, labels_only=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("threshold", -1), ("threshold", 2), ("threshold", 10**400), ("tag_threshold", -1)]
+)
+def test_a_threshold_is_a_confidence(damaged: Path, key: str, value: float) -> None:
+    path = damaged / "classifier" / "calibration.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for part in (record, next(iter(record["heads"].values()))):
+        if key in part:
+            part[key] = value
+    path.write_text(json.dumps(record), encoding="utf-8")
+    resign(damaged)
+    with pytest.raises(InputError, match="not a calibration"):
         load_two_stage(damaged, labels_only=True)
 
 

@@ -126,7 +126,7 @@ def test_a_comparison_is_not_written_over_a_run_or_the_data(home: Path, out: str
 def test_a_base_does_not_replace_what_it_starts_from(home: Path) -> None:
     (home / "mini-copy" / "base" / "run.json").write_text("{}")
     before = files(home)
-    with pytest.raises(InputError, match="is what is read"):
+    with pytest.raises(InputError, match="holds what is read"):
         pretrain(PretrainConfig(source="sample", init_from="mini-copy/base", output="./mini-copy/base"))
     assert files(home) == before
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tickets.errors import InputError
 from tickets.schema import Ticket
 
+TAGS = "tags"  # what is learnt beside the label columns; no column may have this name
 NO_LABEL = -100  # class id of a ticket without a label; the value that torch's cross-entropy leaves out
 UNSEEN = -1  # class id of a label that training never saw, which no prediction can equal
 _FEWEST_TAG_TICKETS = 5
@@ -71,6 +72,8 @@ class LabelSpace:
             record = json.loads(path.read_text(encoding="utf-8"))
             columns = {name: tuple(classes) for name, classes in record["columns"].items()}
             space = cls(columns, tuple(record["tags"]))
+            if TAGS in columns:
+                raise ValueError(f"a label column named {TAGS!r}")
             if not columns or not all(map(_are_names, (*columns.values(), space.tags))) or not all(columns.values()):
                 raise ValueError("classes and tags are no lists of different names")
             return space

@@ -60,8 +60,11 @@ def refuse_overlap(sources: Iterable[str | Path], outputs: Iterable[Path], optio
             )
 
 
-def check_regular(path: Path) -> None:
-    """Refuse a pipe or a device, because a source is read more than once.
+def check_regular(path: Path, example: str = "tickets.csv") -> None:
+    """Refuse a pipe or a device, because a source is read more than once, and some devices never end.
+
+    Args:
+        example: name of a file that could be given instead.
 
     Raises:
         InputError: not a regular file.
@@ -71,7 +74,7 @@ def check_regular(path: Path) -> None:
         kind = "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
         raise InputError(
             f"{path}: found {kind}, not a regular file; expected a file that can be read more than once; write it to a "
-            "file first, such as COMMAND > tickets.csv"
+            f"file first, such as COMMAND > {example}"
         )
 
 

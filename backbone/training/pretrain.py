@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
@@ -56,19 +56,28 @@ class PretrainConfig(BaseModel):
     output: str = "runs/base"
     init_from: str | None = Field(None, description="base to go on from, with its tokenizer and shape; `mini` is one")
     seed: int = Field(42, ge=0, le=2**32 - 1)
-    vocabulary: int = Field(7000, ge=300, description="tokens of the byte-level BPE, special tokens included")
-    hidden_size: int = Field(256, ge=256, multiple_of=256)
-    intermediate_size: int = Field(768, ge=256, multiple_of=256)
-    layers: int = Field(6, ge=1)
-    heads: int = Field(4, ge=1)
-    key_value_heads: int = Field(2, ge=1)
-    context: int = Field(2048, ge=128)
+    vocabulary: int = Field(7000, ge=300, le=2**20, description="tokens of the byte-level BPE, special tokens included")
+    hidden_size: int = Field(256, ge=256, le=16_384, multiple_of=256)
+    intermediate_size: int = Field(768, ge=256, le=65_536, multiple_of=256)
+    layers: int = Field(6, ge=1, le=256)
+    heads: int = Field(4, ge=1, le=256)
+    key_value_heads: int = Field(2, ge=1, le=256, validate_default=True)
+    context: int = Field(2048, ge=128, le=2**20)
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="of attention weights")
     compute: Literal["auto", "fp32", "bf16"] = "auto"
     prompt: PromptConfig = PromptConfig()
     training: TrainingConfig = TrainingConfig(
         epochs=10, learning_rate=2e-3, weight_decay=0.1, batch_tickets=16, batch_tokens=4096, evaluations_per_epoch=1
     )
+
+    @field_validator("heads", "key_value_heads")
+    @classmethod
+    def _divides(cls, count: int, info: ValidationInfo) -> int:
+        of_heads = info.field_name == "heads"  # halves of each are rotated, so that its length has to be even
+        whole = info.data.get("hidden_size", 2 * count) // 2 if of_heads else info.data.get("heads", count)
+        if whole % count:
+            raise ValueError("a divisor of hidden_size / 2 for heads, and of heads for key_value_heads")
+        return count
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,7 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
     quiet_libraries()
     texts = read_texts(config.source)
     start = find_base(config.init_from) if config.init_from else None
-    refuse_overlap([config.source, *([start] if start else [])], names_of(folder), "output")
+    refuse_overlap([config.source, *([start / "config.json"] if start else [])], names_of(folder), "output")
     partial = open_partial(folder, _plan(config, texts, start), restart)
     _provide_tokenizer(config, start, texts, partial)
     encoder = PromptEncoder(partial, config.prompt.instruction)

@@ -101,12 +101,13 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
 
 
 def check_output(config: RunConfig, name: str, data: Path, base: Path) -> None:
-    """Refuse to write a stage where its data or base lies, or inside of them.
+    """Refuse to write a stage where its data or base lies, or among the data.
 
     Raises:
         InputError: the folder of the stage and what it reads are not apart.
     """
-    refuse_overlap([data, base], names_of(config.folder / name), "output")
+    # a run may lie below its base, but not around it
+    refuse_overlap([data, base / "config.json"], names_of(config.folder / name), "output")
 
 
 def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:

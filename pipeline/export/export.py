@@ -56,7 +56,7 @@ def export(options: ExportOptions) -> str:
         from classifier.onnx_export import check_size
 
         check_size(base, model.blocks.get(CLASSIFIER))
-    read = [model.path, base, data, *(stage.path for stage in model.stages.values())]
+    read = [model.path, base / "config.json", data, *(stage.path for stage in model.stages.values())]
     refuse_overlap(read, names_of(options.out.resolve()), "--out")
     _check_out(options.out)
     partial = _open_partial(options, model, data)
