@@ -1,6 +1,5 @@
 """Reading the LoRA adapters that peft writes, without peft: importing peft costs a cold process four seconds."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from backbone.runs.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tickets.errors import InputError
+from tickets.own_json import read_own
 
 _PREFIX = "base_model.model."  # what peft puts before module names
 # options that change the product W x + alpha / r * B A x; none of them has a place in a LoRA GGUF
@@ -43,7 +43,7 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
         InputError: not an adapter, or one with options beyond plain LoRA.
     """
     try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        config = read_own(folder / ADAPTER_CONFIG)
         _refuse_variants(folder, config)
         tensors = load_file(folder / ADAPTER_WEIGHTS)
         scale = float(config["lora_alpha"]) / int(config["r"])
@@ -66,7 +66,7 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
         TypeError,
         AttributeError,
         ZeroDivisionError,
-        RecursionError,
+        OverflowError,
         SafetensorError,
     ) as error:
         raise InputError(f"{folder}: not a LoRA adapter ({error}); train the run again") from None

@@ -13,6 +13,7 @@ from backbone.config import MINI
 from backbone.packaged_base import packaged_base
 from backbone.shipped import SMOLLM2, mini_folder
 from tickets.errors import InputError
+from tickets.own_json import read_own
 from tickets.sources import source_path
 
 _CONSTANTS = "rotary_emb.inv_freq"  # constants that older files hold
@@ -38,8 +39,13 @@ class BaseIdentity:
     def load(cls, path: Path) -> "BaseIdentity":
         """Read a base.json."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            identity = cls(**read_own(path))
+            if not all(isinstance(value, str) for value in (identity.name, identity.fingerprint, identity.folder)):
+                raise ValueError("name, fingerprint and folder are no texts")
+            if not isinstance(identity.revision, str | None):
+                raise ValueError("revision is no text")
+            return identity
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path}: not the identity of a base ({error}); train the run again") from None
 
 
@@ -61,7 +67,7 @@ def identify(folder: Path, name: str, revision: str | None = None) -> BaseIdenti
     """Fingerprint a base: SHA-256 over the shape in its config, its tokenizer, and size, header and first and last
     megabyte of each weight file, so that 15 GB cost milliseconds."""
     digest = hashlib.sha256()
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_shape(folder)
     shape = {key: config.get(key) for key in ("hidden_size", "num_hidden_layers", "vocab_size", "model_type")}
     digest.update(json.dumps(shape, sort_keys=True).encode())
     digest.update((folder / "tokenizer.json").read_bytes())
@@ -125,7 +131,7 @@ def _tensor_sizes(folder: Path) -> dict[str, tuple[int, ...]]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+            names = {str(name) for name in read_own(index)["weight_map"].values()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{index}: not an index of weights ({error}); copy it again from the model") from None
         files = [folder / name for name in sorted(names)]

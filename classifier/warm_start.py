@@ -1,6 +1,5 @@
 """Starting a classifier from an earlier run's adapter and heads: `--init-from`."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from backbone.training.stage import Stage
 from classifier.heads import TAGS, head_name
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
+from tickets.own_json import read_own
 
 HEADS_KEY = "base_model.model.heads.layers."  # what peft puts before the names of the heads' tensors
 
@@ -40,8 +40,9 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
     try:
         state = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)
         heads = load_file(folder / HEADS)
-        adapter = json.loads((folder / ADAPTER / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, SafetensorError) as error:
+        adapter = read_own(folder / ADAPTER / ADAPTER_CONFIG)
+        shape = adapter["r"], adapter["lora_alpha"], sorted(adapter["target_modules"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
             f"--init-from {run}: not a classifier run ({error}); expected one that train-cls wrote"
         ) from None
@@ -53,9 +54,9 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
         )
     config = model.peft_config["default"]
     for key, found, expected in (
-        ("rank", adapter["r"], config.r),
-        ("alpha", adapter["lora_alpha"], config.lora_alpha),
-        ("targets", sorted(adapter["target_modules"]), sorted(config.target_modules)),
+        ("rank", shape[0], config.r),
+        ("alpha", shape[1], config.lora_alpha),
+        ("targets", shape[2], sorted(config.target_modules)),
     ):
         if found != expected:
             raise InputError(

@@ -230,7 +230,7 @@ def _warnings(systems: Sequence[System], folder: Path, options: CompareOptions, 
         warnings.append(f"the systems {used} the {part} part: its figures say nothing about new tickets")
     for system in systems:
         for stage in stages_of(system):
-            if read_json(stage.path / RUN)["data"] != expected:
+            if read_json(stage.path / RUN).get("data") != expected:
                 warnings.append(
                     f"{stage.path} was trained on other data than {folder}: its training tickets may be among the test "
                     "tickets"

@@ -138,9 +138,10 @@ def is_key_of(comparison: Path) -> bool:
     """Whether the key in a comparison's folder is of the answers that are there now."""
     try:
         systems = {record["id"]: record["systems"] for record in read_answers(comparison)}
-        return all(
+        entries = read_json(comparison / KEY).values()
+        return all(entry["systems"] for entry in entries) and all(
             _digest(systems[entry["ticket"]][name]["reply"]) == entry["reply"]
-            for entry in read_json(comparison / KEY).values()
+            for entry in entries
             for name in entry["systems"]
         )
     except (InputError, KeyError, TypeError, AttributeError):

@@ -6,7 +6,6 @@ tell repeated ones.
 """
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from tickets.cleaning.clean import Cleaner
 from tickets.cleaning.reading import Reading
 from tickets.errors import InputError
 from tickets.formats.readers import estimate_steps
+from tickets.own_json import decode_own
 from tickets.preparation.rows import Source, UniqueIds
 from tickets.schema import Ticket
 from tickets.sources import holds, refuse_overlap, source_fingerprint, source_path
@@ -197,7 +197,7 @@ def _skip_answered(file: IO[bytes], partial: Path, rows: Iterator[Row]) -> tuple
         if not line.endswith(b"\n"):
             break
         try:
-            answered = json.loads(line)["id"]
+            answered = decode_own(line)["id"]
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{partial}: line {done + 1} is no answer; start over with --restart") from None
         row = next(rows, None)

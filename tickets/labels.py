@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tickets.errors import InputError
+from tickets.own_json import read_own
 from tickets.schema import Ticket
 
 TAGS = "tags"  # what is learnt beside the label columns; no column may have this name
@@ -69,7 +70,7 @@ class LabelSpace:
     def load(cls, path: Path) -> "LabelSpace":
         """Read what `save` wrote."""
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_own(path)
             columns = {name: tuple(classes) for name, classes in record["columns"].items()}
             space = cls(columns, tuple(record["tags"]))
             if TAGS in columns:
@@ -77,7 +78,7 @@ class LabelSpace:
             if not columns or not all(map(_are_names, (*columns.values(), space.tags))) or not all(columns.values()):
                 raise ValueError("classes and tags are no lists of different names")
             return space
-        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise InputError(
                 f"{path}: not a label space ({error}); expected the labels.json of a training run"
             ) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tickets.errors import InputError
+from tickets.own_json import decode_own, own_lines
 
 PARTS = ("train", "validation", "test")
 
@@ -93,22 +94,65 @@ def ticket_to_json(ticket: Ticket) -> str:
 def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
     """Build a ticket from one decoded JSON line; `where` names it in the error."""
     try:
-        labels = dict(record.get("labels") or {})
+        labels = _mapping(record.get("labels"))
         return Ticket(
-            id=str(record["id"]),
-            subject=str(record["subject"]),
-            body=str(record["body"]),
-            language=str(record.get("language", "")),
-            labels={str(column): str(label) for column, label in labels.items() if label not in (None, "")},
-            tags=tuple(str(tag) for tag in record.get("tags") or ()),
-            reply=str(record.get("reply") or ""),
-            created=str(record.get("created") or ""),
+            id=_scalar(record["id"]),
+            subject=_text(record["subject"]),
+            body=_text(record["body"]),
+            language=_text(record.get("language")),
+            labels={column: _scalar(label) for column, label in labels.items() if label not in (None, "")},
+            tags=tuple(map(_scalar, _list(record.get("tags")))),
+            reply=_text(record.get("reply")),
+            created=_scalar(record.get("created") or ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{where}: not a prepared ticket ({type(error).__name__}: {error}); expected an object with id, subject, "
             "body, labels, tags and reply; run `duet prepare` on the source first"
         ) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | None):
+        raise TypeError(f"found {type(value).__name__}, not a text")
+    return value or ""
+
+
+def _scalar(value: object) -> str:
+    """A text, or the number that somebody wrote in place of one."""
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"found {type(value).__name__}, not a text or number")
+    return str(value)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"found {type(value).__name__}, not an object")
+    return value or {}
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list | None):
+        raise TypeError(f"found {type(value).__name__}, not a list")
+    return value or []
+
+
+def ticket_from_line(line: str | bytes, where: str) -> Ticket:
+    """Build a ticket from a line of a prepared file; `where` names it in the error.
+
+    Raises:
+        InputError: no ticket of ours.
+    """
+    try:
+        record = decode_own(line)
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: not UTF-8 text; expected prepared tickets; run `duet prepare` first") from None
+    except ValueError as error:
+        reason = getattr(error, "msg", error)
+        raise InputError(f"{where}: not JSON ({reason}); expected one ticket per line; run `duet prepare`") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: found {type(record).__name__}, expected an object; run `duet prepare`")
+    return ticket_from_record(record, where)
 
 
 def read_tickets(path: Path) -> list[Ticket]:
@@ -119,16 +163,14 @@ def read_tickets(path: Path) -> list[Ticket]:
 def iter_tickets(path: Path) -> Iterator[Ticket]:
     """Stream a prepared JSONL file, one ticket at a time."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield ticket_from_record(_decode(line, f"{path}:{number}"), f"{path}:{number}")
+        for number, line in own_lines(path):
+            yield ticket_from_line(line, f"{path}:{number}")
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(
             f"{path}: no such file; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
         ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; expected prepared tickets; run `duet prepare` first") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable ({error}); expected prepared tickets; run `duet prepare`") from None
 
 
 def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:
@@ -136,13 +178,3 @@ def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
         for ticket in tickets:
             out.write(ticket_to_json(ticket) + "\n")
-
-
-def _decode(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg}); expected one ticket per line; run `duet prepare`") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: found {type(record).__name__}, expected an object; run `duet prepare`")
-    return record

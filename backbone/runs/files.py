@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tickets.errors import InputError, WorkError
+from tickets.own_json import read_own
 
 PART = ".part"
 
@@ -100,8 +101,8 @@ def read_json(path: Path, expected: str = "a file of a finished run; train again
         InputError: missing or damaged.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        record = read_own(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error}); expected {expected}") from None
     if not isinstance(record, dict):
         raise InputError(f"{path}: found {type(record).__name__}, not an object; expected {expected}")

@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 from collections.abc import Mapping
 from importlib import resources
 from itertools import count
@@ -39,12 +40,12 @@ def write_report(record: Record, folder: Path) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """Plain values for JSON, which knows no NaN: None instead."""
+    """Plain values for JSON, which knows neither NaN nor infinity: None instead."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -53,12 +54,19 @@ def read_report(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: no report there, or one of another version.
     """
-    record = read_json(folder / REPORT, _MEND)
+    record: dict[str, Any] = read_json(folder / REPORT, _MEND)
     if record.get("format") != _FORMAT:
         raise InputError(
             f"{folder / REPORT}: format {record.get('format')}, expected {_FORMAT}; run the same `duet compare` again, "
             "which keeps its answers"
         )
+    record = plain(record)
+    try:
+        _markdown(*sections(record))  # what cannot be shown is no report
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / REPORT}: not a report ({type(error).__name__}: {error}); expected {_MEND}"
+        ) from None
     return record
 
 
