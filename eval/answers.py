@@ -2,7 +2,6 @@
 
 import gc
 import hashlib
-import json
 import math
 import re
 import statistics
@@ -26,6 +25,7 @@ from eval.systems import TOGETHER, Output, ReferenceSystem, System
 from tickets.errors import InputError
 from tickets.own_json import decode_own, own_records, read_own
 from tickets.schema import Ticket, ticket_to_json
+from tickets.terminal import json_text
 
 ANSWERS = "answers"  # folder of what each system said, and the name of the file of all of it
 _MIB = 2**20
@@ -213,7 +213,7 @@ def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[
     with path.open("a", encoding="utf-8") as out:
         for start in track(range(0, len(tickets), max(together, 1)), system.name):
             found = system.answer(tickets[start : start + together])
-            out.writelines(json.dumps(to_saved(output), ensure_ascii=False) + "\n" for output in found)
+            out.writelines(json_text(to_saved(output)) + "\n" for output in found)
             out.flush()
             outputs += found
     return outputs

@@ -1,6 +1,5 @@
 """`duet compare`: any number of systems on one test part, and everything the report shows."""
 
-import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,6 +42,7 @@ from eval.systems import SINGLE, System
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.sources import refuse_overlap
+from tickets.terminal import json_text
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> N
             }
             true = {"labels": dict(ticket.labels), "tags": list(ticket.tags), "reply": ticket.reply}
             record = {"id": ticket.id, "subject": ticket.subject, "body": ticket.body, "true": true, "systems": systems}
-            lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+            lines.append(json_text(record) + "\n")
         write_text(path, "".join(lines))
 
 

@@ -23,6 +23,7 @@ from eval.replies import bucket_of
 from eval.reply_metrics import stemmed_rouge_l
 from eval.report.page import read_report, write_report
 from tickets.errors import InputError
+from tickets.terminal import escape_controls
 
 KEY, RATINGS = "human_eval.key.json", "human_eval.ratings.json"
 _ANSWER = "answer"
@@ -172,8 +173,8 @@ def _stratified(
 
 
 def _safe(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula, whatever it takes for the separator."""
-    return _FORMULA.sub(r"\1\2'", cell)
+    """A cell without control characters, and no formula, whatever a spreadsheet takes for the separator."""
+    return _FORMULA.sub(r"\1\2'", escape_controls(cell.replace("\r\n", "\n")))
 
 
 def _score(ratings: Sequence[Mapping[str, Mapping[str, int]]], key: Mapping[str, Any]) -> HumanScores:

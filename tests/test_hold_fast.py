@@ -18,15 +18,18 @@ from safetensors.numpy import load_file, save_file
 
 from backbone.config import DecodingConfig
 from backbone.config_file import load_config, read_yaml
-from backbone.runs.files import sha256
+from backbone.runs.files import read_json, sha256, write_json
 from backbone.shipped import mini_folder
 from backbone.training.pretrain import PretrainConfig, load_pretrain_config, pretrain
 from engines.addresses import without_credentials
 from engines.sampling import TokenChooser
+from eval.human import _safe
+from eval.report.blocks import Section, Table
+from eval.report.page import _html, _markdown, section_text
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
 from tickets.preparation.prepare import PrepareOptions, prepare
-from tickets.schema import Prediction
+from tickets.schema import Prediction, Ticket, ticket_from_line, ticket_to_json
 from tickets.terminal import EscapingStream, escape_controls
 
 ROOT = Path(__file__).parent.parent
@@ -212,10 +215,39 @@ def test_escapes_are_harmless_and_the_same_text_in_json(text: str) -> None:
 
 
 def test_a_stream_escapes_and_keeps_the_returns_of_progress_bars() -> None:
-    for keep, expected in ((True, "a\r\\u001b[2Jb\n\t\\u202e"), (False, "a\\u000d\\u001b[2Jb\n\t\\u202e")):
+    escaped = "a\\u000d\\u001b[2Jb\n\t\\u202e"
+    for keep, first in ((True, "\r"), (False, "\\u000d")):
         stream = io.StringIO()
-        EscapingStream(stream, keep).write("a\r\x1b[2Jb\n\t\u202e")
-        assert stream.getvalue() == expected
+        EscapingStream(stream, keep).write("\ra\r\x1b[2Jb\n\t\u202e")
+        assert stream.getvalue() == first + escaped
+
+
+HOSTILE = "a\x1b[2J\x07\x9b31m\u202e\u2066b\rc"
+
+
+def is_clean(text: str) -> bool:
+    return not [c for c in text if c not in "\n\t" and escape_controls(c) != c]
+
+
+def test_what_is_written_for_people_holds_no_control_character(tmp_path: Path) -> None:
+    rows = [
+        {"subject": f"{HOSTILE} {i}", "body": f"{HOSTILE} {'x' * i}", HOSTILE: f"{HOSTILE}{i % 2}"} for i in range(40)
+    ]
+    source = tmp_path / "s.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"subject": "", "body": "", "x": HOSTILE}]))
+    maps = (f"queue={HOSTILE}",)
+    prepare(PrepareOptions(str(source), tmp_path / "d", maps=maps, split="random"), progress=False)
+    for path in (tmp_path / "d").iterdir():
+        assert is_clean(path.read_bytes().decode()), path.name
+    set_aside = json.loads((tmp_path / "d" / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert set_aside["fields"]["x"] == HOSTILE  # the same text
+    parts = [Section(HOSTILE, [HOSTILE, Table([HOSTILE, "b"], [[HOSTILE, "c"]], HOSTILE)])] * 2
+    for text in (_markdown(HOSTILE, parts), _html(HOSTILE, parts), section_text(parts[0]), _safe(HOSTILE)):
+        assert is_clean(text)
+    write_json(tmp_path / "x.json", {HOSTILE: HOSTILE})
+    assert is_clean((tmp_path / "x.json").read_text()) and read_json(tmp_path / "x.json") == {HOSTILE: HOSTILE}
+    ticket = Ticket(HOSTILE, HOSTILE, HOSTILE)
+    assert is_clean(ticket_to_json(ticket)) and ticket_from_line(ticket_to_json(ticket), "x") == ticket
 
 
 def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:

@@ -171,8 +171,9 @@ def test_changed_answers_are_refused(copy: Path) -> None:
     record = json.loads(first)
     system = next(iter(record["systems"]))
     said = record["systems"][system]
-    changed = [{**record, key: value} for key in ("id", "subject", "body", "true") for value in (None, [], 1)]
-    changed += [{**record, "systems": value} for value in (None, [], {}, {system: 1})]
+    wrong: tuple[Any, ...] = (None, [], 1)
+    changed = [{**record, key: value} for key in ("id", "subject", "body", "true") for value in wrong]
+    changed += [{**record, "systems": value} for value in (*wrong, {}, {system: 1})]
     changed += [
         {**record, "systems": {**record["systems"], system: {**said, key: 1}}} for key in ("labels", "tags", "reply")
     ]

@@ -1,6 +1,5 @@
 """The label space: the label columns, the classes of each, and the tags, learned from training."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from tickets.errors import InputError
 from tickets.own_json import read_own
 from tickets.schema import Ticket
+from tickets.terminal import json_text
 
 TAGS = "tags"  # what is learnt beside the label columns; no column may have this name
 NO_LABEL = -100  # class id of a ticket without a label; the value that torch's cross-entropy leaves out
@@ -64,7 +64,7 @@ class LabelSpace:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json_text(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "LabelSpace":

@@ -1,6 +1,5 @@
 """What a ticket is, what is predicted of it and what is answered: the data that moves between packages."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -9,6 +8,7 @@ from typing import Any
 
 from tickets.errors import InputError
 from tickets.own_json import decode_own, own_lines
+from tickets.terminal import json_text
 
 PARTS = ("train", "validation", "test")
 
@@ -88,7 +88,7 @@ def ticket_to_json(ticket: Ticket) -> str:
     record = {**vars(ticket), "labels": dict(ticket.labels)}  # asdict copies deeply, four times as slow
     if not ticket.created:
         del record["created"]
-    return json.dumps(record, ensure_ascii=False)
+    return json_text(record)
 
 
 def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from tickets.errors import InputError, WorkError
 from tickets.own_json import read_own
+from tickets.terminal import escape_controls
 
 PART = ".part"
 
@@ -76,7 +77,7 @@ def open_own(path: Path, mode: str, **options: Any) -> IO[Any]:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write indented JSON; a reader finds the old content or the new, never half."""
-    write_text(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, escape_controls(json.dumps(record, ensure_ascii=False, indent=2)) + "\n")
 
 
 def write_text(path: Path, text: str, newline: str | None = None) -> None:

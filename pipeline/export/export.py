@@ -34,6 +34,7 @@ from pipeline.resolved import memory_facts, resolved_tickets
 from tickets.errors import InputError
 from tickets.schema import Ticket
 from tickets.sources import refuse_overlap
+from tickets.terminal import escape_controls
 
 _RECIPE = 2  # of the files: what an earlier one left unfinished is made again
 
@@ -75,7 +76,7 @@ def export(options: ExportOptions) -> str:
         graphs = [name for name in (ONNX_FP32, ONNX_INT8) if (partial / name).is_file()]
         results = check_export(model, partial, options.quant, graphs, merged_file(options, model), validation)
         write_json(partial / CHECK, {"check": [result.to_dict() for result in results]})
-        (partial / CARD).write_text(model_card(model, options.quant, results), encoding="utf-8")
+        (partial / CARD).write_text(escape_controls(model_card(model, options.quant, results)), encoding="utf-8")
     runs = {name: {"path": str(stage.path), **_run_facts(stage)} for name, stage in model.stages.items()}
     facts: dict[str, Any] = {"runs": runs, "base": vars(model.any_stage.base), "versions": package_versions()}
     if options.memory:
