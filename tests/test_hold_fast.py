@@ -1,5 +1,6 @@
 """Doubt fails closed, files are limited, and nothing that is printed drives a terminal."""
 
+import gzip
 import io
 import json
 import math
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,9 @@ from eval.report.blocks import Section, Table
 from eval.report.page import _html, _markdown, section_text
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
+from tickets.formats.readers import read_rows
 from tickets.preparation.prepare import PrepareOptions, prepare
+from tickets.raw import RawRow
 from tickets.schema import Prediction, Ticket, ticket_from_line, ticket_to_json
 from tickets.terminal import EscapingStream, escape_controls
 
@@ -334,3 +338,52 @@ def test_pretraining_replaces_bases_of_ours_alone(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no base of `duet pretrain`"):
             pretrain(config)
     assert (tmp_path / "data" / "train.jsonl").exists() and (tmp_path / "x.txt").exists()
+
+
+def rows_of(path: Path) -> list[RawRow]:
+    return list(read_rows(str(path)))
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.json", "t.txt"])
+def test_a_line_without_end_is_one_line_of_error(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickets.formats.readers._LONGEST_JSON", 5000)
+    monkeypatch.setattr("tickets.encodings.detect.text_lines.__defaults__", (4000,))
+    text = ('{"subject": "' if "json" in name else "subject,body\na,") + "x" * 9000
+    (tmp_path / name).write_text(text)
+    with gzip.open(tmp_path / f"{name}.gz", "wt") as packed:
+        packed.write(text)
+    for path in (tmp_path / name, tmp_path / f"{name}.gz"):
+        with pytest.raises(InputError, match=r"has over .* characters") as error:
+            rows_of(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_json_text_is_read_as_a_whole_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickets.formats.readers._LONGEST_JSON", 5000)
+    (tmp_path / "t.json").write_text("[\n" + '{"subject": "a", "body": "b"},\n' * 900 + "{}]")
+    with pytest.raises(InputError, match="JSON of over 5,000 characters"):
+        rows_of(tmp_path / "t.json")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickets.formats.archives._UNSUSPICIOUS", 1 << 20)
+    text = b"subject,body\n" + b"a,b\n" * (1 << 20)
+    with gzip.open(tmp_path / "t.csv.gz", "wb") as packed:
+        packed.write(text)
+    with zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("t.csv", text)
+    for name in ("t.csv.gz", "t.zip"):
+        with pytest.raises(InputError, match="unpacks to over 300 times its size") as error:
+            rows_of(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_mail_without_end_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickets.formats.mail._LONGEST", 2000)
+    mail = "From: a@example.com\nSubject: {}\nDate: Mon, 6 Jan 2025 10:00:00 +0000\n\n{}\n"
+    long, short = mail.format("long", "word " * 2000), mail.format("short", "text")
+    (tmp_path / "t.eml").write_text(long)
+    assert [row.fault for row in rows_of(tmp_path / "t.eml")] == ["mail too long: over 0 MB"]
+    separator = "From a@example.com Mon Jan  6 10:00:00 2025\n"
+    (tmp_path / "t.mbox").write_text(f"{separator}{long}\n{separator}{short}\n")
+    assert [bool(row.fault) for row in rows_of(tmp_path / "t.mbox")] == [True, False]
