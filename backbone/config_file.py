@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from backbone.config import MINI, RunConfig
 from tickets.errors import InputError
-from tickets.sources import check_regular, source_path
+from tickets.sources import check_regular, holds, source_path
 
 _EXPECTED = {  # where the library's words speak of Python
     "tuple_type": "a list, such as [type, queue]",
@@ -44,16 +44,19 @@ _NOT_YAML = (
 )
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: Path | None, overrides: Sequence[str] = (), inside: Path | None = None) -> RunConfig:
     """Read a YAML file (the built-in mini configuration without one) and apply `key.path=value` overrides.
 
     A file that `extends` another one, named relative to itself, holds only what differs.
+
+    Args:
+        inside: the folder of a run: its configuration may extend nothing elsewhere, because nothing vouches for that.
 
     Raises:
         InputError: one line that names the key, what was found, what was expected and the nearest valid key.
     """
     where = str(path) if path else "built-in configuration"
-    record = _extended(path) if path else _parse(builtin_config_text(MINI))
+    record = _extended(path, inside) if path else _parse(builtin_config_text(MINI))
     for override in overrides:
         apply_override(record, override)
     try:
@@ -150,7 +153,7 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or named.get(type(error), type(error).__name__)
 
 
-def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _extended(path: Path, inside: Path | None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The keys of a file over those of the file it extends."""
     record = read_yaml(path)
     parent = record.pop("extends", None)
@@ -159,9 +162,14 @@ def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.resolve() in seen or not isinstance(parent, str):
         raise InputError(f"{path}: extends {parent!r}, expected the name of another file; correct it")
     above = path.parent / source_path(parent)
+    if inside and not holds(inside, above):
+        raise InputError(
+            f"{path}: extends {parent[:200]!r}, which is no file inside {inside}; expected a configuration that stands "
+            "for itself; train or export again"
+        )
     if not above.is_file():
         raise InputError(f"{path}: extends {parent!r}, which is not there; expected a file beside this one; correct it")
-    return _merged(_extended(above, (*seen, path.resolve())), record)
+    return _merged(_extended(above, inside, (*seen, path.resolve())), record)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

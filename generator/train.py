@@ -103,7 +103,7 @@ def _prefix_classifier(config: RunConfig) -> Path | None:
 def _prefix_changes(stage: Stage, classifier: Path) -> dict[str, LowRank]:
     """Read the classifier's adapter, after checking that it has this run's base and instruction."""
     base = BaseIdentity.load(classifier / BASE)
-    instruction = load_config(classifier / CONFIG).prompt.instruction
+    instruction = load_config(classifier / CONFIG, inside=classifier).prompt.instruction
     for what, value, expected in (
         ("base", base.fingerprint, stage.base.fingerprint),
         ("prompt.instruction", instruction, stage.config.prompt.instruction),
