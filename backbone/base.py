@@ -12,6 +12,7 @@ from backbone.architecture import base_tensors, find_family, read_shape
 from backbone.config import MINI
 from backbone.packaged_base import packaged_base
 from backbone.shipped import SMOLLM2, mini_folder
+from backbone.weights import check_floats
 from tickets.errors import InputError
 from tickets.own_json import read_own
 from tickets.sources import source_path
@@ -143,6 +144,7 @@ def _tensor_sizes(folder: Path) -> dict[str, tuple[int, ...]]:
             with safe_open(file, framework="numpy") as weights:
                 for name in weights.keys():  # noqa: SIM118  # not a mapping
                     sizes[name] = tuple(weights.get_slice(name).get_shape())
-        except (OSError, SafetensorError) as error:
+            check_floats(file)
+        except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{file}: missing or damaged ({error}); download or copy the base again") from None
     return sizes

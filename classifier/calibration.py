@@ -13,6 +13,7 @@ from classifier.review import NEVER, Bools, review_threshold, thresholds_for
 from tickets.errors import InputError
 from tickets.labels import NO_LABEL
 
+_LARGEST = 1e9  # offset; what is computed from more overflows
 _STRENGTHS = np.linspace(-1.0, 2.0, 31)  # of the logit adjustment; 0 leaves the logits alone
 
 
@@ -53,14 +54,14 @@ class Calibration:
 
     @property
     def is_sound(self) -> bool:
-        """Whether every value is a finite number, every temperature above 0 and every threshold from 0 to NEVER."""
+        """Whether all values can be computed with, temperatures are above 0, and thresholds from 0 to NEVER."""
         values, thresholds = [0.0], [self.tag_threshold]
         for head in self.heads.values():
             values += [*head.offset, head.temperature, head.strength]
             thresholds += [head.threshold, *head.thresholds.values()]
         return (
-            bool(np.isfinite(values).all())
-            and all(head.temperature > 0 for head in self.heads.values())
+            bool((np.abs(values) <= _LARGEST).all())
+            and all(head.temperature >= 1 / _LARGEST for head in self.heads.values())
             and all(0 <= threshold <= NEVER for threshold in thresholds)
         )
 

@@ -11,6 +11,7 @@ from backbone.base import BaseIdentity
 from backbone.runs.files import sha256
 from backbone.runs.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE, CLASSIFIER, HEADS, LABELS, MANIFEST
 from backbone.training.stage import Stage
+from backbone.weights import check_floats
 from classifier.heads import TAGS, head_name
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
@@ -38,6 +39,8 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
     """
     folder = classifier_folder(run)
     try:
+        for weights in (folder / ADAPTER / ADAPTER_WEIGHTS, folder / HEADS):
+            check_floats(weights)
         state = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)
         heads = load_file(folder / HEADS)
         adapter = read_own(folder / ADAPTER / ADAPTER_CONFIG)
