@@ -22,7 +22,10 @@ from backbone.shipped import mini_folder
 from classifier.joint import JointDecoder
 from engines.gguf_file import check_base
 from engines.onnx_file import check_graph, check_graph_once
+from eval.training_facts import training_facts
 from pipeline.engine_choice import EngineChoice
+from pipeline.export.model_card import model_card
+from pipeline.model_folder import open_model
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
@@ -322,6 +325,20 @@ def test_tables_of_label_pairs_with_absurd_numbers_are_refused(tmp_path: Path, v
 def test_a_configuration_of_ones_own_may_extend_what_it_likes(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(f"extends: {bundle / 'classifier' / 'config.yaml'}\nseed: 7\n")
     assert load_config(tmp_path / "own.yaml").seed == 7
+
+
+@pytest.mark.parametrize("change", [{"best": None}, {"calibrated": []}, {"train_tickets": "x"}, {"loss_ratio": {}}])
+def test_a_run_that_records_something_else_is_one_line(bundle: Path, change: dict[str, Any]) -> None:
+    edit(bundle / "classifier" / "run.json", lambda r: r.update(change))
+    resign(bundle)
+    model = open_model(bundle)
+    told = []
+    for read in (lambda: model_card(model, "none", []), lambda: training_facts(model.stages["classifier"])):
+        try:
+            read()
+        except InputError as error:
+            told.append(str(error))
+    assert told and not [line for line in told if "\n" in line]
 
 
 @pytest.mark.parametrize(("change", "fits"), [({"padding": FIXED}, True), ({"model": {**UNKNOWN, "vocab": {}}}, False)])

@@ -32,6 +32,7 @@ from pipeline.export.writing import write_gguf, write_once, write_onnx
 from pipeline.model_folder import ModelFolder, StageFolder, check_prefix_classifier, check_same_base, open_model
 from pipeline.resolved import memory_facts, resolved_tickets
 from tickets.errors import InputError
+from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 from tickets.sources import refuse_overlap
 from tickets.terminal import escape_controls
@@ -111,10 +112,9 @@ def _gather(options: ExportOptions) -> ModelFolder:
 def _check_labels(stages: dict[str, StageFolder]) -> None:
     if GENERATOR not in stages:
         return
-    classifier, generator = (read_json(stages[name].path / LABELS) for name in (CLASSIFIER, GENERATOR))
-    if classifier["columns"] != generator["columns"]:
-        columns = {**classifier["columns"], **generator["columns"]}
-        differing = [c for c in columns if classifier["columns"].get(c) != generator["columns"].get(c)]
+    classifier, generator = (LabelSpace.load(stages[name].path / LABELS).columns for name in (CLASSIFIER, GENERATOR))
+    if classifier != generator:
+        differing = [c for c in {**classifier, **generator} if classifier.get(c) != generator.get(c)]
         raise InputError(
             f"{stages[GENERATOR].path}: was trained with other labels than {stages[CLASSIFIER].path} in "
             f"{', '.join(differing)}; train one of them again on the other's data"

@@ -107,7 +107,7 @@ def unpacked_members(path: Path, members: Sequence[str]) -> Iterator[tuple[str, 
             inner.unlink()
 
 
-def _unpack(packed: IO[bytes], out: IO[bytes], packed_size: int, name: str) -> None:
+def _unpack(packed: IO[bytes] | gzip.GzipFile, out: IO[bytes], packed_size: int, name: str) -> None:
     """Copy what is unpacked; what grows as no text does would fill the disk."""
     size = 0
     while chunk := packed.read(_CHUNK):
