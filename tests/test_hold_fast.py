@@ -255,7 +255,7 @@ def test_what_is_written_for_people_holds_no_control_character(tmp_path: Path) -
 
 
 def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
-    ticket = tmp_path / "esc\x1b[31mname.txt"
+    ticket = tmp_path / "esc\r\x1b[31mname.txt"
     ticket.write_text("Subject: \x1b]0;title\x07 VPN\n\nIt \x9b31m hangs \u202e.", encoding="utf-8")
     for words in (
         [ticket, ticket],

@@ -1,5 +1,6 @@
 """Paths: `~` in every option, one folder under every spelling, and no output where something is read."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from pipeline.export.export import export
 from pipeline.export.options import ExportOptions
 from pipeline.model_folder import open_model
 from tickets.errors import InputError
-from tickets.sources import refuse_overlap
+from tickets.sources import holds, refuse_overlap
 
 ROWS = "id,subject,body\n" + "".join(f"t{i},s,My printer {i} is broken\n" for i in range(3))
 
@@ -179,8 +180,11 @@ def test_the_home_folder_in_a_configuration_and_a_variable(home: Path, monkeypat
     assert configuration("output=~/out").folder == home / "out"
     with pytest.raises(InputError, match="no home folder of that name"):
         resolve_data("~nobody-of-this-name/data")
-    with pytest.raises(InputError, match="NUL"):
-        resolve_data("a\0b")
+    for name in ("a\0b", "a" * 256, "x/\ud800", "ä" * 128):
+        for call in (resolve_data, lambda name: configuration(f"output={json.dumps(name)}").folder, options.path):
+            with pytest.raises(InputError, match="no path") as error:
+                call(name)
+            assert "\n" not in str(error.value)
     monkeypatch.setenv("DUET_MODEL", "~/mini-copy")
     assert predict_batch(BatchOptions("~/t.csv", Path("~/a.jsonl"), labels_only=True), None, EngineChoice("onnx")) == 3
 
@@ -195,3 +199,9 @@ def test_another_spelling_goes_on_with_what_is_unfinished(home: Path) -> None:
         for source in ("t.csv", "./t.csv", "~/t.csv")
     ]
     assert plans[0] == plans[1] == plans[2]
+
+
+def test_links_in_a_circle_are_no_place(home: Path) -> None:
+    (home / "a").symlink_to("b")
+    (home / "b").symlink_to("a")
+    assert not holds("a", home / "data") and holds("a", home / "a")

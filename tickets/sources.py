@@ -2,12 +2,15 @@
 
 import difflib
 import hashlib
+import os
 import stat
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
 from tickets.errors import InputError
+
+_LONGEST_NAME = 255  # bytes, of every usual file system
 
 
 def source_path(source: str | Path) -> Path:
@@ -16,8 +19,15 @@ def source_path(source: str | Path) -> Path:
     Raises:
         InputError: no path, or the home folder of nobody.
     """
-    if "\0" in str(source):
-        raise InputError(f"{str(source)[:200]!r}: holds a NUL character, expected a path; correct it")
+    try:
+        name = os.fsencode(source)
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name or max(map(len, name.split(b"/"))) > _LONGEST_NAME:
+        raise InputError(
+            f"{str(source)[:200]!r}: no path, because of a NUL, half a character or a name of over {_LONGEST_NAME} "
+            "bytes; correct it"
+        )
     try:
         return Path(source).expanduser()
     except RuntimeError:
@@ -30,13 +40,20 @@ def same_file(source: str | Path, path: Path) -> bool:
     try:
         return first.samefile(second)
     except OSError:
-        return first.resolve() == second.resolve()
+        return _resolved(first) == _resolved(second)
 
 
 def holds(source: str | Path, path: Path) -> bool:
     """Whether a path is a source, or lies in the folder that is one."""
-    place = source_path(path).resolve()
+    place = _resolved(source_path(path))
     return any(same_file(source, one) for one in (source_path(path), place, *place.parents))
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:  # links in a circle
+        return path.absolute()
 
 
 def refuse_overlap(sources: Iterable[str | Path], outputs: Iterable[Path], option: str) -> None:
