@@ -218,10 +218,9 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, read
     manifests = {name: stage.path / MANIFEST for name, stage in opened.stages.items()}
     if opened.bundle:
         manifests["bundle"] = opened.path / MANIFEST
-    content = source_fingerprint(options.source)
     return {
-        **({} if content else {"source": options.source}),  # which may be spelt in several ways
-        "content": content,
+        "source": options.source,
+        "content": source_fingerprint(options.source),
         "preset": options.preset,
         "encoding": options.encoding,
         "map": list(options.maps),
@@ -240,7 +239,8 @@ def _check_plan(file: IO[bytes], partial: Path, path: Path, plan: dict[str, Any]
         write_json(path, plan)
         return
     old = read_json(path)
-    differing = [key for key in plan if old.get(key) != plan[key]]
+    known = ("source",) if plan["content"] else ()  # its content tells it, however it is spelt
+    differing = [key for key in plan if key not in known and old.get(key) != plan[key]]
     if differing:
         raise InputError(
             f"{partial}: unfinished answers with another {', '.join(differing)} ({path}); use the same, choose another "

@@ -194,11 +194,20 @@ def test_another_spelling_goes_on_with_what_is_unfinished(home: Path) -> None:
     spelt = PretrainConfig(source="./data", output="./out")
     assert _plan(config, texts, None) == _plan(spelt, texts, None)
     model = open_model(home / "mini-copy")
-    plans = [
-        batch._plan(BatchOptions(source, Path("a.jsonl")), model, EngineChoice(), model.reading)
-        for source in ("t.csv", "./t.csv", "~/t.csv")
-    ]
-    assert plans[0] == plans[1] == plans[2]
+    (home / "a.jsonl.partial").write_bytes(b"{}")
+    for place, source in enumerate(("t.csv", "./t.csv", "~/t.csv", str(home / "t.csv"))):
+        plan = batch._plan(BatchOptions(source, Path("a.jsonl")), model, EngineChoice(), model.reading)
+        if place == 0:
+            (home / "a.jsonl.plan").write_text(json.dumps(plan))
+        with (home / "a.jsonl.partial").open("rb") as file:
+            batch._check_plan(file, home / "a.jsonl.partial", home / "a.jsonl.plan", plan)
+    (home / "t.csv").write_text(ROWS + "t9,s,more\n")
+    plan = batch._plan(BatchOptions("t.csv", Path("a.jsonl")), model, EngineChoice(), model.reading)
+    with (
+        (home / "a.jsonl.partial").open("rb") as file,
+        pytest.raises(InputError, match=r"with another content \("),
+    ):
+        batch._check_plan(file, home / "a.jsonl.partial", home / "a.jsonl.plan", plan)
 
 
 def test_links_in_a_circle_are_no_place(home: Path) -> None:
