@@ -1,7 +1,5 @@
 """Reading the LoRA adapters that peft writes, without peft: importing peft costs a cold process four seconds."""
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from backbone.runs.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from backbone.weights import check_floats
 from tickets.errors import InputError
+from tickets.own_json import read_own
 
+_LARGEST_SCALE = 1e6  # alpha / r; what is computed with more overflows
 _PREFIX = "base_model.model."  # what peft puts before module names
 # options that change the product W x + alpha / r * B A x; none of them has a place in a LoRA GGUF
 _UNSUPPORTED = ("use_rslora", "use_dora", "use_qalora", "alpha_pattern", "rank_pattern", "fan_in_fan_out", "lora_bias")
@@ -43,11 +44,14 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
         InputError: not an adapter, or one with options beyond plain LoRA.
     """
     try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        config = read_own(folder / ADAPTER_CONFIG)
         _refuse_variants(folder, config)
+        check_floats(folder / ADAPTER_WEIGHTS)
         tensors = load_file(folder / ADAPTER_WEIGHTS)
         scale = float(config["lora_alpha"]) / int(config["r"])
-        if not math.isfinite(scale) or not all(t.ndim == 2 and bool(t.isfinite().all()) for t in tensors.values()):
+        if not abs(scale) <= _LARGEST_SCALE or not all(
+            t.ndim == 2 and bool(t.isfinite().all()) for t in tensors.values()
+        ):
             raise ValueError("alpha, rank or a weight is not a number")
         names = {name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in tensors}
         products = {
@@ -66,7 +70,7 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
         TypeError,
         AttributeError,
         ZeroDivisionError,
-        RecursionError,
+        OverflowError,
         SafetensorError,
     ) as error:
         raise InputError(f"{folder}: not a LoRA adapter ({error}); train the run again") from None

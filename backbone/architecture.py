@@ -4,7 +4,6 @@ To add a family, add a record. Its blocks must have the names of Qwen2's (`self_
 they compute something else in training, a file in `backbone/layers/` has to follow. See docs/howto-family.md.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tickets.errors import InputError
+from tickets.own_json import read_own
 
 Size = tuple[int, ...]
 
@@ -91,8 +91,8 @@ def read_shape(folder: Path) -> dict[str, Any]:
     """
     expected = f"the config of one of {supported_names()}"
     try:
-        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        record = read_own(folder / "config.json")
+    except (OSError, ValueError) as error:
         raise InputError(f"{folder}: no readable config.json ({error}); expected {expected}") from None
     if not isinstance(record, dict):
         raise InputError(f"{folder}/config.json: found {type(record).__name__}, expected {expected}")
@@ -133,9 +133,9 @@ def find_family(folder: Path) -> Family:
 def _splitter(path: Path) -> str:
     """Return the type of the first pre-tokenizer in a tokenizer.json, or nothing."""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))["pre_tokenizer"] or {}
+        settings = read_own(path)["pre_tokenizer"] or {}
         return str(settings.get("pretokenizers", [settings])[0].get("type", ""))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(f"{path}: not a tokenizer ({error}); copy it again from the original model") from None
 
 

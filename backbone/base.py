@@ -12,7 +12,10 @@ from backbone.architecture import base_tensors, find_family, read_shape
 from backbone.config import MINI
 from backbone.packaged_base import packaged_base
 from backbone.shipped import SMOLLM2, mini_folder
+from backbone.weights import check_floats
 from tickets.errors import InputError
+from tickets.own_json import read_own
+from tickets.sources import source_path
 
 _CONSTANTS = "rotary_emb.inv_freq"  # constants that older files hold
 _WANTED = ["*.json", "*.safetensors", "*.txt"]
@@ -37,8 +40,13 @@ class BaseIdentity:
     def load(cls, path: Path) -> "BaseIdentity":
         """Read a base.json."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            identity = cls(**read_own(path))
+            if not all(isinstance(value, str) for value in (identity.name, identity.fingerprint, identity.folder)):
+                raise ValueError("name, fingerprint and folder are no texts")
+            if not isinstance(identity.revision, str | None):
+                raise ValueError("revision is no text")
+            return identity
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path}: not the identity of a base ({error}); train the run again") from None
 
 
@@ -49,7 +57,7 @@ def find_base(path: str, revision: str | None = None) -> Path:
         InputError: not there, or not a supported model.
     """
     shipped = {MINI: lambda: mini_folder() / "base", SMOLLM2: packaged_base}
-    folder = shipped[path]() if path in shipped else Path(path).expanduser()
+    folder = shipped[path]() if path in shipped else source_path(path)
     if not folder.is_dir():
         folder = _download(path, revision)
     _check(folder)
@@ -60,7 +68,7 @@ def identify(folder: Path, name: str, revision: str | None = None) -> BaseIdenti
     """Fingerprint a base: SHA-256 over the shape in its config, its tokenizer, and size, header and first and last
     megabyte of each weight file, so that 15 GB cost milliseconds."""
     digest = hashlib.sha256()
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_shape(folder)
     shape = {key: config.get(key) for key in ("hidden_size", "num_hidden_layers", "vocab_size", "model_type")}
     digest.update(json.dumps(shape, sort_keys=True).encode())
     digest.update((folder / "tokenizer.json").read_bytes())
@@ -124,7 +132,7 @@ def _tensor_sizes(folder: Path) -> dict[str, tuple[int, ...]]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+            names = {str(name) for name in read_own(index)["weight_map"].values()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{index}: not an index of weights ({error}); copy it again from the model") from None
         outside = next((name for name in sorted(names) if Path(name).name != name), None)
@@ -139,6 +147,7 @@ def _tensor_sizes(folder: Path) -> dict[str, tuple[int, ...]]:
             with safe_open(file, framework="numpy") as weights:
                 for name in weights.keys():  # noqa: SIM118  # not a mapping
                     sizes[name] = tuple(weights.get_slice(name).get_shape())
-        except (OSError, SafetensorError) as error:
+            check_floats(file)
+        except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{file}: missing or damaged ({error}); download or copy the base again") from None
     return sizes

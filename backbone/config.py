@@ -5,14 +5,21 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from tickets.labels import TAGS
+from tickets.sources import source_path
+
 MINI = "mini"  # names the embedded base and the built-in configuration
 SAMPLE = "sample"  # names the built-in tickets
 REVIEW_ACCURACY = 0.8  # what labels that no person looks at aim at
+_MOST, _LEAST = 10**9, 1e-12  # what is beyond is a slip, and overflows in what is computed from it
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(ge=_LEAST, le=_MOST)]
+NotNegative = Annotated[float, Field(ge=0.0, le=_MOST)]
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+CountOrZero = Annotated[int, Field(ge=0, le=_MOST)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # of numpy and torch alike
 LinearLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+_LONGEST_TEXT = 2**20  # tokens; no model reads more
 ALL_LINEAR: tuple[str, ...] = get_args(LinearLayer)
 
 
@@ -75,8 +82,8 @@ def _no_dots(name: str) -> str:
 
 
 def _positive_or_all(steps: int) -> int:
-    if steps != -1 and steps < 1:
-        raise ValueError("1 or more, or -1 for all")
+    if steps != -1 and not 1 <= steps <= _MOST:
+        raise ValueError(f"1 or more, or -1 for all, at most {_MOST}")
     return steps
 
 
@@ -89,10 +96,12 @@ class TrainingConfig(_Section):
     )
     learning_rate: Positive = Field(2e-4, description="highest, after the warm-up")
     head_learning_rate: Positive | None = Field(None, description="of the classifier heads; like the rest if not given")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="of AdamW, on matrices")
+    weight_decay: NotNegative = Field(0.01, description="of AdamW, on matrices")
     warmup: Share = Field(0.1, description="share of all steps")
     max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
-    max_length: Annotated[int, Field(ge=32)] = Field(1024, description="tokens per sample; longer tickets are cut")
+    max_length: Annotated[int, Field(ge=32, le=_LONGEST_TEXT)] = Field(
+        1024, description="tokens per sample; longer tickets are cut"
+    )
     batch_tickets: Count = Field(32, description="tickets per batch over all processes, at most")
     batch_tokens: Count = Field(
         8192, description="tokens per batch over all processes, about; batches are bucketed by length"
@@ -145,7 +154,7 @@ class ClassifierConfig(BalanceConfig):
     layers: Count | None = Field(
         None, description="blocks of the base that read a ticket for its labels, from the first on; all when not given"
     )
-    max_tags: Annotated[int, Field(ge=0)] = Field(50, description="most frequent tags to learn; 0 for no tags head")
+    max_tags: CountOrZero = Field(50, description="most frequent tags to learn; 0 for no tags head")
     tag_weight: Positive = Field(1.0, description="weight of the tags loss (BCE) beside the heads' losses")
     class_weights: Weights | dict[str, Weights] = Field(
         "balanced", description="none, balanced, effective, or per column, e.g. {priority: {low: 2.0}}"
@@ -179,6 +188,15 @@ class ClassifierConfig(BalanceConfig):
         given = self.review_accuracy
         return given.get(column, REVIEW_ACCURACY) if isinstance(given, dict) else given
 
+    @field_validator("columns")
+    @classmethod
+    def _names_make_heads(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names) or not all(name and "." not in name and name != TAGS for name in names):
+            raise ValueError(
+                f"different names without a dot, none of them {TAGS!r}, which are learnt beside the columns"
+            )
+        return names
+
     @field_validator("review_accuracy", "required_columns")
     @classmethod
     def _names_are_columns(cls, given: Any, info: ValidationInfo) -> Any:
@@ -200,7 +218,7 @@ class GeneratorConfig(_Section):
         description="whose adapter reads the ticket: the generator's own, or the classifier's, which llama.cpp then "
         "reads once for both stages; ties the generator to that classifier",
     )
-    rouge_sample: Annotated[int, Field(ge=0)] = Field(64, description="validation tickets answered for ROUGE-L")
+    rouge_sample: CountOrZero = Field(64, description="validation tickets answered for ROUGE-L")
     training: TrainingConfig = TrainingConfig()
 
     @property
@@ -221,7 +239,7 @@ class SinglePromptConfig(BalanceConfig):
         False, description="list the labels that the published system listed (eight queues) instead of the data's own"
     )
     block_tokens: Count = Field(128, description="tokens allowed for the label block, beside decoding.max_new_tokens")
-    rouge_sample: Annotated[int, Field(ge=0)] = Field(64, description="validation tickets answered for ROUGE-L")
+    rouge_sample: CountOrZero = Field(64, description="validation tickets answered for ROUGE-L")
     training: TrainingConfig = TrainingConfig()
 
 
@@ -229,7 +247,7 @@ class DecodingConfig(_Section):
     """How replies are written."""
 
     max_new_tokens: Count = Field(256, description="of a reply, at most")
-    temperature: Annotated[float, Field(ge=0.0)] = Field(0.0, description="0: greedy")
+    temperature: NotNegative = Field(0.0, description="0: greedy")
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="share of probability to sample from")
     repetition_penalty: Positive = Field(1.0, description="divides the scores of tokens already there; 1: none")
     seed: Seed = Field(0, description="of sampling")
@@ -265,4 +283,4 @@ class RunConfig(_Section):
 
     @property
     def folder(self) -> Path:
-        return Path(self.output) if self.output else Path("runs") / self.name
+        return source_path(self.output) if self.output else Path("runs") / self.name

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from backbone.config import MINI, RunConfig
 from tickets.errors import InputError
+from tickets.sources import check_regular, holds, source_path
 
 _EXPECTED = {  # where the library's words speak of Python
     "tuple_type": "a list, such as [type, queue]",
@@ -28,6 +29,8 @@ _WHOLE = ("class_weights", "review_accuracy")  # mappings that are values, not s
 
 _LARGEST, _DEEPEST, _MOST_VALUES = 1_000_000, 20, 20_000  # bytes of a file, levels and values of a configuration
 _MOST_ALIASES = 20  # few configurations have one; nested, 81 of them stand for hundreds of millions of values
+_NUMBERS, _LONGEST_NUMBER = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"), 400  # characters
+_LONGEST_SHOWN = 300  # characters of a value in an error
 # what the library raises beside its own errors: dates, numbers, depth, merges that are no mappings
 _NOT_YAML = (
     yaml.YAMLError,
@@ -41,16 +44,19 @@ _NOT_YAML = (
 )
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: Path | None, overrides: Sequence[str] = (), inside: Path | None = None) -> RunConfig:
     """Read a YAML file (the built-in mini configuration without one) and apply `key.path=value` overrides.
 
     A file that `extends` another one, named relative to itself, holds only what differs.
+
+    Args:
+        inside: the folder of a run: its configuration may extend nothing elsewhere, because nothing vouches for that.
 
     Raises:
         InputError: one line that names the key, what was found, what was expected and the nearest valid key.
     """
     where = str(path) if path else "built-in configuration"
-    record = _extended(path) if path else _parse(builtin_config_text(MINI))
+    record = _extended(path, inside) if path else _parse(builtin_config_text(MINI))
     for override in overrides:
         apply_override(record, override)
     try:
@@ -77,6 +83,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     expected = "expected keys such as those of configs/mini.yaml"
     try:
+        if not path.is_dir():
+            check_regular(path, "config.yaml")
         if path.stat().st_size > _LARGEST:
             raise InputError(f"{path}: not YAML of a configuration (over {_LARGEST:,} bytes); {expected}")
         record = _parse(path.read_text(encoding="utf-8"))
@@ -91,18 +99,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _TextKeyLoader(yaml.SafeLoader):
-    """Reads every key as the text that stands there: a label may be called `1`, `No` or `2024-01-01`."""
+    """Reads every key as the text that stands there: a label may be called `1`, `No` or `2024-01-01`.
+
+    What is too much of it is refused as it is read, because the library takes seconds for a megabyte.
+    """
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self._aliases = 0
+        self._aliases = self._nodes = self._depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            self._aliases += 1
-            if self._aliases > _MOST_ALIASES:
-                raise ValueError(f"over {_MOST_ALIASES} aliases")
-        return super().compose_node(parent, index)
+        self._aliases += self.check_event(yaml.AliasEvent)
+        if self._aliases > _MOST_ALIASES:
+            raise ValueError(f"over {_MOST_ALIASES} aliases")
+        self._nodes += 1
+        self._depth += 1
+        if self._depth > _DEEPEST + 2 or self._nodes > 2 * _MOST_VALUES:  # keys are nodes too
+            raise ValueError("nested too deeply or too many values")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise ValueError(f"a number of {len(node.value):,} characters")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         self.flatten_mapping(node)  # what `<<` merges
@@ -135,7 +153,7 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or named.get(type(error), type(error).__name__)
 
 
-def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _extended(path: Path, inside: Path | None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The keys of a file over those of the file it extends."""
     record = read_yaml(path)
     parent = record.pop("extends", None)
@@ -143,9 +161,15 @@ def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return record
     if path.resolve() in seen or not isinstance(parent, str):
         raise InputError(f"{path}: extends {parent!r}, expected the name of another file; correct it")
-    if not (path.parent / parent).is_file():
+    above = path.parent / source_path(parent)
+    if inside and not holds(inside, above):
+        raise InputError(
+            f"{path}: extends {parent[:200]!r}, which is no file inside {inside}; expected a configuration that stands "
+            "for itself; train or export again"
+        )
+    if not above.is_file():
         raise InputError(f"{path}: extends {parent!r}, which is not there; expected a file beside this one; correct it")
-    return _merged(_extended(path.parent / parent, (*seen, path.resolve())), record)
+    return _merged(_extended(above, inside, (*seen, path.resolve())), record)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -163,12 +187,14 @@ def apply_override(record: dict[str, Any], override: str) -> None:
     """Set one dotted key of `record` in place from `key.path=value`."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise InputError(f"--set {override}: expected key=value, for example --set lora.rank=64")
+        raise InputError(f"--set {override[:200]}: expected key=value, for example --set lora.rank=64")
     *parents, last = key.strip().split(".")
+    if len(parents) > _DEEPEST:
+        raise InputError(f"--set {override[:200]}: the key has over {_DEEPEST} parts; see configs/mini.yaml")
     for parent in parents:
         record = record.setdefault(parent, {})
         if not isinstance(record, dict):
-            raise InputError(f"--set {override}: {parent!r} is a value, not a section; see configs/mini.yaml")
+            raise InputError(f"--set {override[:200]}: {parent!r} is a value, not a section; see configs/mini.yaml")
     try:
         record[last] = _number_or(_parse(text))
     except _NOT_YAML as error:
@@ -190,14 +216,21 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         key = ".".join(map(str, first["loc"]))
         nearest = [name for name in _all_keys(root) if name.endswith(f".{key}")]  # written without its section
         nearest = nearest or difflib.get_close_matches(key, _all_keys(root), n=1, cutoff=0.0)
-        return f"unknown key {key!r} (value {first['input']!r}); nearest valid key: {' or '.join(map(repr, nearest))}"
+        shown = f"{key[:200]!r} (value {_shown(first['input'])})"
+        return f"unknown key {shown}; nearest valid key: {' or '.join(map(repr, nearest))}"
     path, info = _field(root, first["loc"])
     key = ".".join(path)
     message = _EXPECTED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     expected = message[0].lower() + message[1:]
     if len(path) < len(first["loc"]) and info is not None:  # of a key that takes several kinds: one of their complaints
         expected = info.description or expected
-    return f"key {key!r}: found {first['input']!r}, expected: {expected}; correct it or --set {key}=..."
+    return f"key {key!r}: found {_shown(first['input'])}, expected: {expected}; correct it or --set {key}=..."
+
+
+def _shown(value: object) -> str:
+    """A value as an error shows it: what is long loses its end."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _field(root: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], FieldInfo | None]:

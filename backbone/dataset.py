@@ -11,6 +11,7 @@ import numpy as np
 from backbone.config import SAMPLE
 from tickets.errors import InputError
 from tickets.schema import PARTS, Ticket, read_tickets
+from tickets.sources import source_path
 
 
 def resolve_data(path: str) -> Path:
@@ -19,7 +20,7 @@ def resolve_data(path: str) -> Path:
     Raises:
         InputError: a part is missing.
     """
-    folder = Path(str(resources.files("tickets.sample"))) if path == SAMPLE else Path(path).expanduser()
+    folder = Path(str(resources.files("tickets.sample"))) if path == SAMPLE else source_path(path)
     for part in ("train", "validation"):
         if not (folder / f"{part}.jsonl").is_file():
             raise InputError(

@@ -133,7 +133,8 @@ class PromptEncoder:
         try:
             return self._plain.encode(text, add_special_tokens=False)
         except BaseException as error:
-            if type(error).__name__ != "PanicException":  # of Rust, and no Exception
+            # the library raises Exception itself; a panic of Rust is none
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             raise InputError(
                 f"the tokenizer gives up on a text ({error}); expected the tokenizer of the base; copy it again"
@@ -208,8 +209,19 @@ def _can_switch_thinking(folder: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _tokenizers(text: str) -> tuple[Tokenizer, Tokenizer]:
-    """The tokenizer of a `tokenizer.json`, and one without its added tokens; a second to load, so stages share them."""
-    return Tokenizer.from_str(text), Tokenizer.from_str(json.dumps({**json.loads(text), "added_tokens": []}))
+    """The tokenizer of a `tokenizer.json`, and one without its added tokens; a second to load, so stages share them.
+
+    Raises:
+        ValueError: not one of the kind that the supported families have.
+    """
+    full, record = Tokenizer.from_str(text), json.loads(text)
+    kind, padding = record["model"].get("type", "BPE"), record.get("padding") or {}
+    if kind != "BPE" or record["model"].get("dropout"):
+        raise ValueError(f"a {kind} model{' with dropout' if kind == 'BPE' else ''}, expected BPE without dropout")
+    if padding.get("strategy", "BatchLongest") != "BatchLongest":
+        raise ValueError(f"it pads every text ({padding['strategy']}), expected no padding")
+    plain = {**record, "added_tokens": [], "padding": None, "truncation": None}
+    return full, Tokenizer.from_str(json.dumps(plain))
 
 
 def ticket_text(ticket: Ticket) -> str:

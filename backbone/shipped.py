@@ -7,6 +7,7 @@ from pathlib import Path
 
 from backbone import packaged_base
 from backbone.config import MINI
+from tickets.sources import source_path
 
 SMOLLM2 = packaged_base.NAME
 VARIABLE = "DUET_MODEL"
@@ -35,7 +36,7 @@ def resolve_model(path: Path | None) -> Path:
     """
     given = os.environ.get(VARIABLE)
     if path is None and given:
-        path = Path(given)
+        path = source_path(given)
     if path is None:
         return _default()
     return shipped_folder(str(path)) if str(path) in (MINI, SMOLLM2) else path

@@ -13,6 +13,7 @@ from classifier.review import NEVER, Bools, review_threshold, thresholds_for
 from tickets.errors import InputError
 from tickets.labels import NO_LABEL
 
+_LARGEST = 1e9  # offset; what is computed from more overflows
 _STRENGTHS = np.linspace(-1.0, 2.0, 31)  # of the logit adjustment; 0 leaves the logits alone
 
 
@@ -52,12 +53,17 @@ class Calibration:
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def is_finite(self) -> bool:
-        """Whether every value is a number, and every temperature above 0."""
-        values = [self.tag_threshold]
+    def is_sound(self) -> bool:
+        """Whether all values can be computed with, temperatures are above 0, and thresholds from 0 to NEVER."""
+        values, thresholds = [0.0], [self.tag_threshold]
         for head in self.heads.values():
-            values += [*head.offset, head.temperature, head.threshold, *head.thresholds.values()]
-        return bool(np.isfinite(values).all()) and all(head.temperature > 0 for head in self.heads.values())
+            values += [*head.offset, head.temperature, head.strength]
+            thresholds += [head.threshold, *head.thresholds.values()]
+        return (
+            bool((np.abs(values) <= _LARGEST).all())
+            and all(head.temperature >= 1 / _LARGEST for head in self.heads.values())
+            and all(0 <= threshold <= NEVER for threshold in thresholds)
+        )
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -73,8 +79,8 @@ class Calibration:
                 for column, head in record["heads"].items()
             }
             calibration = cls(heads, float(record["tag_threshold"]), record.get("fitted_on", {}))
-            if not calibration.is_finite:
-                raise ValueError("a value is not a number, or a temperature not above 0")
+            if not calibration.is_sound:
+                raise ValueError("a value is not a number, a temperature not above 0, or a threshold not from 0 to 1")
             return calibration
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{path}: not a calibration ({error}); train the classifier again") from None

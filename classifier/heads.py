@@ -1,6 +1,9 @@
 """Names of the classifier's heads and of their tensors. Free of torch, because serving needs them."""
 
-TAGS = "tags"  # the head of the tags, beside one per label column
+from tickets.labels import TAGS
+
+__all__ = ["PREFIX", "TAGS", "head_name"]
+
 PREFIX = "head_"  # a head called `type` would collide with nn.Module.type
 
 

@@ -20,6 +20,7 @@ from tickets.errors import InputError
 from tickets.labels import LabelSpace
 
 MOST_COMBINATIONS = 10_000
+_LARGEST = 1e9  # score; what is computed from more overflows
 _MOST_CELLS = 1_000_000  # tickets times combinations in memory at a time
 Pair = tuple[str, str]
 
@@ -136,8 +137,8 @@ class JointDecoder:
         if shapes != {(a, b): (sizes[a], sizes[b]) for a, b in combinations(self.scales, 2)}:
             raise ValueError("other pairs of columns than labels.json")
         arrays = [np.array(list(self.scales.values())), *self.weightings.values(), *self.tables.values()]
-        if not all(np.isfinite(values).all() for values in arrays):
-            raise ValueError("a value is not a number")
+        if not all((np.abs(values) <= _LARGEST).all() for values in arrays):  # nor is one that is no number
+            raise ValueError(f"a value is not a number, or beyond {_LARGEST:g}")
 
 
 def count_combinations(space: LabelSpace) -> int:

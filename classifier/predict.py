@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from backbone.config import RunConfig
 from backbone.prompts import Prompt, PromptEncoder
 from backbone.runs.layout import CALIBRATION, HEADS, JOINT, LABELS
+from backbone.weights import check_floats
 from classifier.calibration import Calibration
 from classifier.heads import PREFIX, TAGS, head_name
 from classifier.joint import Decoded, JointDecoder
@@ -43,6 +44,7 @@ class Classifier:
     def load(cls, folder: Path, encoder: PromptEncoder, config: RunConfig) -> "Classifier":
         """Read labels, calibration and heads of a classifier run."""
         try:
+            check_floats(folder / HEADS)
             tensors = load_file(folder / HEADS)
             names = {head_name(name) for name in tensors}
             heads = {n: (tensors[f"{PREFIX}{n}.weight"], tensors[f"{PREFIX}{n}.bias"]) for n in sorted(names)}

@@ -15,6 +15,7 @@ from backbone.dataset import training_sample
 from backbone.device import pick_device
 from backbone.load import first_blocks, load_options, readable_base
 from backbone.runs.files import disk_guard
+from backbone.runs.folder import names_of
 from backbone.runs.layout import (
     CALIBRATION,
     CLASSIFIER,
@@ -35,8 +36,9 @@ from classifier.fitting import fit_on_validation
 from classifier.label_checks import check_decode, labelled_tickets, training_warnings, validation_warnings
 from classifier.model import label_model_class
 from classifier.objective import ClassifierLoss
-from classifier.warm_start import HEADS_KEY, run_identity, start_from
+from classifier.warm_start import HEADS_KEY, classifier_folder, run_identity, start_from
 from tickets.labels import LabelSpace
+from tickets.sources import refuse_overlap
 
 
 def train_classifier(config: RunConfig, init_from: Path | None = None, restart: bool = False) -> Path:
@@ -45,7 +47,10 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     Args:
         init_from: a classifier run whose adapter, and heads where the classes are the same, are the starting point.
     """
-    start = run_identity(init_from) if init_from else ""
+    start = ""
+    if init_from:
+        start = run_identity(init_from)
+        refuse_overlap([classifier_folder(init_from)], names_of(config.folder / CLASSIFIER), "output")
     stage = open_stage(CLASSIFIER, config, restart, init_from=start)
     settings = config.classifier
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)

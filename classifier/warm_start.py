@@ -1,6 +1,5 @@
 """Starting a classifier from an earlier run's adapter and heads: `--init-from`."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -12,20 +11,23 @@ from backbone.base import BaseIdentity
 from backbone.runs.files import sha256
 from backbone.runs.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE, CLASSIFIER, HEADS, LABELS, MANIFEST
 from backbone.training.stage import Stage
+from backbone.weights import check_floats
 from classifier.heads import TAGS, head_name
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
+from tickets.own_json import read_own
 
 HEADS_KEY = "base_model.model.heads.layers."  # what peft puts before the names of the heads' tensors
 
 
-def _classifier_folder(run: Path) -> Path:
+def classifier_folder(run: Path) -> Path:
+    """Return the classifier's own folder in a run folder, or the folder itself where it is one."""
     return run if (run / ADAPTER).is_dir() else run / CLASSIFIER
 
 
 def run_identity(run: Path) -> str:
     """What tells a classifier run from others, by its content; empty where there is none, which is refused later."""
-    manifest = _classifier_folder(run) / MANIFEST
+    manifest = classifier_folder(run) / MANIFEST
     return sha256(manifest) if manifest.is_file() else ""
 
 
@@ -35,12 +37,15 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
     Raises:
         InputError: not a classifier run, or one of another base or adapter shape.
     """
-    folder = _classifier_folder(run)
+    folder = classifier_folder(run)
     try:
+        for weights in (folder / ADAPTER / ADAPTER_WEIGHTS, folder / HEADS):
+            check_floats(weights)
         state = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)
         heads = load_file(folder / HEADS)
-        adapter = json.loads((folder / ADAPTER / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, SafetensorError) as error:
+        adapter = read_own(folder / ADAPTER / ADAPTER_CONFIG)
+        shape = adapter["r"], adapter["lora_alpha"], sorted(adapter["target_modules"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
             f"--init-from {run}: not a classifier run ({error}); expected one that train-cls wrote"
         ) from None
@@ -52,9 +57,9 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
         )
     config = model.peft_config["default"]
     for key, found, expected in (
-        ("rank", adapter["r"], config.r),
-        ("alpha", adapter["lora_alpha"], config.lora_alpha),
-        ("targets", sorted(adapter["target_modules"]), sorted(config.target_modules)),
+        ("rank", shape[0], config.r),
+        ("alpha", shape[1], config.lora_alpha),
+        ("targets", shape[2], sorted(config.target_modules)),
     ):
         if found != expected:
             raise InputError(

@@ -24,11 +24,14 @@ from commands.options import (
     Maps,
     Model,
     Preset,
+    path,
 )
 
 
 def predict(
-    files: Annotated[list[Path], typer.Argument(help="Text files or mails (.eml) with one ticket each; - for stdin.")],
+    files: Annotated[
+        list[Path], typer.Argument(parser=path, help="Text files or mails (.eml) with one ticket each; - for stdin.")
+    ],
     model: Model = None,
     engine: Engine = "auto",
     endpoint: Endpoint = None,
@@ -59,7 +62,9 @@ def predict_batch(
     source: Annotated[
         str, typer.Argument(help="What `duet prepare` reads: a table, JSON, mails, .gz, .zip, or a Hugging Face id.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="JSONL file to write, one line per row of the source.")],
+    out: Annotated[
+        Path, typer.Option("--out", parser=path, help="JSONL file to write, one line per row of the source.")
+    ],
     model: Model = None,
     engine: Engine = "auto",
     endpoint: Endpoint = None,

@@ -9,19 +9,24 @@ from typing import Annotated, Optional
 
 import typer
 
+from commands.options import path
+
 
 def export(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    out: Annotated[Path, typer.Option("--out", parser=path, help="Folder to write.")],
     model: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
             "--model",
+            parser=path,
             help="Run folder, model folder, `smollm2` or `mini`; a shipped model without it.",
         ),
     ] = None,
     generator: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--generator", help="Run folder of the generator where it is not beside the classifier."),
+        typer.Option(
+            "--generator", parser=path, help="Run folder of the generator where it is not beside the classifier."
+        ),
     ] = None,
     quant: Annotated[
         str,
@@ -58,7 +63,9 @@ def export(
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="Bundle, finished run of one stage, or SQLite file of `duet serve`.")],
+    folder: Annotated[
+        Path, typer.Argument(parser=path, help="Bundle, finished run of one stage, or SQLite file of `duet serve`.")
+    ],
 ) -> None:
     """Check the files of a bundle or run, or a store of `serve`.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from commands.options import Engine, Model
+from commands.options import Engine, Model, path
 
 
 def evaluate(
@@ -38,10 +38,12 @@ def evaluate(
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of train-cls and train-gen, train-baseline, or all.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; answers there are used again.")] = Path(
-        "runs/comparison"
-    ),
+    runs: Annotated[
+        list[Path], typer.Argument(parser=path, help="Run folders of train-cls and train-gen, train-baseline, or all.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", parser=path, help="Folder to write; answers there are used again.")
+    ] = Path("runs/comparison"),
     data: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--data", help="Folder of `duet prepare`, or sample; the first run's own data without it."),
@@ -59,7 +61,9 @@ def compare(
     ] = True,
     bertscore_model: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--bertscore-model", help="Folder of an encoder for BERTScore; not computed without it."),
+        typer.Option(
+            "--bertscore-model", parser=path, help="Folder of an encoder for BERTScore; not computed without it."
+        ),
     ] = None,
     bertscore_layer: Annotated[
         Optional[int],  # noqa: UP045
@@ -67,7 +71,9 @@ def compare(
     ] = None,
     beside: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--beside", help="Folder of an earlier comparison on another split, to show beside this one."),
+        typer.Option(
+            "--beside", parser=path, help="Folder of an earlier comparison on another split, to show beside this one."
+        ),
     ] = None,
     promote: Annotated[
         bool,
@@ -92,7 +98,7 @@ def compare(
 
 
 def human_eval_make(
-    comparison: Annotated[Path, typer.Argument(help="Folder of `duet compare`.")],
+    comparison: Annotated[Path, typer.Argument(parser=path, help="Folder of `duet compare`.")],
     tickets: Annotated[int, typer.Option("--tickets", min=1, help="How many tickets to rate.")] = 100,
     systems: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -112,8 +118,8 @@ def human_eval_make(
 
 
 def human_eval_score(
-    comparison: Annotated[Path, typer.Argument(help="Folder of `duet compare`.")],
-    sheets: Annotated[list[Path], typer.Argument(help="Filled sheets, one per rater.")],
+    comparison: Annotated[Path, typer.Argument(parser=path, help="Folder of `duet compare`.")],
+    sheets: Annotated[list[Path], typer.Argument(parser=path, help="Filled sheets, one per rater.")],
 ) -> None:
     """Score filled rating sheets.
 
@@ -131,7 +137,7 @@ def human_eval_score(
 
 
 def judge(
-    comparison: Annotated[Path, typer.Argument(help="Folder of `duet compare`.")],
+    comparison: Annotated[Path, typer.Argument(parser=path, help="Folder of `duet compare`.")],
     endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help="An OpenAI-compatible server.")],
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Name of the judge model at that server.")],
     tickets: Annotated[int, typer.Option("--tickets", min=5, help="How many tickets to score, drawn at random.")] = 100,

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from commands.options import CleanEscapes, CleanHtml, CleanQuotes, CutSignatures, Encoding, Maps, Preset
+from commands.options import CleanEscapes, CleanHtml, CleanQuotes, CutSignatures, Encoding, Maps, Preset, path
 
 
 def prepare(
@@ -18,7 +18,7 @@ def prepare(
             help="CSV, TSV, JSONL, JSON, Parquet, .xlsx, .mbox, .eml; .gz or .zip; a folder of .eml; a Hugging Face id."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("data"),
+    out: Annotated[Path, typer.Option("--out", parser=path, help="Folder to write.")] = Path("data"),
     split: Annotated[
         str, typer.Option("--split", help="grouped (near-duplicates in one part), random, time or published.")
     ] = "grouped",
@@ -29,7 +29,9 @@ def prepare(
     ] = 0.25,
     keep_split: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--keep-split", metavar="OLD", help="Earlier output, whose tickets stay in their parts."),
+        typer.Option(
+            "--keep-split", parser=path, metavar="OLD", help="Earlier output, whose tickets stay in their parts."
+        ),
     ] = None,
     rare: Annotated[
         str, typer.Option("--rare", help="Labels with few tickets: keep, merge (into other) or drop (the label).")
@@ -62,7 +64,7 @@ def prepare(
     ] = None,
     tokenizer: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--tokenizer", help="tokenizer.json to count tokens with; the mini model's without."),
+        typer.Option("--tokenizer", parser=path, help="tokenizer.json to count tokens with; the mini model's without."),
     ] = None,
 ) -> None:
     """Read, clean, split and describe tickets.

@@ -8,15 +8,18 @@ from typing import Annotated
 
 import typer
 
+from commands.options import path
+
 memory = typer.Typer(
     help="Change the resolved tickets that a bundle keeps.", no_args_is_help=True, rich_markup_mode=None
 )
-_Bundle = Annotated[Path, typer.Argument(help="Bundle of `duet export --memory`.")]
+_Bundle = Annotated[Path, typer.Argument(parser=path, help="Bundle of `duet export --memory`.")]
 
 
 @memory.command("add")
 def add(
-    bundle: _Bundle, data: Annotated[Path, typer.Argument(help="Folder of `duet prepare`; all its parts are added.")]
+    bundle: _Bundle,
+    data: Annotated[Path, typer.Argument(parser=path, help="Folder of `duet prepare`; all its parts are added.")],
 ) -> None:
     """Add resolved tickets; one of a known id replaces the old one.
 

@@ -5,9 +5,20 @@ from typing import Annotated, Optional
 
 import typer
 
+from tickets.sources import source_path
+
+
+def path(text: str | Path) -> Path:
+    """Return the path in an option or argument; `~` is the home folder.
+
+    Some versions of typer name the value after this function in the help.
+    """
+    return source_path(text)
+
+
 Config = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads annotations at run time
-    typer.Option("--config", help="YAML of the experiment; the built-in mini configuration without it."),
+    typer.Option("--config", parser=path, help="YAML of the experiment; the built-in mini configuration without it."),
 ]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -19,6 +30,7 @@ Model = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
         "--model",
+        parser=path,
         help="Run folder, model folder, bundle, `smollm2` or `mini`; a shipped model without it.",
     ),
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from commands.options import Endpoint, EndpointModel, EndpointTimeout, Engine, Model
+from commands.options import Endpoint, EndpointModel, EndpointTimeout, Engine, Model, path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +43,9 @@ def serve_tickets(
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8077",
     helpdesks: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--helpdesks", metavar="FILE", help="YAML that names your helpdesks, see docs/helpdesks.md."),
+        typer.Option(
+            "--helpdesks", parser=path, metavar="FILE", help="YAML that names your helpdesks, see docs/helpdesks.md."
+        ),
     ] = None,
     engine: Engine = "auto",
     endpoint: Endpoint = None,
@@ -118,7 +120,7 @@ def token_list(db: Db = None) -> None:
 
 
 @serve.command("backup")
-def backup_store(target: Annotated[Path, typer.Argument(help="File to write.")], db: Db = None) -> None:
+def backup_store(target: Annotated[Path, typer.Argument(parser=path, help="File to write.")], db: Db = None) -> None:
     """Write a copy of the store, also while it is served.
 
     Example: duet serve backup duet-monday.db
@@ -130,7 +132,9 @@ def backup_store(target: Annotated[Path, typer.Argument(help="File to write.")],
 
 
 @serve.command("restore")
-def restore_store(source: Annotated[Path, typer.Argument(help="File of `backup`.")], db: Db = None) -> None:
+def restore_store(
+    source: Annotated[Path, typer.Argument(parser=path, help="File of `backup`.")], db: Db = None
+) -> None:
     """Put a copy in the place of the store.
 
     Nobody may serve it meanwhile.

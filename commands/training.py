@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from commands.options import Config, Overrides, Restart
+from commands.options import Config, Overrides, Restart, path
 
 
 def check(config: Config = None, overrides: Overrides = None) -> None:
@@ -27,7 +27,9 @@ def check(config: Config = None, overrides: Overrides = None) -> None:
 def pretrain(
     config: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--config", help="YAML recipe of the base; the recipe of the shipped mini base without it."),
+        typer.Option(
+            "--config", parser=path, help="YAML recipe of the base; the recipe of the shipped mini base without it."
+        ),
     ] = None,
     overrides: Overrides = None,
     restart: Restart = False,
@@ -47,7 +49,7 @@ def train_cls(
     overrides: Overrides = None,
     init_from: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--init-from", help="Classifier run whose adapter is the starting point."),
+        typer.Option("--init-from", parser=path, help="Classifier run whose adapter is the starting point."),
     ] = None,
     restart: Restart = False,
 ) -> None:

@@ -19,7 +19,7 @@ from tickets.errors import InputError
 STATE_OUTPUT = "state"
 _LOGITS = "logits_"
 _SCALES = "DynamicQuantizeLinear"  # one scale for a whole tensor: all tickets of a call, padding included
-_CHECKS = 1  # raised when `check_graph` looks at more
+_CHECKS = 2  # raised when `check_graph` looks at more
 _INPUTS = {"input_ids": 2, "last": 1}  # their dimensions
 _MOST_DIMENSIONS, _MOST_NODES = 8, 1_000_000
 
@@ -64,7 +64,7 @@ def check_graph(path: Path) -> Graph:
 
     try:
         model = onnx.load_model(path, load_external_data=False)
-        _check_form(model.graph, onnx)
+        _check_form(model.graph, model.functions, onnx)
         for tensor in _weights(model.graph):
             _check_weight(path, tensor, onnx)
         width = int(model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value)
@@ -79,7 +79,7 @@ def check_graph(path: Path) -> Graph:
         raise _misfit(path, error) from None
 
 
-def _check_form(graph: Any, onnx: Any) -> None:
+def _check_form(graph: Any, functions: Any, onnx: Any) -> None:
     inputs = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input}
     kinds = {value.type.tensor_type.elem_type for value in graph.input}
     if inputs != _INPUTS or kinds != {onnx.TensorProto.INT64}:
@@ -91,6 +91,14 @@ def _check_form(graph: Any, onnx: Any) -> None:
         raise ValueError(f"{STATE_OUTPUT!r} is no matrix of numbers with a fixed width")
     if not 0 < len(graph.node) <= _MOST_NODES:
         raise ValueError(f"{len(graph.node)} nodes")
+    inner = next((node.op_type for node in graph.node if any(map(_holds_graph, node.attribute))), None)
+    if inner or functions:  # which may run for ever, and whose weights nobody looks at
+        raise ValueError(f"a graph inside of it ({inner or functions[0].name}), expected none")
+
+
+def _holds_graph(attribute: Any) -> bool:
+    """Whether an attribute is the body of a loop or the branch of a condition."""
+    return attribute.HasField("g") or len(attribute.graphs) > 0
 
 
 def _weights(graph: Any) -> list[Any]:

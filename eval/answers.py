@@ -2,7 +2,7 @@
 
 import gc
 import hashlib
-import json
+import math
 import re
 import statistics
 import sys
@@ -12,20 +12,60 @@ from dataclasses import dataclass
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from backbone.progress import track
 from backbone.resident import peak_resident
-from backbone.runs.files import disk_guard, open_own, read_json, writable, write_json
+from backbone.runs.files import disk_guard, open_own, writable, write_json
 from eval.bootstrap import Score, median_score
 from eval.saved_keys import from_saved, to_saved
 from eval.systems import TOGETHER, Output, ReferenceSystem, System
 from tickets.errors import InputError
+from tickets.own_json import decode_own, own_records, read_own
 from tickets.schema import Ticket, ticket_to_json
-from tickets.sources import check_regular
+from tickets.terminal import json_text
 
 ANSWERS = "answers"  # folder of what each system said, and the name of the file of all of it
 _MIB = 2**20
+_OUTPUT = TypeAdapter(Output)
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Said(BaseModel):
+    """What one system said to a ticket."""
+
+    labels: dict[str, str]
+    tags: list[str]
+    reply: str | None
+
+
+class _True(BaseModel):
+    """The labels, tags and reply that people gave."""
+
+    labels: dict[str, str]
+    tags: list[str]
+    reply: str
+
+
+class _Record(BaseModel):
+    """A ticket of a comparison with all answers."""
+
+    id: str
+    subject: str
+    body: str
+    true: _True
+    systems: dict[str, _Said]
+
+
+class _Times(BaseModel):
+    """What was measured of a system."""
+
+    timed: int
+    labels_s: list[Seconds]
+    answer_s: list[Seconds]
+    memory_mib: Seconds | None
 
 
 @dataclass(frozen=True)
@@ -100,26 +140,34 @@ def read_answers(comparison: Path) -> list[dict[str, Any]]:
     """
     path = comparison / f"{ANSWERS}.jsonl"
     try:
-        check_regular(path)
-        with path.open(encoding="utf-8") as lines:
-            records = [json.loads(line) for line in lines]
-        if not records or any(not {"id", "subject", "body", "true", "systems"} <= record.keys() for record in records):
-            raise ValueError("no tickets with the systems' answers in it")
-    except (OSError, ValueError, AttributeError) as error:
+        records: list[dict[str, Any]] = list(own_records(path))
+        for record in records:
+            _Record.model_validate(record)
+        if not records or any(record["systems"].keys() != records[0]["systems"].keys() for record in records):
+            raise ValueError("no tickets with the answers of the same systems in it")
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: not readable ({error}); expected what `duet compare` writes; run it again with --out {comparison}"
+            f"{path}: not readable ({_fault(error)}); expected what `duet compare` writes; run it again with "
+            f"--out {comparison}"
         ) from None
     return records
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong with a record, in a line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:100]}: {first['msg']}"
 
 
 def _kept_times(path: Path, timed: int) -> dict[str, Any] | None:
     """What an earlier call measured on so many tickets, where that is readable."""
     try:
-        found = read_json(path)
-    except InputError:
+        found = _Times.model_validate(read_own(path), strict=True)
+    except (OSError, ValueError, InputError):
         return None
-    whole = found.get("timed") == timed and {"labels_s", "answer_s", "memory_mib"} <= found.keys()
-    return found if whole else None
+    return found.model_dump() if found.timed == timed else None
 
 
 def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str, Any]:
@@ -165,7 +213,7 @@ def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[
     with path.open("a", encoding="utf-8") as out:
         for start in track(range(0, len(tickets), max(together, 1)), system.name):
             found = system.answer(tickets[start : start + together])
-            out.writelines(json.dumps(to_saved(output), ensure_ascii=False) + "\n" for output in found)
+            out.writelines(json_text(to_saved(output)) + "\n" for output in found)
             out.flush()
             outputs += found
     return outputs
@@ -193,9 +241,10 @@ def _kept(path: Path, tickets: Sequence[Ticket]) -> list[Output]:
 
 def _output(line: bytes) -> Output | None:
     try:
-        record: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
-        return Output(**{**from_saved(record), "tags": tuple(record["tags"])})
-    except (ValueError, TypeError, KeyError):
+        output = _OUTPUT.validate_python(from_saved(decode_own(line))) if line.endswith(b"\n") else None
+        sound = output is not None and 0 <= output.seconds < math.inf and min(output.read, output.tokens) >= 0
+        return output if sound else None
+    except (ValueError, TypeError, AttributeError):
         return None
 
 

@@ -1,6 +1,5 @@
 """`duet compare`: any number of systems on one test part, and everything the report shows."""
 
-import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,8 @@ from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, writable, write_text
-from backbone.runs.folder import package_versions
-from backbone.runs.layout import LABELS, RUN
+from backbone.runs.folder import names_of, package_versions
+from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR, LABELS, RUN
 from backbone.runs.locks import hold, release
 from eval.answers import ANSWERS, Answered, run_system
 from eval.bertscore import BertScore, bert_score, check_encoder
@@ -42,6 +41,8 @@ from eval.system_choice import open_runs, references, stages_of, zero_shot
 from eval.systems import SINGLE, System
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
+from tickets.sources import refuse_overlap
+from tickets.terminal import json_text
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def compare(options: CompareOptions) -> Path:
         InputError: as `measure`, or `beside` holds no report.
     """
     beside = read_report(options.beside) if options.beside else None
+    _check_out(options)
     earlier = _earlier_report(options.out)
     ratings, judges = earlier.get("human"), earlier.get("judges") or []
     with disk_guard(options.out), writable(options.out, "--out"):
@@ -119,6 +121,15 @@ def compare(options: CompareOptions) -> Path:
         return write_report({**to_saved(comparison), **added}, options.out)
     finally:
         release(options.out)
+
+
+def _check_out(options: CompareOptions) -> None:
+    """Raises InputError where the report would be written among what is read; beside the stages of a run it may lie."""
+    stages = [run / name for run in options.runs for name in (CLASSIFIER, GENERATOR, BASELINE)]
+    runs = [folder for folder in (*options.runs, *stages) if (folder / RUN).is_file()]
+    data = resolve_data(options.data) if options.data is not None else None
+    others = [folder for folder in (options.beside, options.bertscore_model, data) if folder is not None]
+    refuse_overlap([*runs, *others], names_of(options.out), "--out")
 
 
 def _earlier_report(folder: Path) -> dict[str, Any]:
@@ -153,6 +164,7 @@ def measure(options: CompareOptions) -> Comparison:
     config = stages_of(trained[new])[0].config.data
     data = options.data if options.data is not None else config.path
     folder = resolve_data(data)
+    refuse_overlap([folder], names_of(options.out), "--out")
     train = load_part(folder, "train", config.max_train)  # what the systems saw
     _, columns = labelled_tickets(train, columns, "train")
     tickets, _ = labelled_tickets(load_part(folder, options.part), columns, options.part)
@@ -218,7 +230,7 @@ def _warnings(systems: Sequence[System], folder: Path, options: CompareOptions, 
         warnings.append(f"the systems {used} the {part} part: its figures say nothing about new tickets")
     for system in systems:
         for stage in stages_of(system):
-            if read_json(stage.path / RUN)["data"] != expected:
+            if read_json(stage.path / RUN).get("data") != expected:
                 warnings.append(
                     f"{stage.path} was trained on other data than {folder}: its training tickets may be among the test "
                     "tickets"
@@ -243,7 +255,7 @@ def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> N
             }
             true = {"labels": dict(ticket.labels), "tags": list(ticket.tags), "reply": ticket.reply}
             record = {"id": ticket.id, "subject": ticket.subject, "body": ticket.body, "true": true, "systems": systems}
-            lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+            lines.append(json_text(record) + "\n")
         write_text(path, "".join(lines))
 
 

@@ -23,6 +23,7 @@ from eval.reply_metrics import stemmed_rouge_l
 from eval.report.page import read_report, write_report
 from tickets.cell_text import without_formula
 from tickets.errors import InputError
+from tickets.terminal import escape_controls
 
 KEY, RATINGS = "human_eval.key.json", "human_eval.ratings.json"
 _ANSWER = "answer"
@@ -95,7 +96,7 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow([ROW, "ticket", _ANSWER, *DIMENSIONS, _COMMENTS])
-    writer.writerows([without_formula(cell) for cell in row] for row in rows)
+    writer.writerows([_safe(cell) for cell in row] for row in rows)
     with disk_guard(comparison), writable(comparison, "folder of a comparison"):
         write_text(sheet, f"\ufeff{out.getvalue()}", newline="")  # the mark makes Excel read UTF-8
         write_json(comparison / KEY, key)
@@ -136,9 +137,10 @@ def is_key_of(comparison: Path) -> bool:
     """Whether the key in a comparison's folder is of the answers that are there now."""
     try:
         systems = {record["id"]: record["systems"] for record in read_answers(comparison)}
-        return all(
+        entries = read_json(comparison / KEY).values()
+        return all(entry["systems"] for entry in entries) and all(
             _digest(systems[entry["ticket"]][name]["reply"]) == entry["reply"]
-            for entry in read_json(comparison / KEY).values()
+            for entry in entries
             for name in entry["systems"]
         )
     except (InputError, KeyError, TypeError, AttributeError):
@@ -166,6 +168,11 @@ def _stratified(
             if pile and len(found) < count:
                 found.append(pile.pop())
     return found
+
+
+def _safe(cell: str) -> str:
+    """A cell without control characters, and no formula, whatever a spreadsheet takes for the separator."""
+    return without_formula(escape_controls(cell.replace("\r\n", "\n")))
 
 
 def _score(ratings: Sequence[Mapping[str, Mapping[str, int]]], key: Mapping[str, Any]) -> HumanScores:

@@ -1,6 +1,5 @@
 """What a run says of its own training: losses, curves, loss by segment, size and cost."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from backbone.runs.layout import ADAPTER, ADAPTER_WEIGHTS, HEADS, METRICS, RUN
 from generator.single_prompt.format import REPLY, TAGS, TEMPLATE
 from pipeline.model_folder import StageFolder
 from tickets.errors import InputError
+from tickets.own_json import own_records
 
 # the Trainer counts 6 operations per weight and token; frozen weights need no gradient of their own
 _LORA_SHARE = 4 / 6
@@ -63,7 +63,21 @@ class TrainingFacts:
 
 
 def training_facts(stage: StageFolder) -> TrainingFacts:
-    """Read what a run recorded."""
+    """Read what a run recorded.
+
+    Raises:
+        InputError: it did not record that.
+    """
+    try:
+        return _facts(stage)
+    except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{stage.path}: {RUN} or {METRICS} is not what training writes ({type(error).__name__}: {error}); train "
+            "the run again"
+        ) from None
+
+
+def _facts(stage: StageFolder) -> TrainingFacts:
     record, config = read_json(stage.path / RUN), stage.config
     best, history = record["best"], _history(stage.path)
     settings = getattr(config, record["stage"]).training
@@ -120,8 +134,7 @@ def _mean(segments: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> 
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return list(own_records(folder / METRICS))
 
 
 def _parameters(path: Path) -> int:

@@ -1,6 +1,5 @@
 """What the generator and the single prompt share: causal samples, their losses by segment, and the job."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from engines.torch_generate import generate_ids
 from generator.model import reply_model_class
 from generator.single_prompt.format import UNLABELLED
 from tickets.schema import Ticket
+from tickets.terminal import json_text
 
 _REPLY_BATCH = 16
 
@@ -132,7 +132,7 @@ def save_samples(path: Path, tickets: Sequence[Ticket], written: Sequence[str]) 
         {"id": ticket.id, "reference": ticket.reply, "generated": text}
         for ticket, text in zip(tickets, written, strict=True)
     ]
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(json_text(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def _segment_losses(

@@ -103,7 +103,7 @@ def _prefix_classifier(config: RunConfig) -> Path | None:
 def _prefix_changes(stage: Stage, classifier: Path) -> dict[str, LowRank]:
     """Read the classifier's adapter, after checking that it has this run's base and instruction."""
     base = BaseIdentity.load(classifier / BASE)
-    instruction = load_config(classifier / CONFIG).prompt.instruction
+    instruction = load_config(classifier / CONFIG, inside=classifier).prompt.instruction
     for what, value, expected in (
         ("base", base.fingerprint, stage.base.fingerprint),
         ("prompt.instruction", instruction, stage.config.prompt.instruction),
@@ -120,11 +120,20 @@ def _confusions(folder: Path) -> dict[str, dict[str, Any]]:
     """By column, the classes and the validation confusion matrix of a classifier run; empty where there is none."""
     if not (folder / RUN).is_file():
         return {}
-    reports = read_json(folder / RUN)["calibrated"]
-    return {
-        column: {"classes": list(classes), "matrix": reports[column]["confusion"]}
-        for column, classes in LabelSpace.load(folder / LABELS).columns.items()
-    }
+    space = LabelSpace.load(folder / LABELS)
+    try:
+        reports = read_json(folder / RUN)["calibrated"]
+        found = {
+            column: {"classes": list(classes), "matrix": reports[column]["confusion"]}
+            for column, classes in space.columns.items()
+        }
+        if any(np.array(one["matrix"], float).shape != (len(one["classes"]),) * 2 for one in found.values()):
+            raise ValueError("a matrix of another size")
+        return found
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / RUN}: no confusions of a classifier ({type(error).__name__}: {error}); train it again"
+        ) from None
 
 
 def _label_noise(stage: Stage, confusions: Mapping[str, Mapping[str, Any]]) -> LabelNoise:

@@ -1,6 +1,5 @@
 """A part of a memory on the disk: its tickets as JSON lines, and for every term the tickets that hold it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from backbone.runs.files import open_own
 from memory.arrays import ascends, check_values, load_array, unreadable
 from memory.terms import BUCKETS, Floats, Frequencies, Terms, count_terms
-from tickets.schema import Ticket, iter_tickets, read_tickets, ticket_from_record, ticket_to_json
+from tickets.schema import Ticket, iter_tickets, read_tickets, ticket_from_line, ticket_to_json
 
 TICKETS = "tickets.jsonl"
 _OFFSETS = "offsets.npy"
@@ -90,8 +89,8 @@ class Segment:
         start, end = (int(value) for value in self._offsets[row : row + 2])
         with (self.folder / TICKETS).open("rb") as file:
             file.seek(start)
-            record = json.loads(file.read(end - start))
-        return ticket_from_record(record, f"{self.folder / TICKETS}: row {row}")
+            line = file.read(max(0, end - start))
+        return ticket_from_line(line, f"{self.folder / TICKETS}: row {row}")
 
     def similarities(self, terms: Terms, weights: Floats) -> Floats:
         """Cosine of every ticket (tickets,) with a text of these terms."""

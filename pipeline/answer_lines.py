@@ -1,6 +1,5 @@
 """The lines that `duet predict-batch` writes: one per row of the source, in the order of the rows."""
 
-import json
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from engines.protocols import TicketRefused
 from pipeline.predict import answer_to_dict
 from pipeline.scheduler import Job
 from tickets.schema import Answer, Ticket
-from tickets.terminal import escape_controls
+from tickets.terminal import json_text
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Lines:
         """Write the lines whose turn it is."""
         written: list[Row] = []
         while self._lines and (record := self._lines[0].record):
-            text = escape_controls(json.dumps(record, ensure_ascii=False, allow_nan=False))
+            text = json_text(record)
             self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
             written.append(self._lines.popleft().row)
         if written:

@@ -6,7 +6,6 @@ tell repeated ones.
 """
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from backbone.runs.files import disk_guard, open_own, read_json, writable, write_json
+from backbone.runs.files import disk_guard, open_own, part_of, read_json, writable, write_json
 from backbone.runs.folder import partial_folder
 from backbone.runs.layout import MANIFEST
-from backbone.runs.locks import hold, release
+from backbone.runs.locks import hold, lock_files, release
 from engines.addresses import without_credentials
 from engines.protocols import TicketRefused
 from pipeline.answer_lines import Line, Lines, Row
@@ -34,9 +33,10 @@ from tickets.cleaning.clean import Cleaner
 from tickets.cleaning.reading import Reading
 from tickets.errors import InputError
 from tickets.formats.readers import estimate_steps
+from tickets.own_json import decode_own
 from tickets.preparation.rows import Source, UniqueIds
 from tickets.schema import Ticket
-from tickets.sources import holds, source_fingerprint, source_path
+from tickets.sources import holds, refuse_overlap, source_fingerprint, source_path
 
 _WINDOW = 4  # tickets in work per place in the engine: enough for groups of similar length
 _UNWRITTEN = 16  # lines per place that may wait for an earlier one
@@ -73,16 +73,18 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
             that is writing them.
         WorkError: the disk is full.
     """
-    options = replace(options, out=source_path(str(options.out)))  # `~` in it too
+    options = replace(options, out=source_path(options.out))  # `~` in it too
     partial, plan_path = partial_folder(options.out), options.out.with_name(options.out.name + ".plan")
     if options.out.is_dir():
         raise InputError(f"{options.out}: is a folder, expected a JSONL file to write; choose another --out")
-    if any(holds(options.source, path) for path in (options.out, partial, plan_path)):
+    written = [options.out, partial, plan_path, part_of(plan_path), *lock_files(options.out)]
+    if any(holds(options.source, path) for path in written):
         raise InputError(f"{options.out}: is what is to be answered, or inside of it; choose another --out")
     if options.out.exists() and not options.restart and not partial.exists():
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
     source = Source.open(options.source, options.preset, options.maps, encoding=options.encoding)
     opened = open_to_answer(model, choice)
+    refuse_overlap([opened.path], written, "--out")
     reading = opened.reading.changed(html=options.html, quotes=options.quotes, signatures=options.signatures)
     cleaner = reading.cleaner(options.escapes)
     cleaner.decide_escapes(source.sample)
@@ -195,7 +197,7 @@ def _skip_answered(file: IO[bytes], partial: Path, rows: Iterator[Row]) -> tuple
         if not line.endswith(b"\n"):
             break
         try:
-            answered = json.loads(line)["id"]
+            answered = decode_own(line)["id"]
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{partial}: line {done + 1} is no answer; start over with --restart") from None
         row = next(rows, None)
@@ -237,7 +239,8 @@ def _check_plan(file: IO[bytes], partial: Path, path: Path, plan: dict[str, Any]
         write_json(path, plan)
         return
     old = read_json(path)
-    differing = [key for key in plan if old.get(key) != plan[key]]
+    known = ("source",) if plan["content"] else ()  # its content tells it, however it is spelt
+    differing = [key for key in plan if key not in known and old.get(key) != plan[key]]
     if differing:
         raise InputError(
             f"{partial}: unfinished answers with another {', '.join(differing)} ({path}); use the same, choose another "

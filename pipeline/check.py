@@ -24,6 +24,7 @@ from backbone.training.cost import (
     stage_settings,
 )
 from backbone.training.selection import LOSS, check_select_by
+from backbone.training.stage import check_output
 from classifier.evaluation import selectable_metrics
 from classifier.label_checks import check_decode, labelled_tickets, validation_warnings
 from engines.cores import usable_cores
@@ -59,6 +60,8 @@ def check(config: RunConfig) -> str:
     for stage in GENERATES:
         check_select_by(stage, stage_settings(config, stage), [LOSS])
     base = find_base(config.base.path, config.base.revision)  # last: a hub id is downloaded here
+    for stage in _STAGES:
+        check_output(config, stage, data, base)
     encoder = PromptEncoder(base, config.prompt.instruction)
     shapes = {stage: Shape.load(base, config, stage) for stage in _STAGES}
     sections = [

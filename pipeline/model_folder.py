@@ -184,7 +184,7 @@ def open_stage_folder(folder: Path, verified: bool = False) -> StageFolder:
     if not verified:
         verify(folder)
     require(folder, read_manifest(folder)["files"], str(read_json(folder / RUN).get("stage")))
-    return StageFolder(folder, load_config(folder / CONFIG), BaseIdentity.load(folder / BASE))
+    return StageFolder(folder, load_config(folder / CONFIG, inside=folder), BaseIdentity.load(folder / BASE))
 
 
 def _not_a_model(root: Path, option: str) -> str:

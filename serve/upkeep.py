@@ -10,7 +10,7 @@ from serve.run import only_server
 from store.audit import verify_chain
 from store.database import Database, open_file
 from tickets.errors import InputError, WorkError
-from tickets.sources import check_regular
+from tickets.sources import check_regular, refuse_overlap
 
 _HEADER = b"SQLite format 3\x00"
 _BESIDE = ("-wal", "-shm")  # files that SQLite keeps beside a database
@@ -51,6 +51,7 @@ def restore(database: Database, source: Path) -> Path | None:
     path = _sqlite_path(database, "pg_restore reads a backup of a PostgreSQL server")
     if source.exists():
         check_regular(source)
+    refuse_overlap([source], [path], "--db")
     if not is_store(source):
         raise InputError(f"{source}: not a backup of `duet serve backup`; expected a file that it wrote")
     with only_server(database):

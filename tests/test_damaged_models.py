@@ -1,6 +1,7 @@
 """Files of a bundle that do not belong together, or name others, with sums that are right."""
 
 import json
+import math
 import re
 import shutil
 import struct
@@ -14,16 +15,24 @@ import pytest
 from gguf import GGUFWriter
 from safetensors.numpy import load_file, save_file
 
+from backbone.adapters import read_adapter
+from backbone.config_file import load_config
 from backbone.gguf_files import write_base
 from backbone.runs.files import sha256
 from backbone.runs.folder import verify
 from backbone.runs.manifest import read_manifest, unlisted
 from backbone.shipped import mini_folder
+from classifier.joint import JointDecoder
 from engines.gguf_file import check_base
 from engines.onnx_file import check_graph, check_graph_once
+from eval.training_facts import training_facts
 from pipeline.engine_choice import EngineChoice
+from pipeline.export.model_card import model_card
+from pipeline.model_folder import open_model
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError
+from tickets.labels import LabelSpace
+from tickets.preparation.describe import _token_lengths
 
 
 @pytest.fixture
@@ -51,6 +60,21 @@ def edit_heads(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     save_file(tensors, path)
 
 
+def edit_type(path: Path, kind: str, size: int) -> None:
+    """Write tensors of another type, which numpy lacks."""
+    header, at = {}, 0
+    for name, values in load_file(path).items():
+        header[name] = {"dtype": kind, "shape": values.shape, "data_offsets": [at, at + values.size * size]}
+        at += values.size * size
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(at))
+
+
+UNKNOWN = {"type": "WordLevel", "unk_token": "no such token"}
+FIXED = {
+    "strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+    "pad_token": "x",
+}  # fmt: skip
 MISFITS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "no head": (
         "heads.safetensors",
@@ -93,6 +117,21 @@ MISFITS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "calibration.json",
         lambda p: edit(p, lambda r: r["heads"]["queue"]["offset"].pop()),
         "9 offsets",
+    ),
+    "a column of tags": ("labels.json", lambda p: edit(p, lambda r: r["columns"].update(tags=["a", "b"])), "'tags'"),
+    "F8 heads": ("heads.safetensors", lambda p: edit_type(p, "F8_E4M3", 1), "of F8_E4M3"),
+    "WordLevel": (
+        "tokenizer.json",
+        lambda p: edit(p, lambda r: r.update(model={**UNKNOWN, "vocab": r["model"]["vocab"]})),
+        "a WordLevel model",
+    ),
+    "dropout": ("tokenizer.json", lambda p: edit(p, lambda r: r["model"].update(dropout=0.5)), "without dropout"),
+    "padding": ("tokenizer.json", lambda p: edit(p, lambda r: r.update(padding=FIXED)), "pads every text"),
+    "extends": ("config.yaml", lambda p: p.write_text("extends: ../../secret.yaml"), "no file inside"),
+    "extends a link": (
+        "config.yaml",
+        lambda p: (p.write_text("extends: a.yaml"), (p.parent / "a.yaml").symlink_to("/etc/hosts")),
+        "no file inside",
     ),
     "deep labels": ("labels.json", lambda p: p.write_text("[" * 100_000), "not a label space"),
     "deep base": ("base.json", lambda p: p.write_text("[" * 100_000), "not the identity"),
@@ -180,11 +219,18 @@ def test_a_graph_of_another_form_is_refused(bundle: Path) -> None:
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value="../../../../etc/passwd")
 
+    def loop(model: Any) -> None:
+        node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+        inputs, outputs = [value("i", 7, []), value("c", 9, [])], [value("d", 9, [])]
+        body = onnx.helper.make_graph([node("Identity", ["c"], ["d"])], "body", inputs, outputs)
+        model.graph.node.append(node("Loop", ["n", "t"], [], body=body))
+
     changes: tuple[Callable[[Any], Any], ...] = (
         outside,
         lambda m: m.graph.initializer[0].dims.append(7),
         lambda m: m.graph.initializer[0].dims.__setitem__(0, -1),
         lambda m: m.graph.input.pop(),
+        loop,
         lambda m: setattr(m.graph.output[0], "name", "other"),
         lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", onnx.TensorProto.FLOAT),
         lambda m: m.graph.ClearField("node"),
@@ -290,3 +336,64 @@ def test_keys_that_duet_never_writes_are_refused_by_name(
     write_base(tiny_base, tmp_path / "foreign.gguf", "tiny")
     with pytest.raises(InputError, match=rf"unknown key '{re.escape(key)}'|special tokens"):
         check_base(tmp_path / "foreign.gguf")
+
+
+@pytest.mark.parametrize(
+    "change", [{"lora_alpha": 10**400}, {"lora_alpha": 1e308}, {"lora_alpha": "x"}, {"r": 10**400}, {"r": 0}, {"r": []}]
+)
+def test_an_adapter_with_absurd_numbers_is_refused(bundle: Path, change: dict[str, Any]) -> None:
+    folder = bundle / "classifier" / "adapter"
+    edit(folder / "adapter_config.json", lambda r: r.update(change))
+    with pytest.raises(InputError, match="not a LoRA adapter") as error:
+        read_adapter(folder)
+    assert "\n" not in str(error.value)
+    edit_type(folder / "adapter_model.safetensors", "F8_E4M3", 1)
+    with pytest.raises(InputError, match="not a LoRA adapter"):
+        read_adapter(folder)
+
+
+@pytest.mark.parametrize("value", [10**400, 1e308, math.nan, "x", None, [1]])
+def test_tables_of_label_pairs_with_absurd_numbers_are_refused(tmp_path: Path, value: Any) -> None:
+    space = LabelSpace({"a": ("x", "y"), "b": ("x", "y")})
+    columns = {name: {"scale": 1.0, "weighting": [0.0, 0.0]} for name in space.columns}
+    record = {"columns": columns, "tables": [{"columns": ["a", "b"], "scores": [[0.0, 0.0], [0.0, 0.0]]}]}
+    path = tmp_path / "joint.json"
+    path.write_text(json.dumps(record))
+    JointDecoder.load(path, space)
+    columns["a"]["scale"] = value
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"joint.json: not ") as error:
+        JointDecoder.load(path, space)
+    assert "\n" not in str(error.value)
+
+
+def test_a_configuration_of_ones_own_may_extend_what_it_likes(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(f"extends: {bundle / 'classifier' / 'config.yaml'}\nseed: 7\n")
+    assert load_config(tmp_path / "own.yaml").seed == 7
+
+
+@pytest.mark.parametrize("change", [{"best": None}, {"calibrated": []}, {"train_tickets": "x"}, {"loss_ratio": {}}])
+def test_a_run_that_records_something_else_is_one_line(bundle: Path, change: dict[str, Any]) -> None:
+    edit(bundle / "classifier" / "run.json", lambda r: r.update(change))
+    resign(bundle)
+    model = open_model(bundle)
+    told = []
+    for read in (lambda: model_card(model, "none", []), lambda: training_facts(model.stages["classifier"])):
+        try:
+            read()
+        except InputError as error:
+            told.append(str(error))
+    assert told and not [line for line in told if "\n" in line]
+
+
+@pytest.mark.parametrize(("change", "fits"), [({"padding": FIXED}, True), ({"model": {**UNKNOWN, "vocab": {}}}, False)])
+def test_prepare_counts_tokens_with_any_tokenizer_or_says_why_not(
+    bundle: Path, change: dict[str, Any], fits: bool
+) -> None:
+    path = bundle / "classifier" / "tokenizer.json"
+    edit(path, lambda r: r.update(change))
+    if fits:
+        assert _token_lengths({"body": ["my printer is broken"]}, path)["body"].maximum < 20
+        return
+    with pytest.raises(InputError, match="not a tokenizer"):
+        _token_lengths({"body": ["my printer is broken"]}, path)

@@ -1,12 +1,15 @@
 """Doubt fails closed, files are limited, and nothing that is printed drives a terminal."""
 
+import gzip
 import io
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +21,22 @@ from safetensors.numpy import load_file, save_file
 
 from backbone.config import BaseConfig, DecodingConfig
 from backbone.config_file import load_config, read_yaml
-from backbone.runs.files import sha256
+from backbone.runs.files import read_json, sha256, write_json
 from backbone.shipped import mini_folder
-from backbone.training.pretrain import PretrainConfig, pretrain
+from backbone.training.pretrain import PretrainConfig, load_pretrain_config, pretrain
 from engines.addresses import without_credentials
 from engines.protocols import Row
 from engines.sampling import TokenChooser
 from engines.torch import TorchEngine
+from eval.human import _safe
+from eval.report.blocks import Section, Table
+from eval.report.page import _html, _markdown, section_text
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
+from tickets.formats.readers import read_rows
 from tickets.preparation.prepare import PrepareOptions, prepare
-from tickets.schema import Prediction
+from tickets.raw import RawRow
+from tickets.schema import Prediction, Ticket, ticket_from_line, ticket_to_json
 from tickets.terminal import JSON_ESCAPES, EscapingStream, escape_controls
 
 ROOT = Path(__file__).parent.parent
@@ -53,8 +61,16 @@ MERGE_BOMB = "a0: &a0 {k: 1}\n" + "\n".join(
         MERGE_BOMB,
         "x: " + "y" * 2_000_000,
         "seed: *nothing",
+        f"seed: 0x{'f' * 100_000}",
+        f"seed: 0{'7' * 100_000}",
+        f"seed: 1{':11' * 100_000}",
+        f"seed: !!int '0b{'1' * 9000}'",
+        "".join(f"k{i}: {i}\n" for i in range(60_000)),
+        f"a: [{'1,' * 400_000}1]",
+        "? " * 5000,
+        "".join(f"{' ' * i}a:\n" for i in range(1000)),
     ],
-    ids=range(12),
+    ids=range(20),
 )
 def test_what_is_no_yaml_of_ours_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
@@ -90,6 +106,18 @@ def test_keys_are_text_and_anchors_are_copied(tmp_path: Path) -> None:
         "classifier.class_weights={priority: {low: .inf}}",
         f"seed={'1' * 5000}",
         "name=2024-13-45",
+        "data.max_train=1000000000000000000000",
+        "classifier.training.max_steps=1000000000000000000000",
+        "classifier.training.batch_tokens=1000000000000000000000",
+        "lora.alpha=1e308",
+        "classifier.class_weights={priority: {low: 1.0e+308}}",
+        "classifier.class_weights={priority: {low: 1.0e-320}}",
+        "classifier.tag_weight=1e308",
+        "decoding.temperature=1e308",
+        "classifier.columns=[type, tags]",
+        "classifier.columns=[type, type]",
+        "classifier.columns=[a.b]",
+        f"seed=0x{'f' * 5000}",
     ],
 )
 def test_absurd_values_are_refused_by_key(override: str) -> None:
@@ -97,6 +125,32 @@ def test_absurd_values_are_refused_by_key(override: str) -> None:
         load_config(None, [override])
     key = override.partition("=")[0]
     assert key in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["a." * 3000 + "b=1", "a=" + "[" * 5000, "x=" + "y" * 9000, "z" * 9000 + "=1"])
+def test_long_overrides_are_one_short_line(override: str) -> None:
+    for load in (load_config, load_pretrain_config):
+        with pytest.raises(InputError) as error:
+            load(None, [override])
+        assert "\n" not in str(error.value) and len(str(error.value)) < 900
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["heads=7", "heads=3", "key_value_heads=3", "layers=1000000000", "hidden_size=256000000", "vocabulary=1e12"],
+)
+def test_shapes_that_are_no_model_are_refused_by_key(override: str) -> None:
+    with pytest.raises(InputError, match=f"key '{override.partition('=')[0]}': found"):
+        load_pretrain_config(None, [override])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_configuration_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f")
+    for path in (tmp_path / "f", Path("/dev/zero")):
+        for load in (load_config, load_pretrain_config):
+            with pytest.raises(InputError, match="not a regular file"):
+                load(path, [])
 
 
 @pytest.fixture
@@ -120,6 +174,21 @@ def test_heads_that_are_not_numbers_are_refused(damaged: Path) -> None:
     save_file(tensors, path)
     resign(damaged)
     with pytest.raises(InputError, match=f"{name} is not a number"):
+        load_two_stage(damaged, labels_only=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("threshold", -1), ("threshold", 2), ("threshold", 10**90), ("tag_threshold", -1)]
+)
+def test_a_threshold_is_a_confidence(damaged: Path, key: str, value: float) -> None:
+    path = damaged / "classifier" / "calibration.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for part in (record, next(iter(record["heads"].values()))):
+        if key in part:
+            part[key] = value
+    path.write_text(json.dumps(record), encoding="utf-8")
+    resign(damaged)
+    with pytest.raises(InputError, match="not a calibration"):
         load_two_stage(damaged, labels_only=True)
 
 
@@ -165,14 +234,43 @@ def test_json_on_a_stream_of_any_encoding_is_the_same_text(text: str, encoding: 
 
 
 def test_a_stream_escapes_and_keeps_the_returns_of_progress_bars() -> None:
-    for keep, expected in ((True, "a\r\\u001b[2Jb\n\t\\u202e"), (False, "a\\u000d\\u001b[2Jb\n\t\\u202e")):
+    escaped = "a\\u000d\\u001b[2Jb\n\t\\u202e"
+    for keep, first in ((True, "\r"), (False, "\\u000d")):
         stream = io.StringIO()
-        EscapingStream(stream, keep).write("a\r\x1b[2Jb\n\t\u202e")
-        assert stream.getvalue() == expected
+        EscapingStream(stream, keep).write("\ra\r\x1b[2Jb\n\t\u202e")
+        assert stream.getvalue() == first + escaped
+
+
+HOSTILE = "a\x1b[2J\x07\x9b31m\u202e\u2066b\rc"
+
+
+def is_clean(text: str) -> bool:
+    return not [c for c in text if c not in "\n\t" and escape_controls(c) != c]
+
+
+def test_what_is_written_for_people_holds_no_control_character(tmp_path: Path) -> None:
+    rows = [
+        {"subject": f"{HOSTILE} {i}", "body": f"{HOSTILE} {'x' * i}", HOSTILE: f"{HOSTILE}{i % 2}"} for i in range(40)
+    ]
+    source = tmp_path / "s.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"subject": "", "body": "", "x": HOSTILE}]))
+    maps = (f"queue={HOSTILE}",)
+    prepare(PrepareOptions(str(source), tmp_path / "d", maps=maps, split="random"), progress=False)
+    for path in (tmp_path / "d").iterdir():
+        assert is_clean(path.read_bytes().decode()), path.name
+    set_aside = json.loads((tmp_path / "d" / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert set_aside["fields"]["x"] == HOSTILE  # the same text
+    parts = [Section(HOSTILE, [HOSTILE, Table([HOSTILE, "b"], [[HOSTILE, "c"]], HOSTILE)])] * 2
+    for text in (_markdown(HOSTILE, parts), _html(HOSTILE, parts), section_text(parts[0]), _safe(HOSTILE)):
+        assert is_clean(text)
+    write_json(tmp_path / "x.json", {HOSTILE: HOSTILE})
+    assert is_clean((tmp_path / "x.json").read_text()) and read_json(tmp_path / "x.json") == {HOSTILE: HOSTILE}
+    ticket = Ticket(HOSTILE, HOSTILE, HOSTILE)
+    assert is_clean(ticket_to_json(ticket)) and ticket_from_line(ticket_to_json(ticket), "x") == ticket
 
 
 def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
-    ticket = tmp_path / "esc\x1b[31mname.txt"
+    ticket = tmp_path / "esc\r\x1b[31mname.txt"
     ticket.write_text("Subject: \x1b]0;title\x07 VPN\n\nIt \x9b31m hangs \u202e.", encoding="utf-8")
     for words in (
         [ticket, ticket],
@@ -287,3 +385,52 @@ def test_pretraining_replaces_bases_of_ours_alone(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no base of `duet pretrain`"):
             pretrain(config)
     assert (tmp_path / "data" / "train.jsonl").exists() and (tmp_path / "x.txt").exists()
+
+
+def rows_of(path: Path) -> list[RawRow]:
+    return list(read_rows(str(path)))
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.json", "t.txt"])
+def test_a_line_without_end_is_one_line_of_error(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickets.formats.readers._LONGEST_JSON", 5000)
+    monkeypatch.setattr("tickets.encodings.detect.text_lines.__defaults__", (4000,))
+    text = ('{"subject": "' if "json" in name else "subject,body\na,") + "x" * 9000
+    (tmp_path / name).write_text(text)
+    with gzip.open(tmp_path / f"{name}.gz", "wt") as packed:
+        packed.write(text)
+    for path in (tmp_path / name, tmp_path / f"{name}.gz"):
+        with pytest.raises(InputError, match=r"has over .* characters") as error:
+            rows_of(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_json_text_is_read_as_a_whole_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickets.formats.readers._LONGEST_JSON", 5000)
+    (tmp_path / "t.json").write_text("[\n" + '{"subject": "a", "body": "b"},\n' * 900 + "{}]")
+    with pytest.raises(InputError, match="JSON of over 5,000 characters"):
+        rows_of(tmp_path / "t.json")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickets.formats.archives._UNSUSPICIOUS", 1 << 20)
+    text = b"subject,body\n" + b"a,b\n" * (1 << 20)
+    with gzip.open(tmp_path / "t.csv.gz", "wb") as packed:
+        packed.write(text)
+    with zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("t.csv", text)
+    for name in ("t.csv.gz", "t.zip"):
+        with pytest.raises(InputError, match="unpacks to over 300 times its size") as error:
+            rows_of(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_mail_without_end_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickets.formats.mail._LONGEST", 2000)
+    mail = "From: a@example.com\nSubject: {}\nDate: Mon, 6 Jan 2025 10:00:00 +0000\n\n{}\n"
+    long, short = mail.format("long", "word " * 2000), mail.format("short", "text")
+    (tmp_path / "t.eml").write_text(long)
+    assert [row.fault for row in rows_of(tmp_path / "t.eml")] == ["mail too long: over 0 MB"]
+    separator = "From a@example.com Mon Jan  6 10:00:00 2025\n"
+    (tmp_path / "t.mbox").write_text(f"{separator}{long}\n{separator}{short}\n")
+    assert [bool(row.fault) for row in rows_of(tmp_path / "t.mbox")] == [True, False]

@@ -1,14 +1,16 @@
 """The label space: the label columns, the classes of each, and the tags, learned from training."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tickets.errors import InputError
+from tickets.own_json import read_own
 from tickets.schema import Ticket
+from tickets.terminal import json_text
 
+TAGS = "tags"  # what is learnt beside the label columns; no column may have this name
 NO_LABEL = -100  # class id of a ticket without a label; the value that torch's cross-entropy leaves out
 UNSEEN = -1  # class id of a label that training never saw, which no prediction can equal
 _FEWEST_TAG_TICKETS = 5
@@ -62,19 +64,21 @@ class LabelSpace:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json_text(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "LabelSpace":
         """Read what `save` wrote."""
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_own(path)
             columns = {name: tuple(classes) for name, classes in record["columns"].items()}
             space = cls(columns, tuple(record["tags"]))
+            if TAGS in columns:
+                raise ValueError(f"a label column named {TAGS!r}")
             if not columns or not all(map(_are_names, (*columns.values(), space.tags))) or not all(columns.values()):
                 raise ValueError("classes and tags are no lists of different names")
             return space
-        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise InputError(
                 f"{path}: not a label space ({error}); expected the labels.json of a training run"
             ) from None

@@ -1,6 +1,5 @@
 """What a ticket is, what is predicted of it and what is answered: the data that moves between packages."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tickets.errors import InputError
-from tickets.sources import check_regular
+from tickets.own_json import decode_own, own_lines
+from tickets.terminal import json_text
 
 PARTS = ("train", "validation", "test")
 
@@ -93,28 +93,71 @@ def ticket_to_json(ticket: Ticket) -> str:
     record = {**vars(ticket), "labels": dict(ticket.labels)}  # asdict copies deeply, four times as slow
     if not ticket.created:
         del record["created"]
-    return json.dumps(record, ensure_ascii=False)
+    return json_text(record)
 
 
 def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
     """Build a ticket from one decoded JSON line; `where` names it in the error."""
     try:
-        labels = dict(record.get("labels") or {})
+        labels = _mapping(record.get("labels"))
         return Ticket(
-            id=str(record["id"]),
-            subject=str(record["subject"]),
-            body=str(record["body"]),
-            language=str(record.get("language", "")),
-            labels={str(column): str(label) for column, label in labels.items() if label not in (None, "")},
-            tags=tuple(str(tag) for tag in record.get("tags") or ()),
-            reply=str(record.get("reply") or ""),
-            created=str(record.get("created") or ""),
+            id=_scalar(record["id"]),
+            subject=_text(record["subject"]),
+            body=_text(record["body"]),
+            language=_text(record.get("language")),
+            labels={column: _scalar(label) for column, label in labels.items() if label not in (None, "")},
+            tags=tuple(map(_scalar, _list(record.get("tags")))),
+            reply=_text(record.get("reply")),
+            created=_scalar(record.get("created") or ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{where}: not a prepared ticket ({type(error).__name__}: {error}); expected an object with id, subject, "
             "body, labels, tags and reply; run `duet prepare` on the source first"
         ) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | None):
+        raise TypeError(f"found {type(value).__name__}, not a text")
+    return value or ""
+
+
+def _scalar(value: object) -> str:
+    """A text, or the number that somebody wrote in place of one."""
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"found {type(value).__name__}, not a text or number")
+    return str(value)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"found {type(value).__name__}, not an object")
+    return value or {}
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list | None):
+        raise TypeError(f"found {type(value).__name__}, not a list")
+    return value or []
+
+
+def ticket_from_line(line: str | bytes, where: str) -> Ticket:
+    """Build a ticket from a line of a prepared file; `where` names it in the error.
+
+    Raises:
+        InputError: no ticket of ours.
+    """
+    try:
+        record = decode_own(line)
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: not UTF-8 text; expected prepared tickets; run `duet prepare` first") from None
+    except ValueError as error:
+        reason = getattr(error, "msg", error)
+        raise InputError(f"{where}: not JSON ({reason}); expected one ticket per line; run `duet prepare`") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: found {type(record).__name__}, expected an object; run `duet prepare`")
+    return ticket_from_record(record, where)
 
 
 def read_tickets(path: Path) -> list[Ticket]:
@@ -125,18 +168,14 @@ def read_tickets(path: Path) -> list[Ticket]:
 def iter_tickets(path: Path) -> Iterator[Ticket]:
     """Stream a prepared JSONL file, one ticket at a time."""
     try:
-        check_regular(path)
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield ticket_from_record(_decode(line, f"{path}:{number}"), f"{path}:{number}")
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError | IsADirectoryError) else error.strerror
+        for number, line in own_lines(path):
+            yield ticket_from_line(line, f"{path}:{number}")
+    except (FileNotFoundError, IsADirectoryError):
         raise InputError(
-            f"{path}: {what}; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
+            f"{path}: no such file; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
         ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; expected prepared tickets; run `duet prepare` first") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable ({error}); expected prepared tickets; run `duet prepare`") from None
 
 
 def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:
@@ -144,14 +183,3 @@ def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
         for ticket in tickets:
             out.write(ticket_to_json(ticket) + "\n")
-
-
-def _decode(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-        raise InputError(f"{where}: not JSON ({reason}); expected one ticket per line; run `duet prepare`") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: found {type(record).__name__}, expected an object; run `duet prepare`")
-    return record

@@ -2,38 +2,86 @@
 
 import difflib
 import hashlib
+import os
 import stat
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 from tickets.errors import InputError
 
+_LONGEST_NAME = 255  # bytes, of every usual file system
 
-def source_path(source: str) -> Path:
-    """The path of a source; `~` is the home folder."""
+
+def source_path(source: str | Path) -> Path:
+    """The path that a name stands for; `~` is the home folder.
+
+    Raises:
+        InputError: no path, or the home folder of nobody.
+    """
+    try:
+        name = os.fsencode(source)
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name or max(map(len, name.split(b"/"))) > _LONGEST_NAME:
+        raise InputError(
+            f"{str(source)[:200]!r}: no path, because of a NUL, half a character or a name of over {_LONGEST_NAME} "
+            "bytes; correct it"
+        )
     try:
         return Path(source).expanduser()
     except RuntimeError:
         raise InputError(f"{source}: there is no home folder of that name; give the whole path") from None
 
 
-def same_file(source: str, path: Path) -> bool:
+def same_file(source: str | Path, path: Path) -> bool:
     """Whether a source and a path are one file, however they are spelt: links, `~`, `..`."""
-    first, second = source_path(source), path.expanduser()
+    first, second = source_path(source), source_path(path)
     try:
         return first.samefile(second)
     except OSError:
-        return first.resolve() == second.resolve()
+        return _resolved(first) == _resolved(second)
 
 
-def holds(source: str, path: Path) -> bool:
+def holds(source: str | Path, path: Path) -> bool:
     """Whether a path is a source, or lies in the folder that is one."""
-    folder = source_path(source)
-    inside = folder.is_dir() and path.expanduser().resolve().is_relative_to(folder.resolve())
-    return inside or same_file(source, path)
+    place = _resolved(source_path(path))
+    return any(same_file(source, one) for one in (source_path(path), place, *place.parents))
 
 
-def check_regular(path: Path) -> None:
-    """Refuse a pipe or a device: it can be read once at most, and opening a pipe waits until somebody writes.
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:  # links in a circle
+        return path.absolute()
+
+
+def refuse_overlap(sources: Iterable[str | Path], outputs: Iterable[Path], option: str) -> None:
+    """Refuse to write what is read: no source and output may be, hold or lie in one another.
+
+    Args:
+        sources: one that is not there is left out, because to miss it is another error.
+        outputs: every path that may be written, temporary ones too.
+        option: what names another output.
+
+    Raises:
+        InputError: one of them would be written over.
+    """
+    there = [source for source in sources if source_path(source).exists()]
+    for output, source in product(outputs, there):
+        inside, around = holds(source, output), holds(output, source_path(source))
+        if inside or around:
+            relation = "is" if inside and around else "lies in" if inside else "holds"
+            raise InputError(
+                f"{output}: {relation} what is read ({source}), expected a place apart; choose another {option}"
+            )
+
+
+def check_regular(path: Path, example: str = "tickets.csv") -> None:
+    """Refuse a pipe or a device, because a source is read more than once, and some devices never end.
+
+    Args:
+        example: name of a file that could be given instead.
 
     Raises:
         InputError: not a regular file, nor a folder.
@@ -44,7 +92,7 @@ def check_regular(path: Path) -> None:
         kind = "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
         raise InputError(
             f"{path}: found {kind}, not a regular file; expected a file that can be read more than once; write it to a "
-            "file first, such as COMMAND > FILE"
+            f"file first, such as COMMAND > {example}"
         )
 
 

@@ -3,12 +3,13 @@
 import codecs
 import json
 import re
+from collections.abc import Callable
 from typing import Any, TextIO
 
 # C0 but for tab and line break, DEL, C1, and the marks that turn the direction of text
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 _ANY = re.compile(rf"[\r{_CONTROLS}]")
-_BUT_RETURN = re.compile(f"[{_CONTROLS}]")
+_BUT_FIRST_RETURN = re.compile(rf"(?!\A\r)[\r{_CONTROLS}]")
 
 
 def escape_controls(text: str) -> str:
@@ -19,6 +20,15 @@ def escape_controls(text: str) -> str:
 def without_controls(text: str) -> str:
     """Return `text` as words with one space between them; control characters part words too."""
     return " ".join(_ANY.sub(" ", text).split())
+
+
+def json_text(value: Any, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
+    """Return JSON that is harmless on a terminal; control characters are its own escapes, so it is the same text.
+
+    Raises:
+        ValueError: NaN or infinity, which JSON does not know.
+    """
+    return escape_controls(json.dumps(value, ensure_ascii=False, indent=indent, default=default, allow_nan=False))
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -40,12 +50,13 @@ class EscapingStream:
     """A text stream on which control characters become escapes.
 
     Args:
-        keep_returns: leave carriage returns alone, by which progress bars go back to the start of their line.
+        keep_returns: leave those carriage returns alone that begin what is written: by them progress bars go back to
+            the start of their line. Others come from a text.
     """
 
     def __init__(self, stream: TextIO, keep_returns: bool = False) -> None:
         self._stream = stream
-        self._pattern = _BUT_RETURN if keep_returns else _ANY
+        self._pattern = _BUT_FIRST_RETURN if keep_returns else _ANY
 
     def write(self, text: str) -> int:
         """Write `text`; return how many characters of it were taken."""

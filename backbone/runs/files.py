@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from tickets.errors import InputError, WorkError
-from tickets.sources import check_regular
+from tickets.own_json import read_own
+from tickets.terminal import escape_controls
 
 PART = ".part"
 
@@ -96,16 +97,21 @@ def open_new(path: Path, mode: str, permissions: int = 0o666, **options: Any) ->
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write indented JSON; a reader finds the old content or the new, never half."""
-    write_text(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, escape_controls(json.dumps(record, ensure_ascii=False, indent=2)) + "\n")
 
 
 def write_text(path: Path, text: str, newline: str | None = None) -> None:
     """Write a file; a reader finds the old content or the new, never half."""
-    part = path.with_name(f"{path.name}{PART}")
+    part = part_of(path)
     with open_new(part, "x", encoding="utf-8", newline=newline) as file:
         file.write(text)
     flush(part)
     part.replace(path)
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(f"{path.name}{PART}")
 
 
 def read_json(path: Path, expected: str = "a file of a finished run; train again") -> dict[str, Any]:
@@ -115,9 +121,8 @@ def read_json(path: Path, expected: str = "a file of a finished run; train again
         InputError: missing or damaged.
     """
     try:
-        check_regular(path)
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        record = read_own(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error}); expected {expected}") from None
     if not isinstance(record, dict):
         raise InputError(f"{path}: found {type(record).__name__}, not an object; expected {expected}")

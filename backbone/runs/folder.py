@@ -21,7 +21,7 @@ from backbone.runs.files import (
     write_json,
 )
 from backbone.runs.layout import CHECKPOINTS, MANIFEST, PARTIAL, PLAN
-from backbone.runs.locks import hold, release
+from backbone.runs.locks import hold, lock_files, release
 from backbone.runs.manifest import read_manifest
 from tickets.errors import InputError
 
@@ -42,6 +42,15 @@ _PACKAGES = (
 def partial_folder(folder: Path) -> Path:
     """Where an unfinished folder is written."""
     return folder.with_name(folder.name + PARTIAL)
+
+
+def names_of(folder: Path) -> list[Path]:
+    """Every path that is written, replaced or removed where `folder` is written, itself included."""
+    return [folder, partial_folder(folder), _replaced(folder), *lock_files(folder)]
+
+
+def _replaced(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".replaced")
 
 
 def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -> Path:
@@ -107,7 +116,7 @@ def publish(partial: Path, folder: Path, **facts: Any) -> None:
         write_json(partial / MANIFEST, {**facts, "files": sums})
         for name in [*sums, MANIFEST]:
             flush(partial / name)
-    replaced = folder.with_name(folder.name + ".replaced")
+    replaced = _replaced(folder)
     if replaced.is_symlink():
         replaced.unlink()
     shutil.rmtree(replaced, ignore_errors=True)

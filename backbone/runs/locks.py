@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backbone.runs.files import open_own, write_text
+from backbone.runs.files import open_own, part_of, write_text
 from tickets.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,13 @@ def release(folder: Path) -> None:
         _owner_path(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)  # while it is held, so that no other process has just taken it
         lock.release()
+
+
+def lock_files(folder: Path) -> list[Path]:
+    """Return the files by which `hold` keeps other processes from a folder."""
+    lock = _lock_path(folder)
+    owner = _owner_path(lock)
+    return [lock, owner, part_of(owner)]
 
 
 def _lock_path(folder: Path) -> Path:

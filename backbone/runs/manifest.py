@@ -1,6 +1,5 @@
 """The manifest of a run or bundle: which files it has, with their SHA-256 sums. It is read before what it names."""
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ from backbone.runs.layout import (
     RUN,
 )
 from tickets.errors import InputError
-from tickets.sources import check_regular
+from tickets.own_json import read_own
 
 _SUM = re.compile(r"[0-9a-f]{64}")
 _EVERY_RUN = (CONFIG, BASE, RUN, "tokenizer.json", f"{ADAPTER}/{ADAPTER_CONFIG}", f"{ADAPTER}/{ADAPTER_WEIGHTS}")
@@ -40,12 +39,11 @@ def read_manifest(folder: Path, unreadable: str | None = None) -> dict[str, Any]
     """
     path = folder / MANIFEST
     try:
-        check_regular(path)
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_own(path)
         files = record["files"]
         if not isinstance(files, dict) or not all(_SUM.fullmatch(value) for value in files.values()):
             raise TypeError
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             unreadable
             or f"{folder}: not a finished run (no readable {MANIFEST}); expected the folder that training writes when "

@@ -1,6 +1,5 @@
 """Checkpoints that can be trusted: sealed by a manifest when they are whole, verified before they are used."""
 
-import json
 import shutil
 import sys
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from backbone.runs.files import flush, sha256, write_json
 from backbone.runs.layout import MANIFEST, STATE
+from tickets.own_json import read_own
 
 # of each, one must be there: the second names are those of runs in several processes, of plain and of sharded ones
 _NEEDED = (
@@ -37,7 +37,7 @@ def seal(checkpoint: Path) -> None:
 def fault(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, in words; None when it is whole."""
     try:
-        sums = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
+        sums = read_own(checkpoint / MANIFEST)["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return "was not written to its end"
     missing = [names[0] for names in _NEEDED if not any(name in sums for name in names)]
@@ -72,7 +72,10 @@ def drop_old(folder: Path, wanted: Iterable[str | None]) -> None:
 
 def _fault_of_best(checkpoint: Path) -> str | None:
     """The best weights so far stand in a checkpoint of their own; without them the run cannot end as it should."""
-    best = json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get("best_model_checkpoint")
+    try:
+        best = read_own(checkpoint / STATE).get("best_model_checkpoint")
+    except (OSError, ValueError, AttributeError):
+        return f"has an unreadable {STATE}"
     if not best or Path(best).name == checkpoint.name:
         return None
     wrong = fault(checkpoint.parent / Path(best).name)

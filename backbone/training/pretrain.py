@@ -4,36 +4,36 @@ The result is an ordinary Qwen2 model folder (config.json, model.safetensors, to
 and chat template), so every path that takes Qwen2-7B takes it too.
 """
 
-import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
-from backbone.base import find_base
+from backbone.base import find_base, identify
 from backbone.batches import IGNORE
 from backbone.buckets import length_buckets
 from backbone.config import SAMPLE, PromptConfig, TrainingConfig
-from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.device import settled_format
 from backbone.load import quiet_libraries
 from backbone.progress import track
 from backbone.prompts import END, END_OF_TEXT, START, TOKENIZER_FILES, PromptEncoder
 from backbone.runs.files import disk_guard, write_json
-from backbone.runs.folder import open_partial, publish, run_record
+from backbone.runs.folder import names_of, open_partial, publish, run_record
 from backbone.runs.layout import CHECKPOINTS, RUN
 from backbone.training.job import TrainingJob
 from backbone.training.loop import train
+from backbone.training.pretrain_texts import Texts, plain_texts, read_texts
 from tickets.errors import InputError
 from tickets.schema import Ticket
+from tickets.sources import refuse_overlap, source_path
 
 # As in Qwen2's tokenizer.json: contractions, words, single digits, punctuation, line breaks, spaces.
 _PRE_TOKENIZER = (
@@ -56,19 +56,28 @@ class PretrainConfig(BaseModel):
     output: str = "runs/base"
     init_from: str | None = Field(None, description="base to go on from, with its tokenizer and shape; `mini` is one")
     seed: int = Field(42, ge=0, le=2**32 - 1)
-    vocabulary: int = Field(7000, ge=300, description="tokens of the byte-level BPE, special tokens included")
-    hidden_size: int = Field(256, ge=256, multiple_of=256)
-    intermediate_size: int = Field(768, ge=256, multiple_of=256)
-    layers: int = Field(6, ge=1)
-    heads: int = Field(4, ge=1)
-    key_value_heads: int = Field(2, ge=1)
-    context: int = Field(2048, ge=128)
+    vocabulary: int = Field(7000, ge=300, le=2**20, description="tokens of the byte-level BPE, special tokens included")
+    hidden_size: int = Field(256, ge=256, le=16_384, multiple_of=256)
+    intermediate_size: int = Field(768, ge=256, le=65_536, multiple_of=256)
+    layers: int = Field(6, ge=1, le=256)
+    heads: int = Field(4, ge=1, le=256)
+    key_value_heads: int = Field(2, ge=1, le=256, validate_default=True)
+    context: int = Field(2048, ge=128, le=2**20)
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="of attention weights")
     compute: Literal["auto", "fp32", "bf16"] = "auto"
     prompt: PromptConfig = PromptConfig()
     training: TrainingConfig = TrainingConfig(
         epochs=10, learning_rate=2e-3, weight_decay=0.1, batch_tickets=16, batch_tokens=4096, evaluations_per_epoch=1
     )
+
+    @field_validator("heads", "key_value_heads")
+    @classmethod
+    def _divides(cls, count: int, info: ValidationInfo) -> int:
+        of_heads = info.field_name == "heads"  # halves of each are rotated, so that its length has to be even
+        whole = info.data.get("hidden_size", 2 * count) // 2 if of_heads else info.data.get("heads", count)
+        if whole % count:
+            raise ValueError("a divisor of hidden_size / 2 for heads, and of heads for key_value_heads")
+        return count
 
 
 @dataclass(frozen=True)
@@ -99,12 +108,13 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
         The folder, config.output.
     """
     config = config.model_copy(update={"compute": settled_format(config.compute)})
-    folder = Path(config.output)
+    folder = source_path(config.output)
     _check_output(folder)
     quiet_libraries()
-    texts = _texts(config)
-    partial = open_partial(folder, {"config": config.model_dump(mode="json"), "data": texts.fingerprint}, restart)
+    texts = read_texts(config.source)
     start = find_base(config.init_from) if config.init_from else None
+    refuse_overlap([config.source, *([start / "config.json"] if start else [])], names_of(folder), "output")
+    partial = open_partial(folder, _plan(config, texts, start), restart)
     _provide_tokenizer(config, start, texts, partial)
     encoder = PromptEncoder(partial, config.prompt.instruction)
     limit = config.training.max_length
@@ -148,7 +158,16 @@ def _check_output(folder: Path) -> None:
         )
 
 
-def _provide_tokenizer(config: PretrainConfig, start: Path | None, texts: "_Texts", partial: Path) -> None:
+def _plan(config: PretrainConfig, texts: Texts, start: Path | None) -> dict[str, Any]:
+    """Return what decides the base, wherever its sources lie and however they are spelt."""
+    plan = {
+        "config": config.model_dump(mode="json", exclude={"source", "output", "init_from"}),
+        "data": texts.fingerprint,
+    }
+    return plan | ({"init_from": identify(start, "").fingerprint} if start else {})
+
+
+def _provide_tokenizer(config: PretrainConfig, start: Path | None, texts: Texts, partial: Path) -> None:
     """Copy the starting base's tokenizer, or train one unless an interrupted run already did."""
     if start is not None:
         for name in TOKENIZER_FILES:
@@ -156,7 +175,7 @@ def _provide_tokenizer(config: PretrainConfig, start: Path | None, texts: "_Text
                 shutil.copyfile(start / name, partial / name)
     elif not (partial / "tokenizer_config.json").is_file():
         print(f"training a tokenizer of {config.vocabulary} tokens", file=sys.stderr)
-        train_tokenizer(list(_plain_texts(texts.train)), config.vocabulary, partial)
+        train_tokenizer(list(plain_texts(texts.train)), config.vocabulary, partial)
 
 
 def _model(config: PretrainConfig, start: Path | None, encoder: PromptEncoder) -> Qwen2ForCausalLM:
@@ -203,40 +222,6 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int, folder: Path) -> None
                 "chat_template": _CHAT_TEMPLATE,
             },
         )
-
-
-@dataclass(frozen=True)
-class _Texts:
-    train: Sequence[Ticket | str]
-    validation: Sequence[Ticket | str]
-    fingerprint: str
-
-
-def _texts(config: PretrainConfig) -> _Texts:
-    """Documents of the source: tickets with replies as chats, or paragraphs of a text file."""
-    source = Path(config.source)
-    if not source.is_file():
-        folder = resolve_data(config.source)
-        return _Texts(load_part(folder, "train"), load_part(folder, "validation"), data_fingerprint(folder))
-    try:
-        text = source.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{source}: not UTF-8 text; expected plain text or a folder of `duet prepare`") from None
-    documents = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
-    held_out = max(1, len(documents) // 20)
-    if len(documents) < 10:
-        raise InputError(f"{source}: found {len(documents)} documents, expected at least 10 parted by blank lines")
-    return _Texts(documents[:-held_out], documents[-held_out:], f"{source.name}:{len(text)}")
-
-
-def _plain_texts(texts: Sequence[Ticket | str]) -> Iterator[str]:
-    for text in texts:
-        if isinstance(text, Ticket):
-            yield f"Subject: {text.subject}"
-            yield text.body
-            yield text.reply
-        else:
-            yield text
 
 
 def _encode(encoder: PromptEncoder, text: Ticket | str, max_length: int) -> list[int]:

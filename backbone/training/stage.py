@@ -12,13 +12,14 @@ from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.device import on_cuda, settled
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
 from backbone.runs.files import disk_guard, write_json
-from backbone.runs.folder import open_partial, publish, run_record
+from backbone.runs.folder import names_of, open_partial, publish, run_record
 from backbone.runs.layout import BASE, BASELINE, CHECKPOINTS, CLASSIFIER, CONFIG, GENERATOR, RUN
 from backbone.training import processes
 from backbone.training.cost import Shape, packs, recomputes, stage_settings
 from backbone.training.token_cache import TokenCache
 from tickets.cleaning.reading import Reading
 from tickets.schema import Ticket
+from tickets.sources import refuse_overlap
 
 if TYPE_CHECKING:
     from backbone.training.loop import TrainingResult
@@ -75,6 +76,7 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
     base = identify(base_folder, config.base.path, config.base.revision)
     data_folder = resolve_data(config.data.path)
     data = data_fingerprint(data_folder)
+    check_output(config, name, data_folder, base_folder)
     plan: dict[str, Any] = {"config": _relevant(name, config), "data": data, "base": base.fingerprint, **inputs}
     if processes.count() > 1:
         plan["processes"] = processes.count()  # other batches
@@ -96,6 +98,16 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         recompute=recomputes(config, name, Shape.load(base_folder, config, name)),
         tokens=TokenCache(None if config.data.path == SAMPLE else data_folder),  # the package is not written to
     )
+
+
+def check_output(config: RunConfig, name: str, data: Path, base: Path) -> None:
+    """Refuse to write a stage where its data or base lies, or among the data.
+
+    Raises:
+        InputError: the folder of the stage and what it reads are not apart.
+    """
+    # a run may lie below its base, but not around it
+    refuse_overlap([data, base / "config.json"], names_of(config.folder / name), "output")
 
 
 def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:

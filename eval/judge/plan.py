@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from backbone.runs.files import read_json
 from eval.answers import read_answers
@@ -19,6 +20,8 @@ from eval.judge.questions import Case, Question, point_question, read_cases
 from eval.judge.rubric import DIMENSIONS
 from eval.judge.scores import pair_questions, point_questions
 from tickets.errors import InputError
+
+_RATINGS = TypeAdapter(list[dict[str, dict[str, int]]])
 
 RETESTED = 20  # tickets whose scores are asked for twice
 
@@ -149,7 +152,7 @@ def judged_digest(records: Sequence[Mapping[str, Any]], ids: Sequence[str], syst
             [(r := by_id[i])["subject"], r["body"], r["true"]["reply"], *(r["systems"][s]["reply"] for s in systems)]
             for i in ids
         ]
-    except KeyError:
+    except (KeyError, TypeError):
         return ""
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
@@ -159,7 +162,9 @@ def still_valid(judgements: Sequence[Mapping[str, Any]], comparison: Path) -> li
     if not judgements:
         return []
     records = read_answers(comparison)
-    return [j for j in judgements if j["answers"] == judged_digest(records, j["tickets"], j["systems"])]
+    return [
+        j for j in judgements if j.get("answers") == judged_digest(records, j.get("tickets", ()), j.get("systems", ()))
+    ]
 
 
 def _systems(comparison: Path, records: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
@@ -180,9 +185,10 @@ def _rated(
     if not (comparison / RATINGS).is_file() or not is_key_of(comparison):
         return [], []
     mend = "what `duet human-eval score` writes; score the sheets again"
-    ratings = read_json(comparison / RATINGS, mend).get("raters")
-    if not isinstance(ratings, list) or not all(isinstance(rating, dict) for rating in ratings):
-        raise InputError(f"{comparison / RATINGS}: holds no ratings; expected {mend}")
+    try:
+        ratings = _RATINGS.validate_python(read_json(comparison / RATINGS, mend).get("raters"), strict=True)
+    except ValidationError:
+        raise InputError(f"{comparison / RATINGS}: holds no ratings; expected {mend}") from None
     key, by_id = read_json(comparison / KEY), {case.id: case for case in cases}
     rows = sorted({row for rating in ratings for row in rating if row in key and key[row]["ticket"] in by_id})
     replies = [systems[key[row]["ticket"]][key[row]["systems"][0]]["reply"] for row in rows]

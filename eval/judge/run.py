@@ -1,7 +1,6 @@
 """`duet judge`: controls first, then people, then the judge itself, then the scores."""
 
 import asyncio
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from eval.judge.plan import Plan, make_plan
 from eval.judge.questions import Question, pair_question, point_question
 from eval.report.page import plain, read_report, write_report
 from tickets.errors import InputError, WorkError
+from tickets.terminal import json_text
 
 FOLDER, CACHE = "judge", "answers.sqlite"
 
@@ -143,7 +143,7 @@ def _lines(plan: Plan, judgement: Judgement, outcomes: Mapping[str, Outcome]) ->
     for about, question in rows:
         if outcome := outcomes.get(question.key):  # nobody was asked about two replies that are alike
             said = {"verdict": outcome.value, "problem": outcome.problem, "reasons": outcome.reasons}
-            yield json.dumps({**about, **said}, ensure_ascii=False) + "\n"
+            yield json_text({**about, **said}) + "\n"
 
 
 def _bases(record: Mapping[str, Any], comparison: Path) -> list[tuple[str, str]]:

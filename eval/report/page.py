@@ -1,7 +1,7 @@
 """The comparison report: sections of text, tables and charts, built from report.json alone, as HTML and Markdown."""
 
 import html
-import json
+import math
 from collections.abc import Mapping
 from importlib import resources
 from itertools import count
@@ -15,6 +15,7 @@ from eval.report.blocks import Chart, Section, Table
 from eval.report.charts import with_own_ids
 from eval.report.sections import sections
 from tickets.errors import InputError
+from tickets.terminal import escape_controls, json_text
 
 Record = Mapping[str, Any]
 REPORT, HTML, MARKDOWN = "report.json", "report.html", "report.md"
@@ -27,7 +28,7 @@ def write_report(record: Record, folder: Path) -> Path:
     record = {"format": _FORMAT, **plain(record)}
     title, parts = sections(record)
     texts = {
-        REPORT: json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
+        REPORT: json_text(record, indent=1) + "\n",
         HTML: _html(title, parts),
         MARKDOWN: _markdown(title, parts),
     }
@@ -39,12 +40,12 @@ def write_report(record: Record, folder: Path) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """Plain values for JSON, which knows no NaN: None instead."""
+    """Plain values for JSON, which knows neither NaN nor infinity: None instead."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -53,12 +54,19 @@ def read_report(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: no report there, or one of another version.
     """
-    record = read_json(folder / REPORT, _MEND)
+    record: dict[str, Any] = read_json(folder / REPORT, _MEND)
     if record.get("format") != _FORMAT:
         raise InputError(
             f"{folder / REPORT}: format {record.get('format')}, expected {_FORMAT}; run the same `duet compare` again, "
             "which keeps its answers"
         )
+    record = plain(record)
+    try:
+        _markdown(*sections(record))  # what cannot be shown is no report
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / REPORT}: not a report ({type(error).__name__}: {error}); expected {_MEND}"
+        ) from None
     return record
 
 
@@ -68,7 +76,7 @@ def _html(title: str, parts: list[Section]) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["svg"] = lambda chart: with_own_ids(chart.svg, f"c{next(numbers)}-")
     environment.tests |= {"table": lambda b: isinstance(b, Table), "chart": lambda b: isinstance(b, Chart)}
-    return environment.from_string(template).render(title=title, sections=parts)
+    return escape_controls(environment.from_string(template).render(title=title, sections=parts))
 
 
 def _markdown(title: str, parts: list[Section]) -> str:
@@ -103,5 +111,5 @@ def _cell(text: str) -> str:
 
 def _plain_text(text: str) -> str:
     """A paragraph of Markdown that shows `text`: on one line, without HTML, links and pictures."""
-    escaped = html.escape(" ".join(text.split()), quote=False)
+    escaped = html.escape(escape_controls(" ".join(text.split())), quote=False)
     return escaped.replace("](", "]\\(").replace("][", "]\\[").replace("]:", "]\\:")

@@ -9,7 +9,7 @@ from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, refuse_links, writable, write_json
-from backbone.runs.folder import package_versions, partial_folder, publish
+from backbone.runs.folder import names_of, package_versions, partial_folder, publish
 from backbone.runs.layout import CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
 from backbone.runs.locks import hold
 from memory.memory import open_memory, write_memory
@@ -32,7 +32,10 @@ from pipeline.export.writing import write_gguf, write_once, write_onnx
 from pipeline.model_folder import ModelFolder, StageFolder, check_prefix_classifier, check_same_base, open_model
 from pipeline.resolved import memory_facts, resolved_tickets
 from tickets.errors import InputError
+from tickets.labels import LabelSpace
 from tickets.schema import Ticket
+from tickets.sources import refuse_overlap
+from tickets.terminal import escape_controls
 
 _RECIPE = 2  # of the files: what an earlier one left unfinished is made again
 
@@ -55,6 +58,8 @@ def export(options: ExportOptions) -> str:
         from classifier.onnx_export import check_size
 
         check_size(base, model.blocks.get(CLASSIFIER))
+    read = [model.path, base / "config.json", data, *(stage.path for stage in model.stages.values())]
+    refuse_overlap(read, names_of(options.out.resolve()), "--out")
     _check_out(options.out)
     partial = _open_partial(options, model, data)
     with disk_guard(partial):
@@ -72,7 +77,7 @@ def export(options: ExportOptions) -> str:
         graphs = [name for name in (ONNX_FP32, ONNX_INT8) if (partial / name).is_file()]
         results = check_export(model, partial, options.quant, graphs, merged_file(options, model), validation)
         write_json(partial / CHECK, {"check": [result.to_dict() for result in results]})
-        (partial / CARD).write_text(model_card(model, options.quant, results), encoding="utf-8")
+        (partial / CARD).write_text(escape_controls(model_card(model, options.quant, results)), encoding="utf-8")
     runs = {name: {"path": str(stage.path), **_run_facts(stage)} for name, stage in model.stages.items()}
     facts: dict[str, Any] = {"runs": runs, "base": vars(model.any_stage.base), "versions": package_versions()}
     if options.memory:
@@ -107,10 +112,9 @@ def _gather(options: ExportOptions) -> ModelFolder:
 def _check_labels(stages: dict[str, StageFolder]) -> None:
     if GENERATOR not in stages:
         return
-    classifier, generator = (read_json(stages[name].path / LABELS) for name in (CLASSIFIER, GENERATOR))
-    if classifier["columns"] != generator["columns"]:
-        columns = {**classifier["columns"], **generator["columns"]}
-        differing = [c for c in columns if classifier["columns"].get(c) != generator["columns"].get(c)]
+    classifier, generator = (LabelSpace.load(stages[name].path / LABELS).columns for name in (CLASSIFIER, GENERATOR))
+    if classifier != generator:
+        differing = [c for c in {**classifier, **generator} if classifier.get(c) != generator.get(c)]
         raise InputError(
             f"{stages[GENERATOR].path}: was trained with other labels than {stages[CLASSIFIER].path} in "
             f"{', '.join(differing)}; train one of them again on the other's data"

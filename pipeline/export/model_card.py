@@ -11,6 +11,7 @@ from classifier.review import TARGETS
 from pipeline.export.bundle import NO_GGUF
 from pipeline.export.parity import Parity
 from pipeline.model_folder import ModelFolder, StageFolder
+from tickets.errors import InputError
 
 _HANDED_OVER = (
     " It goes on from the classifier's reading of the ticket, so its adapter is of no use alone: instruction and "
@@ -19,7 +20,20 @@ _HANDED_OVER = (
 
 
 def model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> str:
-    """Markdown from the runs' own records."""
+    """Return Markdown from the runs' own records.
+
+    Raises:
+        InputError: a run did not record what training writes.
+    """
+    try:
+        return _model_card(model, quant, results)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{model.path}: a {RUN} is not what training writes ({type(error).__name__}: {error}); train the run again"
+        ) from None
+
+
+def _model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> str:
     base = model.any_stage.base
     sections = [
         f"# Two-stage ticket model on {base.name}\n\n"

@@ -1,12 +1,13 @@
 """How tickets are cleaned: what the prepared folder remembers and every later reading of a ticket follows."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tickets.cleaning.clean import Cleaner
+from tickets.errors import InputError
+from tickets.own_json import read_own
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Reading:
     def of_prepared(cls, folder: Path) -> "Reading":
         """The reading of a folder that `duet prepare` wrote; the usual one where it does not say."""
         try:
-            return cls.from_record(json.loads((folder / "report.json").read_text(encoding="utf-8")).get("reading"))
-        except (OSError, ValueError, AttributeError):
+            return cls.from_record(read_own(folder / "report.json").get("reading"))
+        except (OSError, ValueError, AttributeError, InputError):
             return cls()
 
     def changed(self, **options: bool | None) -> "Reading":

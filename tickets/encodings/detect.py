@@ -4,6 +4,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from tickets.encodings.charsets import CONTROLS, codec_of, error_handler, is_shifted
@@ -11,6 +12,7 @@ from tickets.encodings.code_pages import detect_code_page, telling_lines
 from tickets.encodings.utf16 import unmarked_utf16
 from tickets.errors import InputError
 
+LONGEST_LINE = 1 << 26  # characters; a field of a table may have a quarter of that
 _CHUNK = 1 << 20
 _SAMPLE = 1 << 16
 _BOMS = (  # those of UTF-32 first: that of UTF-16 begins one of them
@@ -119,11 +121,23 @@ def _unmarked(codec: str, sample: bytes) -> str:
     return found if codec in (found[:6], found) and 0 in sample else ""
 
 
-def text_lines(path: Path, encoding: TextEncoding) -> Iterator[str]:
-    """Physical lines with their endings, NUL characters removed; undecodable bytes are lone surrogates."""
+def text_lines(path: Path, encoding: TextEncoding, longest: int = LONGEST_LINE) -> Iterator[str]:
+    """Physical lines with their endings, NUL characters removed; undecodable bytes are lone surrogates.
+
+    Raises:
+        InputError: a line of more than `longest` characters, which would take the machine's memory.
+    """
     with path.open(encoding=encoding.codec, errors=encoding.errors, newline="") as lines:
-        for number, line in enumerate(lines):
-            line = line.removeprefix("\ufeff") if number == 0 else line
+        for number in count(1):
+            line = lines.readline(longest + 1)
+            if not line:
+                return
+            if len(line) > longest:
+                raise InputError(
+                    f"{path}: line {number:,} has over {longest:,} characters; expected a table, or JSON Lines with "
+                    "one ticket a line; export the tickets again"
+                )
+            line = line.removeprefix("\ufeff") if number == 1 else line
             yield line.replace("\x00", "") if "\x00" in line else line
 
 

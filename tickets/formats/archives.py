@@ -1,13 +1,13 @@
 """Ticket files inside `.gz` and `.zip`, unpacked to a temporary folder one after another."""
 
 import gzip
-import shutil
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tickets.errors import InputError
 
@@ -17,6 +17,8 @@ _DOCUMENTS = {
     "ppt/presentation.xml": "a PowerPoint presentation",
     "content.xml": "an OpenDocument file",
 }
+_CHUNK = 1 << 20
+_UNSUSPICIOUS, _MOST_GROWTH = 1 << 28, 300  # bytes; factor by which text hardly ever grows: ten is usual
 _SYSTEM_FOLDER = "__MACOSX/"
 _SYSTEM_FILES = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
 
@@ -33,7 +35,7 @@ def unpacked_gzip(path: Path) -> Iterator[Path]:
         inner = Path(folder) / (name or "tickets")
         try:
             with gzip.open(path) as packed, inner.open("wb") as out:
-                shutil.copyfileobj(packed, out, 1 << 20)
+                _unpack(packed, out, path.stat().st_size, str(path))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(
                 f"{path}: not a whole gzip file ({error}); expected tickets; fetch or pack it again"
@@ -95,7 +97,7 @@ def unpacked_members(path: Path, members: Sequence[str]) -> Iterator[tuple[str, 
             inner = Path(folder) / PurePosixPath(member).name
             try:
                 with archive.open(member) as packed, inner.open("wb") as out:
-                    shutil.copyfileobj(packed, out, 1 << 20)
+                    _unpack(packed, out, archive.getinfo(member).compress_size, f"{path}: {member}")
             except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
                 raise InputError(
                     f"{path}: {member} cannot be unpacked ({error}); expected a whole archive without a password; "
@@ -103,6 +105,19 @@ def unpacked_members(path: Path, members: Sequence[str]) -> Iterator[tuple[str, 
                 ) from None
             yield member, inner
             inner.unlink()
+
+
+def _unpack(packed: IO[bytes] | gzip.GzipFile, out: IO[bytes], packed_size: int, name: str) -> None:
+    """Copy what is unpacked; what grows as no text does would fill the disk."""
+    size = 0
+    while chunk := packed.read(_CHUNK):
+        size += len(chunk)
+        if size > max(_UNSUSPICIOUS, _MOST_GROWTH * packed_size):
+            raise InputError(
+                f"{name}: unpacks to over {_MOST_GROWTH} times its size ({packed_size:,} bytes), expected tickets, "
+                "which do not; if that is right, unpack it and give the file"
+            )
+        out.write(chunk)
 
 
 def _names(path: Path) -> list[str]:

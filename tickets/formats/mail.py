@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _SEPARATOR = re.compile(  # as the C library writes dates, with or without a tim
     + rb"(?: \d\d:\d\d(?::\d\d)?(?: [\w+:-]{1,9}){0,2})? \d{4}"
 )
 _LIKE_SEPARATOR = re.compile(_SENDER_AND + rb".{0,40}\d\d:\d\d.{0,40}\d{4}")  # with another date, or a sentence
+_LONGEST = 1 << 26  # bytes of a mail; no server takes more
 _ESCAPED = re.compile(rb"^>(>*From )", re.M)
 
 
@@ -62,21 +64,24 @@ def _separates(line: bytes, following: bytes, blank: bool) -> bool:
 
 def read_mail_file(path: Path) -> Iterator[RawRow]:
     """The row of one mail."""
-    yield mail_row(path.read_bytes(), 1)
+    with path.open("rb") as file:
+        yield mail_row(file.read(_LONGEST + 1), 1)
 
 
 def read_mailbox(path: Path) -> Iterator[RawRow]:
     """A row for every mail of an mbox file."""
     with path.open("rb") as lines:
         collected: list[bytes] = []
-        first, blank = 1, True
-        for number, (line, following) in enumerate(pairwise(chain(lines, [b""])), start=1):
+        first, size, blank = 1, 0, True
+        pieces = iter(partial(lines.readline, _LONGEST), b"")
+        for number, (line, following) in enumerate(pairwise(chain(pieces, [b""])), start=1):
             if line.startswith(b"From ") and _separates(line, following, blank):
                 if collected:
                     yield _boxed_row(collected, first)
-                collected, first = [], number
-            else:
+                collected, first, size = [], number, 0
+            elif size <= _LONGEST:  # what is longer is set aside
                 collected.append(line)
+                size += len(line)
             blank = not line.strip()
         if collected or first > 1:
             yield _boxed_row(collected, first)
@@ -89,6 +94,8 @@ def _boxed_row(lines: list[bytes], first: int) -> RawRow:
 def mail_row(content: bytes, line: int) -> RawRow:
     """The row of a mail: id, subject, body, sender, date, and labels where a mail service wrote some."""
     raw = {RAW: content[:RAW_LENGTH].decode("utf-8", "replace")}
+    if len(content) > _LONGEST:
+        return RawRow(line, raw, f"mail too long: over {_LONGEST >> 20} MB")
     try:
         message = message_from_bytes(content.lstrip(b"\r\n"), policy=policy.default)
         fields = _fields(message)

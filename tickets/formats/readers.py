@@ -29,6 +29,7 @@ _PARQUET = b"PAR1"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILE_ENDINGS = (*ROW_ENDINGS, ".txt", MAIL, MAILBOX)
 _PACKED_ENDINGS = (".gz", ".zip")
+_LONGEST_JSON = 1 << 28  # characters of a JSON text that is no JSON Lines
 _START = 1 << 16  # bytes by which a mail is recognised
 
 
@@ -135,7 +136,8 @@ def _read_zip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
 
 def _text_kind(path: Path, encoding: TextEncoding) -> str:
     """`csv`, `jsonl` or `json`, by content; the file's ending decides only where the first line is broken JSON."""
-    first, second = [*islice((line for line in text_lines(path, encoding) if line.strip()), 2), "", ""][:2]
+    filled = (line for line in text_lines(path, encoding, _LONGEST_JSON) if line.strip())
+    first, second = [*islice(filled, 2), "", ""][:2]
     suffix = path.suffix.lower()
     first, second = first.lstrip("\ufeff\x1e \t"), second.lstrip("\x1e \t")
     opens = second[:1] in ("{", "[")
@@ -198,7 +200,16 @@ def _json_row(number: int, item: Any) -> RawRow:
 
 
 def _read_json(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[RawRow]:
-    text = "".join(text_lines(path, encoding))
+    lines, size = [], 0
+    for line in text_lines(path, encoding, _LONGEST_JSON):
+        lines.append(line)
+        size += len(line)
+        if size > _LONGEST_JSON:
+            raise InputError(
+                f"{path}: JSON of over {_LONGEST_JSON:,} characters, which is read as a whole; expected less, or JSON "
+                "Lines with one ticket a line; write it as those"
+            )
+    text = "".join(lines)
     broken_file = is_broken(text)
     for number, item in json_items(text, str(path), log):
         row = _json_row(number, item)

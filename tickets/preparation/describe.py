@@ -201,17 +201,19 @@ def _token_lengths(texts: Mapping[str, Sequence[str]], path: Path) -> dict[str, 
     """Token counts of at most `_TOKEN_SAMPLE` evenly spaced texts of each kind."""
     from tokenizers import Tokenizer
 
+    found = {}
     try:
         tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_padding()  # which some files ask for
+        tokenizer.no_truncation()
+        for name, part in texts.items():
+            step = max(1, math.ceil(len(part) / _TOKEN_SAMPLE))
+            if part:
+                encodings = tokenizer.encode_batch(list(part[::step]), add_special_tokens=False)
+                found[name] = lengths(len(encoding.ids) for encoding in encodings)
     except Exception as error:  # tokenizers raises bare Exception
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a tokenizer ({reason}); expected a tokenizer.json; mend --tokenizer") from None
-    found = {}
-    for name, part in texts.items():
-        step = max(1, math.ceil(len(part) / _TOKEN_SAMPLE))
-        if part:
-            encodings = tokenizer.encode_batch(list(part[::step]), add_special_tokens=False)
-            found[name] = lengths(len(encoding.ids) for encoding in encodings)
     return found
 
 

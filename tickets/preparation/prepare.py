@@ -1,6 +1,5 @@
 """From a source of tickets to train, validation and test files, with a report and every unusable row accounted for."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from tickets.splitting.earlier_split import EarlierSplit
 from tickets.splitting.rare import MODES, treat_rare
 from tickets.splitting.splits import SEED, SPLITS, Split, grouped_split, published_split, random_split
 from tickets.splitting.time_split import time_split
+from tickets.terminal import escape_controls, json_text
 
 _PUBLISHED_LANGUAGE = "en"
 _PUBLISHED_STRATUM = "queue"
@@ -129,8 +129,8 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
             )
         for part, members in split.parts(tickets).items():
             write_tickets(folder / f"{part}.jsonl", members)
-        record = json.dumps(report.to_dict(), ensure_ascii=False, indent=2)
-        for name, text in (("report.json", record + "\n"), ("report.txt", render_report(report))):
+        record = json_text(report.to_dict(), indent=2)
+        for name, text in (("report.json", record + "\n"), ("report.txt", escape_controls(render_report(report)))):
             # half a character in the name of a column stays readable, and is JSON's own escape for it
             (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return report

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tickets.errors import InputError, WorkError
 from tickets.schema import PARTS
-from tickets.sources import same_file, source_path
+from tickets.sources import holds, source_path
 
 QUARANTINE = "quarantine.jsonl"
 FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), QUARANTINE, "report.json", "report.txt"})
@@ -25,7 +25,7 @@ def new_folder(source: str, out: Path) -> Iterator[Path]:
         InputError: `out` is or holds the source, is no prepared data, or cannot be written.
         WorkError: the disk is full.
     """
-    out = source_path(str(out))  # `~` in it too
+    out = source_path(out)  # `~` in it too
     partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     _check_out(source, out)
     try:
@@ -53,13 +53,13 @@ def new_folder(source: str, out: Path) -> Iterator[Path]:
 
 
 def _check_out(source: str, out: Path) -> None:
-    path = source_path(source).resolve()
-    if path.is_dir() and out.resolve().is_relative_to(path):
+    path = source_path(source)
+    if path.is_dir() and holds(path, out):
         raise InputError(f"{out}: is or lies in the source {source}; give another --out")
-    if out.exists() and any(same_file(str(holder), out) for holder in (path, *path.parents) if holder.exists()):
+    if out.exists() and path.exists() and holds(out, path):
         raise InputError(f"{out}: holds the source {source}, which would be lost; give another --out")
     for ours in (out.with_name(out.name + ".partial"), out.with_name(out.name + ".old"), kept_quarantine(out)):
-        if path.is_relative_to(ours.resolve()):
+        if holds(ours, path):
             raise InputError(f"{source}: is or lies in {ours}, which preparing {out} replaces; give another --out")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: found a file, expected a folder to write to; give another --out")

@@ -1,10 +1,10 @@
 """Rows that could not become tickets: written with their line and reason, and counted by reason."""
 
-import json
 from collections import Counter
 from typing import TextIO
 
 from tickets.raw import RawRow
+from tickets.terminal import json_text
 
 
 class Quarantine:
@@ -20,9 +20,9 @@ class Quarantine:
         self.reasons[reason.partition(":")[0]] += 1
         record = {"line": row.line, "reason": reason, **({"file": row.file} if row.file else {}), "fields": row.fields}
         try:
-            line = json.dumps(record, ensure_ascii=False, default=str, allow_nan=False)
+            line = json_text(record, default=str)
         except ValueError:  # NaN and Infinity of Parquet are no JSON
-            line = json.dumps({**record, "fields": {name: str(value) for name, value in row.fields.items()}})
+            line = json_text({**record, "fields": {name: str(value) for name, value in row.fields.items()}})
         self.out.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
 
     def commonest(self) -> tuple[str, int]:

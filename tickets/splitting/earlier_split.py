@@ -1,6 +1,5 @@
 """Keep an earlier split: its tickets, and what is near to them, stay in their parts, so that models can be compared."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickets.errors import InputError
+from tickets.own_json import read_own
 from tickets.schema import PARTS, Ticket, read_tickets
 from tickets.splitting.assign import FREE, TEST, TRAIN, VALIDATION
 from tickets.splitting.duplicates import NearDuplicates, near_duplicates
@@ -47,8 +47,8 @@ class EarlierSplit:
             )
         by_part = [read_tickets(folder / f"{part}.jsonl") for part in PARTS]
         columns: Any = ()  # a folder without a report is taken by its texts alone
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            columns = json.loads((folder / "report.json").read_text(encoding="utf-8"))["columns"]
+        with suppress(OSError, ValueError, KeyError, TypeError, InputError):
+            columns = read_own(folder / "report.json")["columns"]
         parts = np.repeat(np.arange(len(PARTS)), [len(tickets) for tickets in by_part])
         return cls([ticket for tickets in by_part for ticket in tickets], parts, "id" in columns)
 
