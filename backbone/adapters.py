@@ -38,7 +38,7 @@ class LowRank:
 
 
 def read_adapter(folder: Path) -> dict[str, LowRank]:
-    """The low-rank products of an adapter folder, by the name of the module they change.
+    """Return the low-rank products of an adapter folder, by the name of the module they change.
 
     Raises:
         InputError: not an adapter, or one with options beyond plain LoRA.

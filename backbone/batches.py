@@ -26,7 +26,7 @@ def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
 
 
 def pack(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """All rows in one, without padding: `input_ids` and `position_ids`, each (1, tokens), positions restarting.
+    """Return all rows in one, without padding: `input_ids` and `position_ids`, each (1, tokens), positions restarting.
 
     `cu_seq_lens_q` (rows + 1) tells where each begins and `max_length_q` how long the longest is, by the names that
     transformers gives them; attention that heeds them (`backbone.layers.attention`) keeps the rows apart.
@@ -43,7 +43,7 @@ def pack(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
 
 
 def collate(rows: Sequence[Sequence[int]], pad_id: int, packed: bool) -> dict[str, Any]:
-    """A batch of token ids, packed or padded."""
+    """Return a batch of token ids, packed or padded."""
     return pack(rows) if packed else pad_left(rows, pad_id)
 
 
@@ -55,7 +55,7 @@ def causal_batch(
     packed: bool = False,
     prefix_lengths: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """A batch with loss on the completions alone.
+    """Return a batch with loss on the completions alone.
 
     The vocabulary head runs at no other position: `loss_positions` (completion ids) index the flattened (batch * seq)
     states that predict the completions' ids, `shift_labels`, row by row; `loss_weights` is what each counts, where

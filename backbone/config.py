@@ -259,7 +259,7 @@ class DecodingConfig(_Section):
     )
 
     def prompt_room(self, max_length: int) -> int:
-        """Tokens of `max_length` that a prompt may take: half, or more where what is written leaves more."""
+        """Return tokens of `max_length` that a prompt may take: half, or more where what is written leaves more."""
         return max(max_length // 2, max_length - self.max_new_tokens)
 
 

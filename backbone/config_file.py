@@ -71,7 +71,7 @@ def dump_config(config: RunConfig) -> str:
 
 
 def builtin_config_text(name: str) -> str:
-    """Text of a configuration shipped with the package."""
+    """Return the text of a configuration shipped with the package."""
     return (resources.files("configs") / f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -154,7 +154,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _extended(path: Path, inside: Path | None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The keys of a file over those of the file it extends."""
+    """Return the keys of a file over those of the file it extends."""
     record = read_yaml(path)
     parent = record.pop("extends", None)
     if parent is None:
@@ -210,7 +210,7 @@ def _number_or(value: Any) -> Any:
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first fault of a configuration of type `root` in one line: key, what was found, what was expected."""
+    """Return the first fault of a configuration of type `root` in one line: key, what was found, what was expected."""
     first = error.errors(include_url=False)[0]
     if first["type"] == "extra_forbidden":
         key = ".".join(map(str, first["loc"]))
@@ -228,13 +228,13 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as an error shows it: what is long loses its end."""
+    """Return a value as an error shows it: what is long loses its end."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _field(root: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], FieldInfo | None]:
-    """The key in a place that pydantic names, without the names of the types it tried there, and its field."""
+    """Return the key in a place that pydantic names, without the names of the types it tried there, and its field."""
     path: list[str] = []
     info: FieldInfo | None = None
     section: Any = root

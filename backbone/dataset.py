@@ -15,7 +15,7 @@ from tickets.sources import source_path
 
 
 def resolve_data(path: str) -> Path:
-    """The folder of `path`, or of the built-in tickets for `sample`.
+    """Return the folder of `path`, or of the built-in tickets for `sample`.
 
     Raises:
         InputError: a part is missing.
@@ -31,7 +31,8 @@ def resolve_data(path: str) -> Path:
 
 
 def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]:
-    """The first `limit` tickets of a part; of the training part some that bring every class, and the first others.
+    """Return the first `limit` tickets of a part; of the training part some that bring every class, and the first
+    others.
 
     Raises:
         InputError: there are none, or the part is none of PARTS.
@@ -47,7 +48,8 @@ def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]
 
 
 def _rows_with_every_class(tickets: Sequence[Ticket], limit: int) -> list[int]:
-    """The first `limit` rows; where they lack a class, the first ticket that has it takes the place of the last ones.
+    """Return the first `limit` rows; where they lack a class, the first ticket that has it takes the place of the
+    last ones.
 
     A column with so many classes that they would take more than half of the places is left alone.
     """
@@ -70,6 +72,6 @@ def data_fingerprint(folder: Path) -> str:
 
 
 def training_sample(count: int, size: int, seed: int) -> list[int]:
-    """The fixed rows, ascending, on which training loss is measured."""
+    """Return the fixed rows, ascending, on which training loss is measured."""
     rng = np.random.default_rng(seed)
     return sorted(rng.choice(count, size=min(size, count), replace=False).tolist())

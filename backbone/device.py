@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 def computes_bf16() -> bool:
-    """Whether the device that trains has arithmetic for bf16; an x86 CPU without emulates it, eight times slower."""
+    """Return whether the device that trains has arithmetic for bf16; an x86 CPU without emulates it, eight times
+    slower.
+    """
     import torch
 
     if torch.cuda.is_available():
@@ -20,39 +22,39 @@ def computes_bf16() -> bool:
 
 
 def settled_format(name: str) -> str:
-    """A format as configured, `auto` chosen for this machine."""
+    """Return a format as configured, `auto` chosen for this machine."""
     return name if name != "auto" else "bf16" if computes_bf16() else "fp32"
 
 
 def settled(config: BaseConfig) -> BaseConfig:
-    """The configuration with its formats chosen for this machine."""
+    """Return the configuration with its formats chosen for this machine."""
     formats = {"precision": settled_format(config.precision), "compute": settled_format(config.compute)}
     return config.model_copy(update=formats)
 
 
 def autocast(config: BaseConfig, device: "torch.device") -> "torch.autocast":
-    """The context in which a model is trained and evaluated: products in bf16 where the configuration says so."""
+    """Return the context in which a model is trained and evaluated, with products in bf16 where that is configured."""
     import torch
 
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.compute == "bf16")
 
 
 def on_cuda() -> bool:
-    """Whether there is a CUDA device to train on."""
+    """Return whether there is a CUDA device to train on."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def uses_liger() -> bool:
-    """Whether Liger kernels replace layers of the base: on CUDA, where the package is installed."""
+    """Return whether Liger kernels replace layers of the base: on CUDA, where the package is installed."""
     from transformers.utils import is_liger_kernel_available
 
     return on_cuda() and bool(is_liger_kernel_available())
 
 
 def pick_device() -> "torch.device":
-    """This process's CUDA device, else the CPU."""
+    """Return this process's CUDA device, else the CPU."""
     import torch
 
     if not torch.cuda.is_available():

@@ -62,7 +62,7 @@ def first_blocks(base: Path, count: int | None) -> dict[str, Any]:
 
 
 def check_blocks(base: Path, count: int) -> None:
-    """Raises InputError where a base has fewer blocks than `classifier.layers` asks for."""
+    """Raise InputError where a base has fewer blocks than `classifier.layers` asks for."""
     there = read_shape(base)["num_hidden_layers"]
     if count > there:
         raise InputError(

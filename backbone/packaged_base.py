@@ -59,7 +59,7 @@ def packaged_file() -> Path:
 
 
 def is_installed() -> bool:
-    """Whether the package is there."""
+    """Return whether the package is there."""
     return find_spec(_PACKAGE) is not None
 
 

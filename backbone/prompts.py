@@ -98,7 +98,7 @@ class PromptEncoder:
         return list(self._prefix)
 
     def turns(self, ids: Sequence[int]) -> list[Turn]:
-        """The chat turns of a prompt without its assistant opening, as text."""
+        """Return the chat turns of a prompt without its assistant opening, as text."""
         parts: list[list[int]] = []
         for token in ids:
             if token == self.start_id:
@@ -112,7 +112,9 @@ class PromptEncoder:
         return turns
 
     def ticket_end(self, ids: Sequence[int]) -> int:
-        """How many ids of a prompt the instruction's and the ticket's turn are, which both stages' prompts share."""
+        """Return how many ids of a prompt the instruction's and the ticket's turn are, which both stages' prompts
+        share.
+        """
         return [i for i, token in enumerate(ids) if token == self.start_id][2]  # where the third turn starts
 
     @property
@@ -121,11 +123,11 @@ class PromptEncoder:
         return int(self._full.get_vocab_size(with_added_tokens=True))
 
     def encode_text(self, text: str) -> list[int]:
-        """Ids of plain text; no control token, whatever it says."""
+        """Return the ids of plain text; no control token, whatever it says."""
         return list(self._encoding(text).ids)
 
     def _encoding(self, text: str) -> Encoding:
-        """What the tokenizer makes of plain text.
+        """Return what the tokenizer makes of plain text.
 
         Raises:
             InputError: its patterns do not come to an end on this text.
@@ -141,17 +143,17 @@ class PromptEncoder:
             ) from None
 
     def encode_parts(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Ids of the texts joined, and of every id the index of the text that its last character is in."""
+        """Return the ids of the texts joined, and of every id the index of the text that its last character is in."""
         encoding = self._encoding("".join(texts))
         ends = list(accumulate(len(text) for text in texts))
         return list(encoding.ids), [bisect_right(ends, max(start, end - 1)) for start, end in encoding.offsets]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, without control tokens."""
+        """Return the text of ids, without control tokens."""
         return str(self._full.decode(list(ids), skip_special_tokens=True))
 
     def decode_all(self, ids: Sequence[int]) -> str:
-        """Text of ids with control tokens shown."""
+        """Return the text of ids with control tokens shown."""
         return str(self._full.decode(list(ids), skip_special_tokens=False))
 
     def classifier_prompt(self, ticket: Ticket, max_length: int) -> Prompt:
@@ -170,7 +172,7 @@ class PromptEncoder:
         return self._prompt(single_prompt_text(ticket), None, max_length)
 
     def reply_ids(self, reply: str) -> list[int]:
-        """What the generator learns to write after its prompt: the reply and the end token."""
+        """Return what the generator learns to write after its prompt: the reply and the end token."""
         return [*self.encode_text(reply), self.end_id]
 
     def _prompt(self, text: str, labels: str | None, max_length: int) -> Prompt:
@@ -202,14 +204,17 @@ def _empty_thoughts(tokenizer: Tokenizer, folder: Path, blank_line: Sequence[int
 
 
 def _can_switch_thinking(folder: Path) -> bool:
-    """Whether the chat template can switch thinking off; a folder without a template is taken to have such a one."""
+    """Return whether the chat template can switch thinking off; a folder without a template is taken to have such a
+    one.
+    """
     texts = [path.read_text(encoding="utf-8") for name in TOKENIZER_FILES[1:] if (path := folder / name).is_file()]
     return "enable_thinking" in "".join(texts) or not any("chat_template" in text or "{%" in text for text in texts)
 
 
 @lru_cache(maxsize=2)
 def _tokenizers(text: str) -> tuple[Tokenizer, Tokenizer]:
-    """The tokenizer of a `tokenizer.json`, and one without its added tokens; a second to load, so stages share them.
+    """Return the tokenizer of a `tokenizer.json`, and one without its added tokens; a second to load, so stages
+    share them.
 
     Raises:
         ValueError: not one of the kind that the supported families have.
@@ -225,17 +230,17 @@ def _tokenizers(text: str) -> tuple[Tokenizer, Tokenizer]:
 
 
 def ticket_text(ticket: Ticket) -> str:
-    """The user turn of a ticket."""
+    """Return the user turn of a ticket."""
     body = ticket.body.strip()
     return f"Subject: {ticket.subject.strip()}\n\n{body}" if ticket.subject.strip() else body
 
 
 def single_prompt_text(ticket: Ticket) -> str:
-    """A ticket as the published single-prompt system reads it."""
+    """Return a ticket as the published single-prompt system reads it."""
     body = ticket.body.strip()
     return f"Subject: {ticket.subject.strip()}\n\nContent:\n{body}" if ticket.subject.strip() else body
 
 
 def label_text(labels: Mapping[str, str]) -> str:
-    """The label turn: one `Column: label` line each; columns that are absent were dropped on purpose."""
+    """Return the label turn: one `Column: label` line each; columns that are absent were dropped on purpose."""
     return "\n".join(f"{column.capitalize()}: {label}" for column, label in labels.items())

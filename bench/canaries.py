@@ -118,7 +118,7 @@ def plant(customers: Sequence[Customer], path: Path) -> list[tuple[Ticket, Custo
 
 
 def secrets_given(run: Path, tickets: Sequence[tuple[Ticket, Customer]]) -> set[Customer]:
-    """The customers whose secret follows the start of a reply in the model's own words."""
+    """Return the customers whose secret follows the start of a reply in the model's own words."""
     model = open_model(run)
     stage = model.stages[GENERATOR]
     encoder, config = stage.encoder, stage.config

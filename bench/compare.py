@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _answered(shift: int, tickets: list[Ticket]) -> Answered:
-    """A system that gives every ticket what another one has."""
+    """Return a system that gives every ticket what another one has."""
     others = tickets[shift + 1 :] + tickets[: shift + 1]
     system = ReferenceSystem(NEAREST if shift % 2 else TFIDF, tickets, _COLUMNS)
     system.name = f"system {shift}"

@@ -61,7 +61,7 @@ def read_per_token(scratch: Path) -> float:
 
 
 def memory(process: int | str) -> dict[str, float]:
-    """What the kernel says of a process's memory, GB, by its own names; nothing when the process is gone."""
+    """Return what the kernel says of a process's memory, GB, by its own names; nothing when the process is gone."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:

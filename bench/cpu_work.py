@@ -36,7 +36,7 @@ class Work:
 
 
 def load_work(scratch: Path, count: int) -> tuple[PromptEncoder, list[Work]]:
-    """The English tickets of median length, encoded."""
+    """Return the English tickets of median length, encoded."""
     source, cleaner = Source.open(str(TICKETS)), Cleaner(escapes=True)
     tickets = [source.ticket(source.cells(row), i, cleaner) for i, row in enumerate(source.rows, start=1)]
     tickets = [ticket for ticket in tickets if ticket.language == "en" and ticket.reply]
@@ -66,7 +66,7 @@ def _work(ticket: Ticket, two_stage: PromptEncoder, single: PromptEncoder) -> Wo
 
 
 def make_files(scratch: Path) -> None:
-    """Base, quantised GGUF and adapters, unless they are there."""
+    """Make base, quantised GGUF and adapters, unless they are there."""
     from backbone.gguf_files import write_adapter, write_base
     from bench.shapes import QWEN2_7B, random_adapter, write_random_base
     from engines.llama_model import quantize
@@ -87,7 +87,7 @@ def make_files(scratch: Path) -> None:
 def engine(
     scratch: Path, encoder: PromptEncoder, prefix: Sequence[int], sequences: int = 1, cells: int = 2048, **options: Any
 ) -> Any:
-    """The llama engine with both adapters; the single-prompt system uses the generator's."""
+    """Return the llama engine with both adapters; the single-prompt system uses the generator's."""
     from engines.llama import LlamaEngine
     from engines.llama_model import LlamaOptions
     from engines.room import Sizes

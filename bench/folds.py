@@ -84,7 +84,9 @@ def _data(fold: int) -> Path:
 
 
 def prepare_fold(fold: int) -> Path:
-    """The folder of a fold's tickets, split where that was not done; test tickets of earlier folds are for training."""
+    """Return the folder of a fold's tickets, split where that was not done; test tickets of earlier folds are for
+    training.
+    """
     if _data(fold).is_dir():
         return _data(fold)
     earlier = OUT / f"earlier{fold}"
@@ -144,7 +146,7 @@ def _keep_outcomes(fold: int, config: RunConfig, comparison: Path) -> None:
 def _earlier_outcomes(
     path: Path, settings: Mapping[str, Any], ids: Sequence[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The facts of the file that is there and its systems by ticket; nothing of other settings or tickets."""
+    """Return the facts of the file that is there and its systems by ticket; nothing of other settings or tickets."""
     if not path.is_file():
         return {}, {}
     facts, *records = map(json.loads, path.read_text(encoding="utf-8").splitlines())

@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _wrong_with_machine() -> str | None:
-    """What this machine lacks; None where it will do."""
+    """Return what this machine lacks; None where it will do."""
     if not torch.cuda.is_available():
         return "no GPU was found (torch.cuda.is_available() is false); install torch for CUDA with `make gpu`"
     size = torch.cuda.get_device_properties(0).total_memory
@@ -86,7 +86,7 @@ def _is_measured(path: Path) -> bool:
 
 
 def _measure(name: str, small: bool) -> dict[str, Any]:
-    """A row's cells from a process of its own, or in one line why there are none."""
+    """Return a row's cells from a process of its own, or in one line why there are none."""
     command = [sys.executable, __file__, "--worker", name, *(["--small"] if small else [])]
     facts = {"machine": _machine(), "versions": package_versions()}
     log = SCRATCH / f"{name}.log"
@@ -115,7 +115,7 @@ def _machine() -> str:
 
 
 def _table(folder: Path) -> str:
-    """All rows that were measured, as Markdown."""
+    """Return all rows that were measured, as Markdown."""
     results = {name: read_json(path) for name in ROWS if (path := folder / f"{name}.json").is_file()}
     machines = sorted({str(one["machine"]) for one in results.values()})
     versions = sorted({f"torch {one['versions']['torch']}" for one in results.values()})

@@ -112,7 +112,7 @@ def _answers(small: bool) -> list[Cell]:
 
 
 def _continuous_batching(small: bool) -> list[Cell]:
-    """transformers' own two ways of writing many replies, with the plain base: what an engine could gain."""
+    """Time transformers' own two ways of writing many replies, with the plain base: what an engine could gain."""
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     if not torch.cuda.is_available():
@@ -155,7 +155,7 @@ ROWS: Mapping[str, Callable[[bool], list[Cell]]] = {
 
 
 def _train(name: str, overrides: list[str]) -> dict[str, float]:
-    """The figures of one training, which needs a process of its own."""
+    """Return the figures of one training, which needs a process of its own."""
     return measured([name], overrides, 1)[name]
 
 
@@ -172,7 +172,7 @@ def _run(small: bool) -> Path:
 
 
 def _data() -> Path:
-    """A folder of prepared tickets: the real ones where they are there, else the built-in ones."""
+    """Return a folder of prepared tickets: the real ones where they are there, else the built-in ones."""
     if not Path(SOURCE).is_file():
         return resolve_data("sample")
     folder = SCRATCH / "data"

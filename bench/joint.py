@@ -145,7 +145,7 @@ def _levers(split: str, seeds: Sequence[int], names: Sequence[str]) -> None:
 
 
 def _readings(split: str, seeds: Sequence[int]) -> None:
-    """One classifier per seed, and two generators that differ in whose adapter reads the ticket."""
+    """Train one classifier per seed, and two generators that differ in whose adapter reads the ticket."""
     _provide_base(split)
     print(f"\n### whose reading, {split}\n")
     print(

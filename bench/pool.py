@@ -44,29 +44,29 @@ class Pool:
         ]
 
     def accuracy(self, system: str, column: str) -> Floats:
-        """Replicates of the share of right labels."""
+        """Return replicates of the share of right labels."""
         return self._mean([float(self._is_right(ticket, system, column)) for ticket in self.tickets])
 
     def macro_f1(self, system: str, column: str) -> Floats:
-        """Replicates of the mean F1 over classes."""
+        """Return replicates of the mean F1 over classes."""
         truth = [ticket["labels"].get(column) for ticket in self.tickets]
         return macro_f1_replicates(
             truth, [self._label(ticket, system, column) for ticket in self.tickets], self.resamples
         )
 
     def all_right(self, system: str) -> Floats:
-        """Replicates of the share of tickets with every label right."""
+        """Return replicates of the share of tickets with every label right."""
         return self._mean([float(all(self._is_right(ticket, system, c) for c in COLUMNS)) for ticket in self.tickets])
 
     def tags_f1(self, system: str) -> Floats:
-        """Replicates of the micro-F1 of tags; NaN where a system gives none."""
+        """Return replicates of the micro-F1 of tags; NaN where a system gives none."""
         right, given, true = np.array([ticket["systems"][system]["tags"] for ticket in self.tickets], dtype=float).T
         if not given.any():
             return np.full(len(self.resamples.times) + 1, np.nan)
         return self.resamples.replicates(lambda times: float(2 * (times @ right) / (times @ (given + true))))
 
     def rouge_l(self, system: str) -> Floats:
-        """Replicates of the mean ROUGE-L; NaN where a system writes no reply."""
+        """Return replicates of the mean ROUGE-L; NaN where a system writes no reply."""
         values = [ticket["systems"][system]["rouge_l"] for ticket in self.tickets]
         if all(value is None for value in values):
             return np.full(len(self.resamples.times) + 1, np.nan)
@@ -90,7 +90,7 @@ Figure = Callable[[Pool, str], Floats]
 
 
 def figures() -> dict[str, Figure]:
-    """What is told of every system, by name."""
+    """Return what is told of every system, by name."""
     by_name: dict[str, Figure] = {}
     for column in COLUMNS:
         by_name[f"{column.title()} accuracy"] = partial(Pool.accuracy, column=column)
@@ -118,7 +118,7 @@ class Fold:
 
 
 def read_folds(folder: Path) -> list[Fold]:
-    """All outcomes in a folder."""
+    """Return all outcomes in a folder."""
     files = sorted(folder.glob("*.jsonl"))
     if not files:
         raise SystemExit(f"{folder}: holds no outcomes; run bench/folds.py first")
@@ -127,7 +127,7 @@ def read_folds(folder: Path) -> list[Fold]:
 
 
 def groups(folds: Sequence[Fold]) -> list[list[Fold]]:
-    """All folds, and the folds of every system that not all of them have."""
+    """Return all folds, and the folds of every system that not all of them have."""
     systems = dict.fromkeys(name for fold in folds for name in fold.systems)
     candidates = [list(folds), *([fold for fold in folds if name in fold.systems] for name in systems)]
     return [group for place, group in enumerate(candidates) if group not in candidates[:place]]
@@ -183,7 +183,7 @@ def _score(score: Score) -> str:
 
 
 def _gap(gap: Difference) -> str:
-    """A difference with its interval, bold where that is clear of zero."""
+    """Return a difference with its interval, bold where that is clear of zero."""
     if np.isnan(gap.value):
         return ""
     text = f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"

@@ -52,14 +52,14 @@ class Tally:
             self.misses.append((text, redacted))
 
     def row(self, kind: str) -> str:
-        """One row of a Markdown table."""
+        """Return one row of a Markdown table."""
         interval = binomtest(self.found, self.tried).proportion_ci(method="wilson")
         share = self.found / self.tried
         return f"| {kind} | {self.tried:,} | {share:.3f} | {interval.low:.3f} to {interval.high:.3f} |"
 
 
 def values(faker: Faker) -> dict[str, Callable[[], str]]:
-    """What makes a value of each kind."""
+    """Return what makes a value of each kind."""
 
     def grouped(number: str) -> str:
         pairs = range(0, len(number), 4)

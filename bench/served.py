@@ -37,7 +37,7 @@ class Served:
         return self.process.wait(timeout=120)
 
     def waiting(self) -> int:
-        """How many jobs wait or run, by its metrics."""
+        """Return how many jobs wait or run, by its metrics."""
         text = httpx2.get(f"{self.address}/metrics", headers=self.headers, timeout=60).text
         return round(
             next(float(line.split()[1]) for line in text.splitlines() if line.startswith("duet_waiting_jobs "))

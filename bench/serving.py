@@ -98,7 +98,7 @@ async def _measure(server: Served, tickets: Sequence[Ticket], seconds: float) ->
 
 
 async def _rate(store: Store, tickets: Iterator[Ticket]) -> float:
-    """Labels a second with a few clients that never pause."""
+    """Return labels a second with a few clients that never pause."""
     end, done = time.monotonic() + _ALONE_SECONDS, 0
 
     async def hurry() -> None:

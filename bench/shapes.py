@@ -35,7 +35,7 @@ QWEN2_7B: dict[str, Any] = {
 
 
 def write_random_base(folder: Path, shape: dict[str, Any]) -> None:
-    """A Hugging Face model folder with normal(0, 0.02) weights in bf16, one file per block, and the real tokenizer."""
+    """Write a model folder with normal(0, 0.02) weights in bf16, a file per block, and the real tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     hidden, vocabulary = int(shape["hidden_size"]), int(shape["vocab_size"])
@@ -76,7 +76,7 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
 
 
 def random_adapter(shape: dict[str, Any], rank: int, seed: int) -> dict[str, LowRank]:
-    """A LoRA adapter on all linear layers, by module name."""
+    """Return a LoRA adapter on all linear layers, by module name."""
     generator = torch.Generator().manual_seed(seed)
     assert {name.rpartition(".")[2] for name in linear_sizes(shape)} == set(ALL_LINEAR)
     return {
@@ -95,7 +95,7 @@ def _normal(*size: int) -> torch.Tensor:
 
 
 def write_random_run(base: Path, shape: dict[str, Any], rank: int, out: Path) -> None:
-    """A run folder as training on that base would leave it: the shipped model's records with random weights."""
+    """Write a run folder as training on that base would leave it: the shipped model's records with random weights."""
     for seed, stage in enumerate((CLASSIFIER, GENERATOR)):
         partial = partial_folder(out / stage)
         shutil.rmtree(partial, ignore_errors=True)

@@ -111,7 +111,7 @@ def _bm25(train: Sequence[Ticket], test: Sequence[Ticket]) -> Similarities:
 
 
 def _states(base: str, train: Sequence[Ticket], test: Sequence[Ticket]) -> Similarities:
-    """Mean over tokens of the plain base's states after half its blocks; PCA of the training tickets, whitened."""
+    """Return similarities of the mean states after half the base's blocks, whitened by PCA of the training tickets."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 

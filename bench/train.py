@@ -81,7 +81,7 @@ def _generator(repeats: int) -> None:
 
 
 def _attention(repeats: int) -> None:
-    """Forwards and backwards on one thread of a CPU, in bf16, about 2,900 tokens with heads as the mini base has."""
+    """Time forwards and backwards on one thread of a CPU, in bf16, 2,900 tokens with heads as the mini base has."""
     torch.set_num_threads(1)
     for length in (96, 182, 256, 384, 512):
         batch = 2912 // length

@@ -98,12 +98,12 @@ class LibraryBatches(StageTrainer):
         self.args.eval_steps = self.args.save_steps = 10**9  # the evaluation after the last step is enough
 
     def get_train_dataloader(self) -> Any:
-        """The library's own."""
+        """Return the library's own."""
         return Trainer.get_train_dataloader(self)
 
 
 def _full_batch(samples: Any, rows: Sequence[int], pad_id: int, packed: bool, weighted: bool = True) -> dict[str, Any]:
-    """What most people give to a causal model: labels over the whole width, logits everywhere."""
+    """Return what most people give to a causal model: labels over the whole width, logits everywhere."""
     whole = [[*samples.prompts[row], *samples.completions[row]] for row in rows]
     batch: dict[str, Any] = dict(pad_left(whole, pad_id))
     labels = torch.full_like(batch["input_ids"], IGNORE)

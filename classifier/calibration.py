@@ -119,7 +119,7 @@ def fit_head(
 
 
 def fit_tag_threshold(probabilities: Floats, targets: Floats) -> float:
-    """The threshold with the best micro-F1 on validation; probabilities and 0/1 targets are (rows, tags)."""
+    """Return the threshold with the best micro-F1 on validation; probabilities and 0/1 targets are (rows, tags)."""
     grid = np.linspace(0.05, 0.95, 19)
     scores = [micro_f1(probabilities >= threshold, targets > 0.5) for threshold in grid]
     return float(grid[int(np.argmax(scores))])

@@ -147,7 +147,7 @@ def count_combinations(space: LabelSpace) -> int:
 
 
 def has_combinations(space: LabelSpace) -> bool:
-    """Whether labels can be decoded together: several columns and at most MOST_COMBINATIONS combinations."""
+    """Return whether labels can be decoded together: several columns and at most MOST_COMBINATIONS combinations."""
     return len(space.columns) > 1 and count_combinations(space) <= MOST_COMBINATIONS
 
 

@@ -13,13 +13,15 @@ Ints = NDArray[np.int64]
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities (rows, classes) of logits (rows, classes)."""
+    """Return probabilities (rows, classes) of logits (rows, classes)."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def cross_entropy(logits: Floats, targets: Ints) -> float:
-    """Mean negative log-likelihood in nats, unweighted, of the rows whose class id is not negative; NaN without any."""
+    """Return the mean negative log-likelihood in nats, unweighted, of the rows whose class id is not negative; NaN
+    without any.
+    """
     known = targets >= 0
     logits, targets = logits[known], targets[known]
     if not len(targets):
@@ -30,7 +32,7 @@ def cross_entropy(logits: Floats, targets: Ints) -> float:
 
 
 def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal-width confidence bins (Guo et al. 2017), both (rows,).
+    """Return the mean gap between confidence and accuracy over bins of equal width (Guo et al. 2017), both (rows,).
 
     NaN where a confidence is, as in a training that diverged.
     """
@@ -46,7 +48,7 @@ def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], b
 
 
 def macro_f1(predicted: Ints, targets: Ints) -> float:
-    """Mean F1 of the classes that occur among targets or predictions."""
+    """Return the mean F1 of the classes that occur among targets or predictions."""
     from sklearn.metrics import f1_score  # a second of imports that prediction does not need
 
     return float(f1_score(targets, predicted, average="macro", zero_division=0))

@@ -37,7 +37,7 @@ class Heads(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> dict[str, Tensor]:
-        """Logits by column, (batch, classes), from hidden states (batch, hidden), in fp32 whatever the autocast."""
+        """Return logits by column, (batch, classes), of hidden states (batch, hidden), always in fp32."""
         with torch.autocast(hidden.device.type, enabled=False):
             return {name.removeprefix(PREFIX): layer(hidden.float()) for name, layer in self.layers.items()}
 
@@ -67,7 +67,7 @@ class LabelModel:
         cu_seq_lens_q: Tensor | None = None,
         max_length_q: int | None = None,
     ) -> ClassifierOutput:
-        """Logits and, with targets, loss.
+        """Return logits and, with targets, loss.
 
         `input_ids` and `attention_mask` are (batch, seq), padded on either side; or `input_ids` and `position_ids` are
         (1, tokens), packed, and `cu_seq_lens_q` (batch + 1) tells where every ticket begins and ends.
@@ -100,7 +100,7 @@ def label_model_class(family: Family) -> Any:
 
 
 def last_positions(attention_mask: Tensor) -> Tensor:
-    """Where the last unmasked token of every row (batch, seq) stands in the flattened batch: (batch,).
+    """Return where the last unmasked token of every row (batch, seq) stands in the flattened batch: (batch,).
 
     Found by the mask, never by comparing ids with the padding id, which may also be an end token inside the text.
     """

@@ -33,7 +33,8 @@ class _Graph(nn.Module):
         self.heads = nn.ModuleList(heads.values())
 
     def forward(self, input_ids: Tensor, last: Tensor) -> tuple[Tensor, ...]:
-        """State (batch, hidden) and logits (batch, classes) of each head from right-padded ids (batch, seq) and the
+        """Return the state (batch, hidden) and logits (batch, classes) of each head from right-padded ids (batch, seq)
+        and the
         position of the last token of each row (batch,). No mask: causal attention never looks at later padding."""
         # one row of positions per ticket: onnxruntime's RotaryEmbedding does not broadcast a single one
         positions = torch.arange(input_ids.shape[1]).unsqueeze(0).expand_as(input_ids)
@@ -126,7 +127,7 @@ def quantize_onnx(source: Path, out: Path, base: Path) -> None:
 
 
 def check_size(base: Path, layers: int | None) -> None:
-    """Raises InputError where a base, or its first `layers` blocks, are too large for an ONNX classifier."""
+    """Raise InputError where a base, or its first `layers` blocks, are too large for an ONNX classifier."""
     shape = read_shape(base)
     layer = sum(rows * columns for rows, columns in linear_sizes(shape).values())
     parameters = (layers or shape["num_hidden_layers"]) * layer + shape["vocab_size"] * shape["hidden_size"]
@@ -139,7 +140,7 @@ def check_size(base: Path, layers: int | None) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter and the quantiser warn about their own internals, which nobody here can mend."""
+    """Silence what the exporter and the quantiser say about their own internals, which nobody here can mend."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

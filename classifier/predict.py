@@ -72,7 +72,7 @@ class Classifier:
         return next(int(weight.shape[1]) for weight, _ in self.heads.values())
 
     def prompts(self, tickets: Sequence[Ticket]) -> list[Prompt]:
-        """Encoded prompts of tickets."""
+        """Return encoded prompts of tickets."""
         return [self.encoder.classifier_prompt(ticket, self.max_length) for ticket in tickets]
 
     def read(self, states: NDArray[np.float32]) -> list[Prediction]:
@@ -92,7 +92,7 @@ class Classifier:
         return [self._prediction(decoded, tags[row], row) for row in range(len(states))]
 
     def logits(self, states: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-        """Scores of the heads by column, (tickets, classes), from hidden states (tickets, hidden)."""
+        """Return scores of the heads by column, (tickets, classes), from hidden states (tickets, hidden)."""
         return {column: self._logits(column, states) for column in self.space.columns}
 
     def applicable(self, prediction: Prediction) -> dict[str, bool]:
@@ -103,11 +103,11 @@ class Classifier:
         }
 
     def is_never_sure(self, column: str) -> bool:
-        """Whether no label of a column can be applied without a person: its target was not reached in training."""
+        """Return whether a column's target was not reached in training: no label is applied without a person then."""
         return is_never(self.calibration.heads[column].threshold)
 
     def needs_review(self, prediction: Prediction) -> bool:
-        """Whether a person has to look: a label is missing, or that of a required column is not sure enough."""
+        """Return whether a person has to look: a label is missing, or that of a required column is not sure enough."""
         return prediction.labels.keys() != self.space.columns.keys() or any(
             not applied for column, applied in self.applicable(prediction).items() if column in self.required
         )
@@ -117,7 +117,7 @@ class Classifier:
         return states.astype(np.float64) @ weight.T.astype(np.float64) + bias
 
     def _decode(self, logits: dict[str, NDArray[np.float64]]) -> Decoded:
-        """Labels and probabilities from the logits of the heads, by column, (tickets, classes)."""
+        """Return labels and probabilities from the logits of the heads, by column, (tickets, classes)."""
         heads = self.calibration.heads
         if self.decoder is not None:
             return self.decoder.decode(logits, {column: np.array(heads[column].offset) for column in logits})

@@ -27,7 +27,7 @@ class Applied:
 
 
 def is_never(threshold: float) -> bool:
-    """Whether no confidence reaches a threshold: the accuracy aimed at was not reached on validation tickets."""
+    """Return whether no confidence reaches a threshold: the accuracy aimed at was not reached on validation tickets."""
     return threshold > 1
 
 

@@ -104,7 +104,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
 
 
 def build_model(stage: Stage, space: LabelSpace) -> PeftModel:
-    """The base with a fresh adapter and fresh heads."""
+    """Return the base with a fresh adapter and fresh heads."""
     config = stage.config
     weights = class_weights(stage.train, space, config.classifier)
     loss = ClassifierLoss.for_training(

@@ -218,7 +218,7 @@ def _open(db: str | None) -> "Database":
 
 
 def _need_extra() -> None:
-    """Raises InputError where the packages of the server are not installed."""
+    """Raise InputError where the packages of the server are not installed."""
     from importlib.util import find_spec
 
     from tickets.errors import InputError

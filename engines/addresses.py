@@ -9,7 +9,7 @@ _BEHIND = re.compile(r"[?#]")  # where query and fragment begin
 
 
 def is_address(url: str) -> bool:
-    """Whether a text is the URL of a server; a client given anything else may fail long after it was made.
+    """Return whether a text is the URL of a server; a client given anything else may fail long after it was made.
 
     Query and fragment are refused: the client would add its paths behind them.
     """
@@ -34,7 +34,9 @@ def without_credentials(url: str) -> str:
 
 
 def secrets_of(url: str) -> list[str]:
-    """The password of a URL, or the user where that is a token, and both together as a request's header has them."""
+    """Return the password of a URL, or the user where that is a token, and both together as a request's header has
+    them.
+    """
     parts = urlsplit(url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     both = base64.b64encode(f"{user}:{password}".encode()).decode() if user or password else ""

@@ -87,6 +87,6 @@ class ChatEndpoint:
 
 
 def _count(usage: object, name: str, most: int) -> int | None:
-    """A number of tokens as the server says it; None where it is no number, or none that can be."""
+    """Return a number of tokens as the server says it; None where it is no number, or none that can be."""
     count = getattr(usage, name, None)
     return count if type(count) is int and 0 <= count <= most else None

@@ -105,7 +105,7 @@ class EndpointEngine:
         self._heard.put((row, None, error))
 
     async def _one(self, client: openai.AsyncOpenAI, row: Row, request: dict[str, Any]) -> None:
-        """One reply, asked for again where that may help and none of it was told."""
+        """Ask for one reply, again where that may help and none of it was told."""
         reply = ServerReply(
             self._encoder, row.options.max_new_tokens, lambda token: self._heard.put((row, token, None))
         )
@@ -120,8 +120,10 @@ class EndpointEngine:
     async def _ask(
         self, client: openai.AsyncOpenAI, request: dict[str, Any], reply: ServerReply, streams: bool
     ) -> None:
-        """One request; streamed only where somebody listens, because llama.cpp's Python server lets a new request cut
-        a stream short."""
+        """Send one request, streamed only where somebody listens.
+
+        llama.cpp's Python server lets a new request cut a stream short.
+        """
         if not streams:
             choice = (await client.chat.completions.create(**request)).choices[0]
             reply.take(choice.message.content, choice.finish_reason)
@@ -142,7 +144,7 @@ class EndpointEngine:
             raise ValueError("nothing in it")
 
     async def _serves(self, client: openai.AsyncOpenAI) -> bool:
-        """Whether a harmless request is answered: then those refused were refused for what they ask."""
+        """Return whether a harmless request is answered: then those refused were refused for what they ask."""
         try:
             async with asyncio.timeout(self._server.seconds):
                 await client.chat.completions.create(model=self._name, messages=_PROBE, max_tokens=1)
@@ -170,7 +172,7 @@ class EndpointEngine:
         }
 
     def _harmless(self, text: str) -> str:
-        """Text whose control-token literals are broken by a space: servers parse them, wherever they stand."""
+        """Return the text with control-token literals broken by a space: servers parse them, wherever they stand."""
         for literal in self._encoder.control_literals:
             text = text.replace(literal, f"{literal[0]} {literal[1:]}")
         return text

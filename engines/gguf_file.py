@@ -116,7 +116,7 @@ def _check_keys(values: Mapping[str, Any], known: Set[str]) -> None:
 
 
 def _config(values: Mapping[str, Any], family: Family) -> dict[str, Any]:
-    """The shape as config.json would name it."""
+    """Return the shape as config.json would name it."""
     config: dict[str, Any] = {}
     for key, name in _SIZES.items():
         config[name] = _whole(values, f"{family.gguf}.{key}", _MOST)

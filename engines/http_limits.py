@@ -39,7 +39,7 @@ class _LimitedStream(httpx2.AsyncByteStream):
 
 
 def limited_client(address: str, seconds: float, most_bytes: int) -> httpx2.AsyncClient:
-    """A client that follows redirects on the host of `address` alone; bodies may have `most_bytes`.
+    """Return a client that follows redirects on the host of `address` alone; bodies may have `most_bytes`.
 
     Every request through it raises `ServerFault` for a redirect elsewhere, a larger body, or a compressed one, which
     was not asked for and can be of any size once it is unpacked. `seconds` may pass between two bytes.
@@ -69,7 +69,7 @@ def limited_client(address: str, seconds: float, most_bytes: int) -> httpx2.Asyn
 
 
 def _same_server(home: httpx2.URL, other: httpx2.URL) -> bool:
-    """Whether both are one scheme, host and port, or `other` is `home` by https on the usual ports."""
+    """Return whether both are one scheme, host and port, or `other` is `home` by https on the usual ports."""
     if (home.scheme, home.host, _port(home)) == (other.scheme, other.host, _port(other)):
         return True
     upgraded = home.scheme == "http" and other.scheme == "https" and (_port(home), _port(other)) == (80, 443)
@@ -81,7 +81,7 @@ def _port(url: httpx2.URL) -> int | None:
 
 
 def asked_pause(headers: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks to wait, as a number or a date; None where it says nothing of use."""
+    """Return the seconds that `Retry-After` asks to wait, as a number or a date; None where it says nothing of use."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

@@ -66,7 +66,7 @@ class LayeredEngine:
         self._options = load_options(config, self._device)
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+        """Return the state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         states_at_end = np.empty((len(prompts), self._config.hidden_size), dtype=np.float32)
         for rows, states in self._run(prompts, adapter, count=self._blocks.get(adapter)):
             states_at_end[rows] = states[:, -1].float().cpu().numpy()
@@ -79,7 +79,7 @@ class LayeredEngine:
         adapter: str,
         shared_prefix: SharedPrefix | None = None,
     ) -> list[list[int]]:
-        """The most likely next id after every prompt, and after every prefix of what was written to it.
+        """Return the most likely next id after every prompt, and after every prefix of what was written to it.
 
         A greedy reply is one that consists of its own choices: checking it needs no decoding.
         """
@@ -92,7 +92,7 @@ class LayeredEngine:
 
     @torch.inference_mode()
     def _most_likely(self, states: Tensor) -> list[int]:
-        """The id with the highest score after each of some states (states, hidden)."""
+        """Return the id with the highest score after each of some states (states, hidden)."""
         head = self._read("model.embed_tokens.weight" if self._config.tie_word_embeddings else "lm_head.weight")
         best = torch.full((len(states),), -torch.inf, device=self._device)
         chosen = torch.zeros(len(states), dtype=torch.long, device=self._device)
@@ -112,7 +112,7 @@ class LayeredEngine:
         shared_prefix: SharedPrefix | None = None,
         count: int | None = None,
     ) -> Iterator[tuple[list[int], Tensor]]:
-        """Rows of a batch and their states after `count` blocks, or all, and the final norm, left-padded,
+        """Yield the rows of a batch and their states after `count` blocks, or all, and the final norm, left-padded,
         (batch, seq, hidden)."""
         count = count or self._config.num_hidden_layers
         buckets = length_buckets([len(ids) for ids in prompts], _TOKENS)
@@ -141,7 +141,7 @@ class LayeredEngine:
             yield rows, state.to(self._device)
 
     def _changes(self, folder: Path) -> dict[str, LowRank]:
-        """An adapter that fits the base."""
+        """Return an adapter that fits the base."""
         changes = read_adapter(folder)
         foreign = next((name for name in changes if f"{name}.weight" not in self._files), None)
         if foreign:
@@ -149,7 +149,7 @@ class LayeredEngine:
         return changes
 
     def _block(self, number: int, changes: Mapping[str, Mapping[str, LowRank]], is_last: bool) -> tuple[Any, Adapters]:
-        """A model of that one block, with the final norm for the last one and none for others; and its adapters."""
+        """Return a model of that one block, with the final norm if it is the last, and its adapters."""
         config = copy.deepcopy(self._config)
         config.num_hidden_layers, config.vocab_size = 1, 1
         if getattr(config, "layer_types", None):
@@ -173,7 +173,7 @@ class LayeredEngine:
         return model, Adapters(model, block_changes, self._device)
 
     def _read(self, name: str) -> Tensor:
-        """A tensor as it lies in the base."""
+        """Return a tensor as it lies in the base."""
         with safe_open(self._files[name], framework="pt") as file:
             tensor: Tensor = file.get_tensor(name)
         return tensor
@@ -184,7 +184,7 @@ class LayeredEngine:
 
 
 def _tensor_files(base: Path) -> dict[str, Path]:
-    """The file of every tensor of a base."""
+    """Return the file of every tensor of a base."""
     files: dict[str, Path] = {}
     for path in sorted(base.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:

@@ -78,12 +78,14 @@ class LlamaContext:
             )
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """Scores over the vocabulary of the token at `row` of the last batch, (vocabulary,); valid until the next."""
+        """Return scores over the vocabulary of the token at `row` of the last batch, (vocabulary,); valid until the
+        next.
+        """
         pointer = llama_cpp.llama_get_logits_ith(self._context, row)
         return np.ctypeslib.as_array(pointer, shape=(self._model.vocabulary_size,))
 
     def states(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
-        """Hidden states after the final norm of some tokens of the last batch, (rows, hidden), a copy."""
+        """Return hidden states after the final norm of some tokens of the last batch, (rows, hidden), a copy."""
         chosen = np.asarray(rows, dtype=np.intp)
         if self._watcher:
             return self._norm(self._watcher.states[chosen])
@@ -92,7 +94,7 @@ class LlamaContext:
         return np.asarray(every[chosen])  # a copy
 
     def want_states(self, wanted: bool) -> None:
-        """Whether the next batches give hidden states, of every token in them."""
+        """Choose whether the next batches give hidden states, of every token in them."""
         if self._watcher:
             self._watcher.wanted = wanted
             return
@@ -133,7 +135,7 @@ class _Batch:
         sequences: NDArray[np.int32],
         outputs: NDArray[np.int8],
     ) -> Any:
-        """The batch with these tokens."""
+        """Return the batch with these tokens."""
         n = len(ids)
         self._ids[:n], self._positions[:n], self._sequences[:n] = ids, positions, sequences
         self._outputs[:n] = outputs

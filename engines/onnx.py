@@ -57,7 +57,7 @@ class OnnxEngine:
         return self._hidden
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+        """Return the state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         states = np.empty((len(prompts), self._hidden), dtype=np.float32)
         lengths = [len(ids) for ids in prompts]
         buckets = [[row] for row in range(len(prompts))] if self._one_by_one else length_buckets(lengths, _BATCH_TOKENS)
@@ -71,7 +71,7 @@ class OnnxEngine:
         return states
 
     def _run(self, ids: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.float32]:
-        """States at position `last` (rows,) of padded ids (rows, width)."""
+        """Return states at position `last` (rows,) of padded ids (rows, width)."""
         try:
             (states,) = self._session.run([STATE_OUTPUT], {"input_ids": ids, "last": last})
         except Exception as error:  # onnxruntime raises classes of its own, one per status

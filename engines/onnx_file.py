@@ -97,7 +97,7 @@ def _check_form(graph: Any, functions: Any, onnx: Any) -> None:
 
 
 def _holds_graph(attribute: Any) -> bool:
-    """Whether an attribute is the body of a loop or the branch of a condition."""
+    """Return whether an attribute is the body of a loop or the branch of a condition."""
     return attribute.HasField("g") or len(attribute.graphs) > 0
 
 

@@ -11,7 +11,7 @@ from tickets.errors import WorkError
 
 
 def not_numbers() -> WorkError:
-    """The failure of a prompt whose next token has no likeliest id."""
+    """Return the failure of a prompt whose next token has no likeliest id."""
     return WorkError(
         "the scores of the next token are not numbers; expected finite weights; train or export the generator again"
     )
@@ -27,7 +27,7 @@ class TokenChooser:
         self._seen = set(prompt) if options.repetition_penalty != 1.0 else None
 
     def choose(self, scores: NDArray[np.float32]) -> int:
-        """The next id from scores over the vocabulary, (vocabulary,), which are left as they are.
+        """Return the next id from scores over the vocabulary, (vocabulary,), which are left as they are.
 
         Raises:
             WorkError: the scores are not numbers: no id is the likeliest then.
@@ -42,7 +42,7 @@ class TokenChooser:
         return token
 
     def _penalised(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores of ids that were seen, in the prompt too, divided by the penalty (Keskar et al. 2019)."""
+        """Return scores of ids that were seen, in the prompt too, divided by the penalty (Keskar et al. 2019)."""
         if self._seen is None:
             return scores
         scores = scores.copy()
@@ -52,7 +52,7 @@ class TokenChooser:
         return scores
 
     def _draw(self, scores: NDArray[np.float32]) -> int:
-        """A draw from the smallest set of ids whose probability reaches top_p (Holtzman et al. 2020).
+        """Return a draw from the smallest set of ids whose probability reaches top_p (Holtzman et al. 2020).
 
         Drawn as the maximum of scores with Gumbel noise per id: scores that differ in the last bits, as they do between
         batch shapes, then nearly always give the same id.

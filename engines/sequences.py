@@ -32,13 +32,13 @@ class Context(Protocol):
         """Compute tokens, all (tokens,); `outputs` marks those whose logits are wanted."""
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """Scores (vocabulary,) of the token at `row` of the last call."""
+        """Return scores (vocabulary,) of the token at `row` of the last call."""
 
     def states(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
-        """Hidden states of some tokens of the last call, (rows, hidden)."""
+        """Return hidden states of some tokens of the last call, (rows, hidden)."""
 
     def want_states(self, wanted: bool) -> None:
-        """Whether the next calls give hidden states."""
+        """Choose whether the next calls give hidden states."""
 
     def forget(self, sequence: int, start: int = 0) -> None:
         """Drop keys and values of a sequence from position `start` on."""

@@ -88,7 +88,7 @@ class Server:
         self._clients: dict[int, openai.AsyncOpenAI] = {}  # by the most tokens of an answer, which limit its size
 
     def client(self, most_tokens: int) -> openai.AsyncOpenAI:
-        """The client whose answers are no larger than so many tokens need."""
+        """Return the client whose answers are no larger than so many tokens need."""
         if most_tokens not in self._clients:
             self._clients[most_tokens] = openai.AsyncOpenAI(
                 base_url=self._address,
@@ -138,13 +138,13 @@ class Server:
             await asyncio.sleep(pause)
 
     def status_error(self, error: openai.APIStatusError) -> WorkError:
-        """What a refusal means, and what mends it."""
+        """Return what a refusal means, and what mends it."""
         mend = self._options.mends.get(error.status_code, "see the server's log")
         kind = WorkError if error.status_code not in range(500, 600) else ServerFailed
         return kind(f"{self.shown}: answered {error.status_code} ({self.told(error)}); {mend}")
 
     def no_completion(self, reason: str) -> WorkError:
-        """An answer of another kind."""
+        """Return an answer of another kind."""
         return WorkError(
             f"{self.shown}: answered something that is no chat completion ({reason}); expected an OpenAI-compatible "
             f"server; {self._options.wrong_address}"

@@ -67,7 +67,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
-        """Hidden state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
+        """Return the state after the final norm at the last token of every prompt, (prompts, hidden), in order."""
         self._adapters.activate(adapter)
         backbone = _first_blocks(self._model.model, self._blocks.get(adapter))  # the decoder: no vocabulary logits
         states = np.empty((len(prompts), backbone.config.hidden_size), dtype=np.float32)
@@ -122,7 +122,7 @@ class TorchEngine:
         shared_prefix: SharedPrefix | None = None,
         allowed: Allowed | None = None,
     ) -> list[list[int]]:
-        """Ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes.
+        """Return ids written after every prompt, in order, without the end token; `on_token` hears of each as it comes.
 
         An `adapter` that was not loaded leaves the base as it is.
         """
@@ -131,7 +131,7 @@ class TorchEngine:
         return generate_ids(self._model, prompts, options, self._pad_id, self._end_id, on_token, masked, allowed)
 
     def _group(self) -> list[Row]:
-        """The row that came first, and those nearest to it in length that are written in the same way."""
+        """Return the row that came first, and those nearest to it in length that are written in the same way."""
 
         def way(row: Row) -> tuple[str, str, bool, DecodingConfig]:
             return row.adapter, row.prefix_adapter, row.prefix_length > 0, row.options

@@ -54,7 +54,7 @@ class _Constraint(LogitsProcessor):
         self._allowed, self._start = allowed, start
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (batch, vocabulary) after the ids so far (batch, seq)."""
+        """Return scores (batch, vocabulary) after the ids so far (batch, seq)."""
         for row, written in enumerate(input_ids[:, self._start :].tolist()):
             ids = self._allowed(written)
             if ids is not None:
@@ -71,7 +71,7 @@ class _Finite(LogitsProcessor):
         self._rows, self._end_id, self._on_failure = rows, end_id, on_failure
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (batch, vocabulary) after the ids so far (batch, seq)."""
+        """Return scores (batch, vocabulary) after the ids so far (batch, seq)."""
         finite = scores.amax(-1).isfinite()  # a NaN counts as the largest
         if not finite.all():
             for i in (~finite).nonzero().flatten().tolist():
@@ -88,7 +88,7 @@ class _Sampler(LogitsProcessor):
         self._choosers = [TokenChooser(options, prompt) for prompt in prompts]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (batch, vocabulary) after the ids so far (batch, seq)."""
+        """Return scores (batch, vocabulary) after the ids so far (batch, seq)."""
         chosen = [c.choose(row) for c, row in zip(self._choosers, scores.float().cpu().numpy(), strict=True)]
         drawn = torch.full_like(scores, -torch.inf)
         drawn[range(len(chosen)), chosen] = 0
@@ -102,7 +102,7 @@ class _Stop(StoppingCriteria):
         self._rows, self._stopped = rows, stopped
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Which rows end, (batch,)."""
+        """Return which rows end, (batch,)."""
         return torch.tensor([self._stopped(row) for row in self._rows], device=input_ids.device)
 
 

@@ -154,7 +154,7 @@ def read_answers(comparison: Path) -> list[dict[str, Any]]:
 
 
 def _fault(error: Exception) -> str:
-    """What is wrong with a record, in a line."""
+    """Return what is wrong with a record, in a line."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]
@@ -162,7 +162,7 @@ def _fault(error: Exception) -> str:
 
 
 def _kept_times(path: Path, timed: int) -> dict[str, Any] | None:
-    """What an earlier call measured on so many tickets, where that is readable."""
+    """Return what an earlier call measured on so many tickets, where that is readable."""
     try:
         found = _Times.model_validate(read_own(path), strict=True)
     except (OSError, ValueError, InputError):
@@ -220,7 +220,7 @@ def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[
 
 
 def _kept(path: Path, tickets: Sequence[Ticket]) -> list[Output]:
-    """The outputs that are there already; a line that was cut off, and what follows it, is dropped."""
+    """Return the outputs that are there already; a line that was cut off, and what follows it, is dropped."""
     if not path.is_file():
         return []
     outputs: list[Output] = []

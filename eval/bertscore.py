@@ -50,7 +50,7 @@ def bert_score(replies: Sequence[str], references: Sequence[str], model: Path, l
 
 
 def check_encoder(model: Path, layer: int | None) -> tuple[int, int]:
-    """The layer to compare, and the longest text in tokens.
+    """Return the layer to compare, and the longest text in tokens.
 
     Raises:
         InputError: no such encoder there, or it has fewer layers.

@@ -50,7 +50,7 @@ class Resamples:
         return drawn.astype(np.float64)
 
     def mean(self, values: Floats) -> Score:
-        """Mean over tickets; those with NaN have no value and are left out."""
+        """Return the mean over tickets; those with NaN have no value and are left out."""
         return self.ratio(np.nan_to_num(values), (~np.isnan(values)).astype(np.float64))
 
     def ratio(self, top: Floats, bottom: Floats) -> Score:
@@ -58,15 +58,17 @@ class Resamples:
         return Score(_divide(top.sum(), bottom.sum()), *self._limits(self._ratios(top, bottom)))
 
     def replicates(self, of_times: Callable[[Floats], float]) -> Floats:
-        """A figure computed from how often every ticket counts, (count,): of every draw, and last of all tickets."""
+        """Return a figure computed from how often every ticket counts, (count,): of every draw, and last of all
+        tickets.
+        """
         return np.array([of_times(times) for times in [*self.times, np.ones(self.count)]])
 
     def statistic(self, of_times: Callable[[Floats], float]) -> Score:
-        """That figure with its interval."""
+        """Return that figure with its interval."""
         return self.score(self.replicates(of_times))
 
     def score(self, replicates: Floats) -> Score:
-        """A figure with its interval, from its replicates."""
+        """Return a figure with its interval, from its replicates."""
         *values, whole = replicates
         return Score(float(whole), *self._limits(np.array(values)))
 

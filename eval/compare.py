@@ -124,7 +124,7 @@ def compare(options: CompareOptions) -> Path:
 
 
 def _check_out(options: CompareOptions) -> None:
-    """Raises InputError where the report would be written among what is read; beside the stages of a run it may lie."""
+    """Raise InputError where the report would be written among what is read; beside the stages of a run it may lie."""
     stages = [run / name for run in options.runs for name in (CLASSIFIER, GENERATOR, BASELINE)]
     runs = [folder for folder in (*options.runs, *stages) if (folder / RUN).is_file()]
     data = resolve_data(options.data) if options.data is not None else None

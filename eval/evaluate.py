@@ -92,7 +92,7 @@ def evaluate(
 
 
 def render(evaluation: Evaluation) -> str:
-    """A table for a terminal of 80 columns."""
+    """Return a table for a terminal of 80 columns."""
     lines = [f"{evaluation.tickets} tickets; 95 % bootstrap intervals in brackets", ""]
     for column, systems in evaluation.columns.items():
         lines.append(f"{column:<30} {'accuracy':<22} {'macro-F1':<22}".rstrip())
@@ -125,7 +125,7 @@ def _all_right(test: Sequence[Ticket], predicted: Sequence[Mapping[str, str]], c
 
 
 def _automated_lines(automated: Mapping[str, Sequence[Automated]]) -> list[str]:
-    """A table of what is applied without a person: share of the tickets, and accuracy there."""
+    """Return a table of what is applied without a person: share of the tickets, and accuracy there."""
     lines = [
         "",
         f"{'applied without a person at':<28}{'its target':<20}" + "".join(f"{t:<11g}" for t in TARGETS).rstrip(),
@@ -138,7 +138,9 @@ def _automated_lines(automated: Mapping[str, Sequence[Automated]]) -> list[str]:
 
 
 def _applied_text(one: Automated) -> str:
-    """Share of the tickets and the accuracy there; `never` where no confidence is enough, `-` where it is not known."""
+    """Return the share of tickets and the accuracy there; `never` where no confidence is enough, `-` where it is not
+    known.
+    """
     if one.threshold is None:
         return "-"
     if is_never(one.threshold):

@@ -53,7 +53,7 @@ def own_facts_kept(tickets: Sequence[Ticket], replies: Sequence[str]) -> dict[st
 
 
 def names_product(tickets: Sequence[Ticket], replies: Sequence[str], products: Sequence[str]) -> float:
-    """Share of replies that name the product their ticket names, over tickets that name exactly one."""
+    """Return the share of replies that name the product their ticket names, over tickets that name exactly one."""
     hits = total = 0
     for ticket, reply in zip(tickets, replies, strict=True):
         named = [product for product in products if product in ticket.text]
@@ -64,7 +64,7 @@ def names_product(tickets: Sequence[Ticket], replies: Sequence[str], products: S
 
 
 def names_other_product(tickets: Sequence[Ticket], replies: Sequence[str], products: Sequence[str]) -> float:
-    """Share of replies that name a product of the list which their ticket does not name."""
+    """Return the share of replies that name a product of the list which their ticket does not name."""
     wrong = [
         any(product in reply and product not in ticket.text for product in products)
         for ticket, reply in zip(tickets, replies, strict=True)
@@ -73,7 +73,7 @@ def names_other_product(tickets: Sequence[Ticket], replies: Sequence[str], produ
 
 
 def states_unknown_fact(tickets: Sequence[Ticket], replies: Sequence[str]) -> float:
-    """Share of replies with a number, code or date that their ticket does not have."""
+    """Return the share of replies with a number, code or date that their ticket does not have."""
     wrong = [
         any(
             not _stands_in(kind, fact, ticket.text)
@@ -91,5 +91,5 @@ def _kept(kind: str, ticket: Ticket, reply: str) -> tuple[int, int]:
 
 
 def _stands_in(kind: str, fact: str, text: str) -> bool:
-    """Names may stand inside a longer one; the 5 of 2025 is not a 5."""
+    """Return whether a text has a name; it may stand inside a longer one, but the 5 of 2025 is not a 5."""
     return fact in text if kind == "names" else fact in _PATTERNS[kind].findall(text)

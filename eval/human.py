@@ -134,7 +134,7 @@ def score_sheets(sheets: Sequence[Path], comparison: Path) -> HumanScores:
 
 
 def is_key_of(comparison: Path) -> bool:
-    """Whether the key in a comparison's folder is of the answers that are there now."""
+    """Return whether the key in a comparison's folder is of the answers that are there now."""
     try:
         systems = {record["id"]: record["systems"] for record in read_answers(comparison)}
         entries = read_json(comparison / KEY).values()
@@ -171,7 +171,7 @@ def _stratified(
 
 
 def _safe(cell: str) -> str:
-    """A cell without control characters, and no formula, whatever a spreadsheet takes for the separator."""
+    """Return a cell without control characters, and no formula, whatever a spreadsheet takes for the separator."""
     return without_formula(escape_controls(cell.replace("\r\n", "\n")))
 
 
@@ -202,7 +202,7 @@ def _by_ticket(
     dimension: str,
     tickets: Sequence[str],
 ) -> Floats:
-    """Mean over raters for every ticket, NaN where nobody rated the system."""
+    """Return the mean over raters for every ticket, NaN where nobody rated the system."""
     given: dict[str, list[int]] = defaultdict(list)
     for rating in ratings:
         for row, scores in rating.items():

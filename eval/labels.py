@@ -90,12 +90,12 @@ def macro_f1_replicates(truth: Sequence[str | None], predicted: Sequence[str | N
 
 
 def true_labels(tickets: Sequence[Ticket], column: str) -> list[str | None]:
-    """The labels of one column; None where a ticket has none."""
+    """Return the labels of one column; None where a ticket has none."""
     return [ticket.labels.get(column) for ticket in tickets]
 
 
 def labelled_tickets(tickets: Sequence[Ticket], columns: Sequence[str], part: str) -> tuple[list[Ticket], list[str]]:
-    """The tickets with a label in any column, and the columns in which any ticket has one.
+    """Return the tickets with a label in any column, and the columns in which any ticket has one.
 
     Raises:
         InputError: no ticket has any.
@@ -118,7 +118,7 @@ def tag_scores(tickets: Sequence[Ticket], given: Sequence[Sequence[str]], resamp
 
 
 def _places(truth: Sequence[str | None], predicted: Sequence[str | None]) -> tuple[list[str], Ints, Ints]:
-    """All labels, sorted, and the place of every true and predicted one; no label comes last."""
+    """Return all labels, sorted, and the place of every true and predicted one; no label comes last."""
     names = sorted({label for label in (*truth, *predicted) if label is not None})
     place: dict[str | None, int] = {label: i for i, label in enumerate(names)}
     place[None] = len(names)
@@ -126,12 +126,14 @@ def _places(truth: Sequence[str | None], predicted: Sequence[str | None]) -> tup
 
 
 def _confusion(y: Ints, p: Ints, width: int, times: Floats) -> Floats:
-    """Tickets by true (rows) and predicted place, each counted `times`, (width, width)."""
+    """Return tickets by true (rows) and predicted place, each counted `times`, (width, width)."""
     return np.asarray(np.bincount(y * width + p, weights=times, minlength=width * width).reshape(width, width))
 
 
 def _macro_f1(matrix: NDArray[np.float64]) -> float:
-    """Mean F1 of the classes that occur among the true labels, the same for every system; the last place means none."""
+    """Return the mean F1 of the classes that occur among the true labels, the same for every system; the last place
+    means none.
+    """
     hits = np.diag(matrix)[:-1]
     total = matrix.sum(axis=1)[:-1] + matrix.sum(axis=0)[:-1]
     occurs = matrix.sum(axis=1)[:-1] > 0

@@ -39,7 +39,7 @@ class Promotion:
 
 
 def rivals(systems: Sequence[System]) -> tuple[int, int]:
-    """Places of the model in use and of the new one: the two-stage systems of the two runs given.
+    """Return places of the model in use and of the new one: the two-stage systems of the two runs given.
 
     Raises:
         InputError: not two.
@@ -94,7 +94,7 @@ def decide(old: Answered, new: Answered, test: TestSet) -> Promotion:
 
 
 def _places(old: Answered, test: TestSet) -> dict[str, list[int]]:
-    """Rows of the test tickets by kind; texts are compared, because ids change from one export to the next."""
+    """Return the rows of the test tickets by kind; texts are compared, because ids change from export to export."""
     assert isinstance(old.system, TwoStageSystem)
     folder = resolve_data(old.system.model.any_stage.config.data.path)
     known = {part: {_key(ticket) for ticket in load_part(folder, part)} for part in PARTS}
@@ -111,7 +111,7 @@ def _key(ticket: Ticket) -> str:
 
 
 def _pair(old: Answered, new: Answered, test: TestSet, rows: Sequence[int]) -> Pair:
-    """New beside old on some of the tickets."""
+    """Return new beside old on some of the tickets."""
     part = TestSet([test.tickets[row] for row in rows], test.train, test.columns, Resamples(len(rows)))
     both = [replace(one, outputs=[one.outputs[row] for row in rows]) for one in (new, old)]
     training = TrainingReplies([ticket.reply for ticket in test.train])
@@ -127,7 +127,7 @@ def _figures(pair: Pair, columns: Sequence[str]) -> dict[str, Difference]:
 
 
 def _more_tickets(change: Difference, count: int) -> str:
-    """How many tickets would narrow the interval enough, where the difference itself is harmless."""
+    """Return how many tickets would narrow the interval enough, where the difference itself is harmless."""
     if change.value <= -MARGIN or change.value == change.low:
         return ""
     wanted = count * ((change.value - change.low) / (change.value + MARGIN)) ** 2

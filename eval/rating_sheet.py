@@ -15,7 +15,7 @@ _SCORES = ("1", "2", "3", "4", "5")
 
 
 def read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Scores by row and dimension; rows without any score are left out."""
+    """Return scores by row and dimension; rows without any score are left out."""
     try:
         check_regular(path)
         lines = _rows(path.read_bytes())

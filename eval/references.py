@@ -13,7 +13,7 @@ from tickets.schema import Ticket
 
 
 def majority(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[str]) -> list[dict[str, str]]:
-    """The most frequent training label of every column, for every ticket."""
+    """Return the most frequent training label of every column, for every ticket."""
     common = {
         column: Counter(t.labels[column] for t in train if column in t.labels).most_common(1)[0][0]
         for column in columns
@@ -35,7 +35,7 @@ def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: S
 
 
 def nearest_neighbours(train: Sequence[Ticket], test: Sequence[Ticket]) -> list[Ticket]:
-    """The most similar training ticket of every test ticket, by cosine of TF-IDF vectors."""
+    """Return the most similar training ticket of every test ticket, by cosine of TF-IDF vectors."""
     features, test_features = tfidf_features(train, test)
     found: list[int] = []
     for start in range(0, len(test), 256):  # a block of similarities at a time

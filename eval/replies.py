@@ -38,7 +38,7 @@ class ReplyScores:
     variety: Mapping[str, float]
 
     def spread(self, rows: Sequence[int], count: int) -> "ReplyScores":
-        """The same for `count` tickets, of which `rows` were scored and the others count nothing."""
+        """Return the same for `count` tickets, of which `rows` were scored and the others count nothing."""
 
         def placed(values: Floats, empty: float) -> Floats:
             return spread(values, rows, count, empty)
@@ -52,7 +52,7 @@ class ReplyScores:
 
 
 def spread(values: Floats, rows: Sequence[int], count: int, empty: float = np.nan) -> Floats:
-    """Values of some rows (rows, ...) in an array of `count` rows, `empty` elsewhere."""
+    """Return values of some rows (rows, ...) in an array of `count` rows, `empty` elsewhere."""
     whole = np.full((count, *values.shape[1:]), empty)
     whole[list(rows)] = values
     return whole
@@ -82,7 +82,7 @@ def score_replies(tickets: Sequence[Ticket], replies: Sequence[str], training: T
 
 
 def bucket_of(rouge: float) -> str:
-    """The published bucket of a ROUGE-L."""
+    """Return the published bucket of a ROUGE-L."""
     return BUCKETS[0] if rouge > 0.5 else BUCKETS[1] if rouge >= 0.3 else BUCKETS[2]
 
 

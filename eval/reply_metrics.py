@@ -84,7 +84,7 @@ def _sentence_bleu(reference: str, reply: str) -> float:
 
 
 def _copied(reply: str, training: TrainingReplies) -> float:
-    """Share of the reply's runs of eight words that stand in a training reply; NaN for shorter replies."""
+    """Return the share of the reply's runs of eight words that stand in a training reply; NaN for shorter replies."""
     runs = _word_runs(reply)
     return sum(run in training.runs for run in runs) / len(runs) if runs else float("nan")
 

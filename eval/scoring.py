@@ -89,7 +89,7 @@ class TestSet:
 
 
 def reply_scores(answered: Answered, test: TestSet, training: TrainingReplies) -> ReplyScores | None:
-    """Scores over all tickets; those without a true reply count nothing."""
+    """Return scores over all tickets; those without a true reply count nothing."""
     replies = [output.reply for output in answered.outputs]
     rows = [i for i, ticket in enumerate(test.tickets) if ticket.reply]
     if all(reply is None for reply in replies) or not rows:
@@ -101,7 +101,7 @@ def reply_scores(answered: Answered, test: TestSet, training: TrainingReplies) -
 def system_report(
     answered: Answered, test: TestSet, replies: ReplyScores | None, f1: Mapping[str, Floats]
 ) -> SystemReport:
-    """All figures of one system; `f1` are the replicates of its macro-F1."""
+    """Return all figures of one system; `f1` are the replicates of its macro-F1."""
     outputs, system = answered.outputs, answered.system
     scores: dict[str, Score] | None = None
     if replies is not None:
@@ -197,7 +197,7 @@ def compare_pair(
     scores: Mapping[str, ReplyScores | None],
     f1: Mapping[str, Mapping[str, Floats]],
 ) -> Pair:
-    """Two systems on the same tickets; `f1` holds the replicates of both."""
+    """Return two systems on the same tickets; `f1` holds the replicates of both."""
     right = {column: (_right(a, test, column), _right(b, test, column)) for column in test.columns}
     right[EXACT] = (_exact(a, test), _exact(b, test))
     ours, theirs = scores[a.system.name], scores[b.system.name]
@@ -214,7 +214,7 @@ def compare_pair(
 
 
 def score_slices(answered: Sequence[Answered], test: TestSet, scores: Mapping[str, ReplyScores | None]) -> list[Slice]:
-    """Every system on every subset."""
+    """Return every system on every subset."""
     found = []
     for group, name, rows in slices_of(test.tickets, test.train, test.columns):
         resamples = Resamples(len(rows))
@@ -231,7 +231,7 @@ def score_slices(answered: Sequence[Answered], test: TestSet, scores: Mapping[st
 def pick_examples(
     answered: Sequence[Answered], test: TestSet, scores: Mapping[str, ReplyScores | None]
 ) -> list[dict[str, Any]]:
-    """One ticket per ROUGE-L bucket of the first system that replies: the one nearest the bucket's middle."""
+    """Return one ticket per ROUGE-L bucket of the first system that replies: the one nearest the bucket's middle."""
     writing = [one for one in answered if scores[one.system.name] is not None]
     leader = scores[writing[0].system.name] if writing else None
     if leader is None:

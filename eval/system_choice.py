@@ -25,7 +25,7 @@ from tickets.schema import Ticket
 
 
 def open_runs(runs: Sequence[Path]) -> list[System]:
-    """The trained systems in some run folders: two-stage, single-prompt free and constrained.
+    """Return the trained systems in some run folders: two-stage, single-prompt free and constrained.
 
     Raises:
         InputError: a folder holds neither, or a file is damaged.
@@ -49,7 +49,7 @@ def open_runs(runs: Sequence[Path]) -> list[System]:
 
 
 def zero_shot(systems: Sequence[System]) -> System:
-    """The base of the first system that has one, prompted but not trained."""
+    """Return the base of the first system that has one, prompted but not trained."""
     for system in systems:
         if isinstance(system, SinglePromptSystem):
             return SinglePromptSystem(ZERO_SHOT, ZERO_SHOT, system.stage, system.space)
@@ -59,14 +59,14 @@ def zero_shot(systems: Sequence[System]) -> System:
 
 
 def stages_of(system: System) -> list[StageFolder]:
-    """The runs that a system was trained in; none for references and the base itself."""
+    """Return the runs that a system was trained in; none for references and the base itself."""
     if isinstance(system, TwoStageSystem):
         return [system.model.stages[name] for name in (CLASSIFIER, GENERATOR) if name in system.model.stages]
     return [system.stage] if isinstance(system, SinglePromptSystem) and system.kind != ZERO_SHOT else []
 
 
 def references(train: Sequence[Ticket], columns: Sequence[str]) -> list[System]:
-    """The systems without a language model."""
+    """Return the systems without a language model."""
     return [ReferenceSystem(name, train, columns) for name in (NEAREST, TFIDF, MAJORITY)]
 
 
@@ -84,6 +84,6 @@ def _distinct(systems: list[System]) -> list[System]:
 
 
 def _run_name(system: System) -> str:
-    """The folder the user named, without the stage's."""
+    """Return the folder the user named, without the stage's."""
     path = stages_of(system)[0].path.resolve()
     return path.parent.name if path.name in (CLASSIFIER, GENERATOR, BASELINE) else path.name

@@ -138,7 +138,7 @@ def _history(folder: Path) -> list[dict[str, Any]]:
 
 
 def _parameters(path: Path) -> int:
-    """Numbers in a safetensors file; 0 where there is none."""
+    """Return numbers in a safetensors file; 0 where there is none."""
     if not path.is_file():
         return 0
     with safe_open(path, "numpy") as tensors:

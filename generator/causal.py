@@ -51,7 +51,7 @@ class CausalSamples:
         return [len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)]
 
     def batch(self, rows: Sequence[int], pad_id: int, packed: bool, weighted: bool = True) -> dict[str, Any]:
-        """A batch of some rows, packed or padded."""
+        """Return a batch of some rows, packed or padded."""
         weights = [self.weights[row] for row in rows] if self.weights and weighted else None
         prompts, completions = [self.prompts[row] for row in rows], [self.completions[row] for row in rows]
         prefix_lengths = [self.prefix_lengths[row] for row in rows] if self.prefix_lengths else None
@@ -59,7 +59,7 @@ class CausalSamples:
 
 
 def build_model(stage: Stage, classifier: Mapping[str, LowRank] | None = None) -> PeftModel:
-    """The base as a causal model with a fresh adapter, which begins where that of the `classifier` ends."""
+    """Return the base as a causal model with a fresh adapter, which begins where that of the `classifier` ends."""
     config = stage.config
     base = stage.base_folder
     with readable_base(base):
@@ -79,7 +79,7 @@ def causal_job(
     validation: CausalSamples,
     sampling: Sequence[float] | None = None,
 ) -> TrainingJob:
-    """The training of an adapter on completions; `sampling` are the odds of drawing each sample."""
+    """Return the training of an adapter on completions; `sampling` are the odds of drawing each sample."""
     sample = training_sample(len(training.prompts), settings.loss_sample, stage.config.seed)
 
     def evaluate() -> dict[str, Any]:
@@ -112,7 +112,7 @@ def causal_job(
 def write_completions(
     model: PeftModel, stage: Stage, prompts: Sequence[Sequence[int]], decoding: DecodingConfig
 ) -> list[str]:
-    """What the model really writes after some prompts."""
+    """Return what the model really writes after some prompts."""
     written: list[str] = []
     adapter_mask = model.get_base_model().adapter_mask
     model.eval()
@@ -164,6 +164,6 @@ def _segment_losses(
 
 
 def _mean(segments: dict[str, dict[str, float]]) -> float:
-    """Mean loss per token over all segments."""
+    """Return the mean loss per token over all segments."""
     tokens = sum(segment["tokens"] for segment in segments.values())
     return sum(segment["tokens"] * segment["loss"] for segment in segments.values()) / max(tokens, 1)

@@ -55,19 +55,19 @@ class Generator:
         return cls(encoder, config.decoding, columns, length, settings.uses_classifier_prefix)
 
     def prompts(self, tickets: Sequence[Ticket], labels: Sequence[Mapping[str, str]]) -> list[Prompt]:
-        """Encoded prompts, each carrying its ticket's labels, with half of the length kept for the reply."""
+        """Return encoded prompts, each carrying its ticket's labels, with half of the length kept for the reply."""
         return [
             self.encoder.generator_prompt(ticket, {c: given[c] for c in self.columns if c in given}, self._prompt_limit)
             for ticket, given in zip(tickets, labels, strict=True)
         ]
 
     def row(self, prompt: Prompt, on_token: Callable[[int], None] | None = None) -> Row:
-        """What a writer continues."""
+        """Return what a writer continues."""
         handed_over = self.encoder.ticket_end(prompt.ids) if self.uses_classifier_prefix else 0
         return Row(prompt.ids, GENERATOR, self.decoding, CLASSIFIER if handed_over else "", handed_over, on_token)
 
     def shared_prefix(self, prompts: Sequence[Sequence[int]]) -> SharedPrefix | None:
-        """What of the prompts the classifier's adapter reads."""
+        """Return what of the prompts the classifier's adapter reads."""
         return (
             SharedPrefix(CLASSIFIER, [self.encoder.ticket_end(ids) for ids in prompts])
             if self.uses_classifier_prefix
@@ -75,7 +75,7 @@ class Generator:
         )
 
     def text(self, ids: Sequence[int]) -> str:
-        """The reply that a row's ids are."""
+        """Return the reply that a row's ids are."""
         return self.encoder.decode(ids).strip()
 
     @property

@@ -16,7 +16,7 @@ class UnicodeTokenizer:
 
 
 def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Mean ROUGE-L F1 (Lin 2004) over pairs, 0 to 1."""
+    """Return the mean ROUGE-L F1 (Lin 2004) over pairs, 0 to 1."""
     scorer = rouge_scorer.RougeScorer(["rougeL"], tokenizer=UnicodeTokenizer())
     pairs = zip(references, predictions, strict=True)
     scores = [scorer.score(reference, prediction)["rougeL"].fmeasure for reference, prediction in pairs]

@@ -45,7 +45,9 @@ class LabelNoise:
 def conditioning_labels(
     ticket: Ticket, columns: Sequence[str], noise: LabelNoise, config: GeneratorConfig, rng: np.random.Generator
 ) -> dict[str, str]:
-    """The labels a training prompt shows: mostly true, some replaced by what a classifier might say, some dropped."""
+    """Return the labels a training prompt shows: mostly true, some replaced by what a classifier might say, some
+    dropped.
+    """
     shown = {}
     for column in columns:
         draw = rng.random()
@@ -68,7 +70,7 @@ def reply_sample(
 
 
 def with_replies(tickets: Sequence[Ticket], part: str) -> list[Ticket]:
-    """The tickets that have a reply.
+    """Return the tickets that have a reply.
 
     Raises:
         InputError: none has.

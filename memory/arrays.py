@@ -12,12 +12,12 @@ _MEND = "restore the bundle, or export it again with --memory"
 
 
 def unreadable(path: Path, what: str) -> InputError:
-    """The error of a file of a memory that is not what an export writes."""
+    """Return the error of a file of a memory that is not what an export writes."""
     return InputError(f"{path}: {what}; {_MEND}")
 
 
 def load_array(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
-    """A file's array of one dimension, mapped, so that processes share it.
+    """Return a file's array of one dimension, mapped, so that processes share it.
 
     Raises:
         InputError: not an array, or one of another kind.
@@ -32,11 +32,11 @@ def load_array(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
 
 
 def check_values(path: Path, holds: "bool | np.bool_", expected: str) -> None:
-    """Raises InputError where the values of a file are not as `expected`."""
+    """Raise InputError where the values of a file are not as `expected`."""
     if not holds:
         raise unreadable(path, f"found other values, expected {expected}")
 
 
 def ascends(values: npt.NDArray[Any], below: int) -> bool:
-    """Whether whole numbers from 0 on ascend, each once, and stay below a limit."""
+    """Return whether whole numbers from 0 on ascend, each once, and stay below a limit."""
     return not len(values) or bool(values[0] >= 0 and values[-1] < below and (values[1:] > values[:-1]).all())

@@ -41,7 +41,7 @@ class Memory:
         return sum(len(segment) for segment in self.segments)
 
     def search(self, text: str, count: int, without: str | None = None) -> list[Similar]:
-        """The `count` tickets most similar to a text, best first; those without a common term are left out.
+        """Return the `count` tickets most similar to a text, best first; those without a common term are left out.
 
         Args:
             without: id of a ticket to leave out.

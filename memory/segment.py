@@ -82,7 +82,7 @@ class Segment:
         return len(self._offsets) - 1
 
     def tickets(self) -> list[Ticket]:
-        """All tickets, in order."""
+        """Return all tickets, in order."""
         return read_tickets(self.folder / TICKETS)
 
     def ticket(self, row: int) -> Ticket:

@@ -19,7 +19,7 @@ Terms = npt.NDArray[np.int32]
 
 
 def count_terms(texts: Sequence[str]) -> Any:
-    """How often each term stands in each text: a sparse matrix (texts, buckets) in fp32, by rows."""
+    """Return how often each term stands in each text: a sparse matrix (texts, buckets) in fp32, by rows."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     vectorizer = HashingVectorizer(
@@ -42,7 +42,7 @@ class Frequencies:
 
     @classmethod
     def of(cls, counts: Any) -> "Frequencies":
-        """Those of a matrix of counts; smoothed as in scikit-learn."""
+        """Return those of a matrix of counts; smoothed as in scikit-learn."""
         found = np.bincount(counts.indices, minlength=1)
         terms = np.flatnonzero(found).astype(np.int32)
         tickets = counts.shape[0]
@@ -71,7 +71,7 @@ class Frequencies:
             np.save(folder / name, values)
 
     def weigh(self, counts: Any) -> Any:
-        """The matrix with sublinear TF-IDF weights; every row has length one, or is empty."""
+        """Return the matrix with sublinear TF-IDF weights; every row has length one, or is empty."""
         places = np.searchsorted(self.terms, counts.indices)
         is_known = np.append(self.terms, -1)[places] == counts.indices
         weights = (1 + np.log(counts.data)) * self.inverse[np.where(is_known, places, -1)]

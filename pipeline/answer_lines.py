@@ -48,7 +48,7 @@ class Lines:
         return len(self._lines)
 
     def add(self, row: Row) -> Line:
-        """The line of the next row."""
+        """Return the line of the next row."""
         line = Line(row, _error(row, row.fault) if row.ticket is None else None)
         self._lines.append(line)
         return line

@@ -143,7 +143,7 @@ def _locked(out: Path, partial: Path) -> Iterator[IO[bytes]]:
 
 
 def _rows(source: Source, cleaner: Cleaner) -> Iterator[Row]:
-    """The rows of the source with ids that are unique: a repeated one gets `#2` and so on."""
+    """Yield the rows of the source with ids that are unique: a repeated one gets `#2` and so on."""
     ids = UniqueIds()
     for number, row in enumerate(source.rows, start=1):
         ticket = None if row.fault else source.ticket(source.cells(row), number, cleaner)

@@ -145,7 +145,7 @@ def _describe_lengths(config: RunConfig, train: Sequence[Ticket], encoder: Promp
 
 
 def _describe_sample(config: RunConfig, train: Sequence[Ticket], encoder: PromptEncoder) -> str:
-    """One generator sample, with the part that carries loss marked: what the two adapters see."""
+    """Return one generator sample, with the part that carries loss marked: what the two adapters see."""
     ticket = next((t for t in train if t.reply), train[0])
     labels = {column: ticket.labels[column] for column in config.classifier.columns if column in ticket.labels}
     limit = config.generator.training.max_length
@@ -165,7 +165,7 @@ def _indented(text: str, mark: str) -> str:
 
 
 def _describe_active(config: RunConfig, shapes: Mapping[str, Shape]) -> str:
-    """Which of the ways to train faster or in less memory will be in use on this machine."""
+    """Return which of the ways to train faster or in less memory will be in use on this machine."""
     lines = ["active   " + ", ".join(_everywhere(config))]
     for stage in _STAGES:
         parts = ["packed batches" if packs(config, stage, on_cuda()) else "padded batches bucketed by length"]
@@ -218,7 +218,7 @@ def _describe_cost(config: RunConfig, shapes: Mapping[str, Shape], counts: Mappi
 
 
 def _busy() -> list[str]:
-    """A warning where other processes take the cores that were measured."""
+    """Return a warning where other processes take the cores that were measured."""
     if on_cuda() or not hasattr(os, "getloadavg"):
         return []
     load, cores = os.getloadavg()[0], usable_cores()

@@ -47,7 +47,7 @@ class StageFolder:
         return PromptEncoder(self.path, self.config.prompt.instruction)
 
     def base_folder(self, inside: Path | None = None) -> Path:
-        """The weights it was trained on: in the folder `inside`, or where the run names them.
+        """Return the weights it was trained on: in the folder `inside`, or where the run names them.
 
         Raises:
             InputError: not to be had, or changed since.
@@ -95,7 +95,7 @@ class ModelFolder:
         return {CLASSIFIER: count} if count else {}
 
     def base_folder(self) -> Path:
-        """The weights its stages were trained on: inside the model folder, or where the runs name them.
+        """Return the weights its stages were trained on: inside the model folder, or where the runs name them.
 
         Raises:
             InputError: not to be had, or changed since.
@@ -134,7 +134,7 @@ def open_model(path: Path | None, option: str = "--model") -> ModelFolder:
 
 
 def check_same_base(stages: dict[str, StageFolder]) -> None:
-    """Raises InputError where stages were trained on different bases."""
+    """Raise InputError where stages were trained on different bases."""
     first, *rest = stages.values()
     for other in rest:
         if other.base.fingerprint != first.base.fingerprint:
@@ -145,7 +145,7 @@ def check_same_base(stages: dict[str, StageFolder]) -> None:
 
 
 def check_prefix_classifier(stages: Mapping[str, StageFolder]) -> None:
-    """Raises InputError where the generator goes on from the reading of another classifier than the one beside it.
+    """Raise InputError where the generator goes on from the reading of another classifier than the one beside it.
 
     Both runs are verified by now.
     """

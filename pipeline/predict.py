@@ -79,7 +79,7 @@ def _resolved(opened: ModelFolder) -> "ResolvedTickets":
 
 
 def _warnings(answer: Answer, system: TwoStage) -> Iterator[str]:
-    """What a reader of an answer should know of it."""
+    """Yield what a reader of an answer should know of it."""
     if answer.truncated:
         yield (
             f"longer than this model reads ({system.classifier.max_length} tokens, reply included); its end was cut "
@@ -92,7 +92,7 @@ def _warnings(answer: Answer, system: TwoStage) -> Iterator[str]:
 
 
 def answer_to_dict(answer: Answer) -> dict[str, Any]:
-    """The JSON form of an answer; confidences are probabilities, timings seconds."""
+    """Return the JSON form of an answer; confidences are probabilities, timings seconds."""
     return {
         "id": answer.ticket_id,
         "labels": dict(answer.prediction.labels),
@@ -110,7 +110,7 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
 
 
 def render_labels(prediction: Prediction, classifier: Classifier) -> str:
-    """The text form of the first stage, 80 columns wide."""
+    """Return the text form of the first stage, 80 columns wide."""
     confidence, applied = prediction.confidence, classifier.applicable(prediction)
     lines = []
     for column, label in prediction.labels.items():
@@ -126,7 +126,7 @@ def render_labels(prediction: Prediction, classifier: Classifier) -> str:
 
 
 def render_similar(resolved: "ResolvedTickets", found: "Sequence[Similar]") -> str:
-    """The text form of resolved tickets, 80 columns wide: what they are, and the reply of one that is a repeat."""
+    """Return resolved tickets as text, 80 columns wide: what they are, and the reply of one that is a repeat."""
     if not found:
         return f"{'similar':<{_INDENT}}no resolved ticket shares a word with this one"
     lines = []

@@ -45,15 +45,15 @@ class ResolvedTickets:
     repeat_similarity: float | None
 
     def similar(self, ticket: Ticket, count: int) -> list[Similar]:
-        """The most similar resolved tickets, best first."""
+        """Return the most similar resolved tickets, best first."""
         return self.memory.search(ticket.text, count)
 
     def is_repeat(self, similar: Similar) -> bool:
-        """Whether a ticket is the same matter as a resolved one, so that its reply can be offered as it is."""
+        """Return whether a ticket is the same matter as a resolved one, so that its reply can be offered as it is."""
         return self.repeat_similarity is not None and similar.similarity >= self.repeat_similarity
 
     def to_dict(self, similar: Similar) -> dict[str, Any]:
-        """The JSON form of a similar ticket."""
+        """Return the JSON form of a similar ticket."""
         ticket = similar.ticket
         return {
             "id": ticket.id,
@@ -82,7 +82,7 @@ def load_resolved(bundle: Bundle | None, where: Path) -> ResolvedTickets:
 
 
 def resolved_tickets(data: Path) -> list[Ticket]:
-    """The training tickets of a prepared folder that have a reply.
+    """Return the training tickets of a prepared folder that have a reply.
 
     Raises:
         InputError: there are none.
@@ -96,13 +96,13 @@ def resolved_tickets(data: Path) -> list[Ticket]:
 
 
 def memory_files(segments: Iterable[str]) -> list[str]:
-    """Names of the files of a memory, below its folder."""
+    """Return the names of the files of a memory, below its folder."""
     of_segments = [f"{name}/{file}" for name in segments for file in FILES]
     return [*(f"{FREQUENCIES}/{file}" for file in FREQUENCY_FILES), *of_segments]
 
 
 def memory_facts(memory: Memory) -> dict[str, Any]:
-    """What the manifest of a bundle says of its memory."""
+    """Return what the manifest of a bundle says of its memory."""
     return {
         "segments": [segment.folder.name for segment in memory.segments],
         "tickets": len(memory),
@@ -111,7 +111,7 @@ def memory_facts(memory: Memory) -> dict[str, Any]:
 
 
 def repeat_similarity(memory: Memory) -> float | None:
-    """The least similarity from which 90 % of a sample have nearly the reply of the ticket most similar to them.
+    """Return the least similarity from which 90 % of a sample have nearly the reply of the ticket most similar to them.
 
     The sample is of the memory's own tickets, each compared with all others: a split keeps near-duplicates together, so
     validation tickets would show none.
@@ -179,7 +179,7 @@ def _rewrite(folder: Path, gone: Collection[str], added: list[Ticket], expects_a
 def _changed(
     memory: Memory, gone: Collection[str], added: list[Ticket]
 ) -> tuple[list[Segment | list[Ticket]], list[Segment], set[str]]:
-    """What the segments are to be, in order; those that go; and the ids that were not found.
+    """Return what the segments are to be, in order; those that go; and the ids that were not found.
 
     The last segment takes new tickets while it has room.
     """

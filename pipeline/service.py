@@ -166,7 +166,7 @@ class Service:
             return (len(self._done_at) - 1) / seconds if seconds else 0.0
 
     def _retry_after(self) -> float:
-        """Seconds until half of what waits is answered."""
+        """Return the seconds until half of what waits is answered."""
         rate = self.rate
         return max(1.0, len(self._open) / 2 / rate) if rate else _FIRST_RETRY
 

@@ -50,7 +50,7 @@ class SinglePrompt:
     constrained: bool = False
 
     def write(self, tickets: Sequence[Ticket], on_token: OnToken | None = None) -> list[Written]:
-        """What the model writes to tickets, in order; `on_token` hears of every id as it comes."""
+        """Return what the model writes to tickets, in order; `on_token` hears of every id as it comes."""
         limit = self.decoding.prompt_room(self.max_length)
         prompts = [self.encoder.single_prompt(ticket, limit) for ticket in tickets]
         allowed = LabelBlock(self.encoder, self.space.columns).allowed if self.constrained else None
@@ -73,7 +73,7 @@ def load_single_prompt(stage: StageFolder, constrained: bool = False) -> SingleP
 
 
 def load_zero_shot(stage: StageFolder, space: LabelSpace) -> SinglePrompt:
-    """The base of any run with the single prompt and no adapter."""
+    """Return the base of any run with the single prompt and no adapter."""
     return _load(stage, space, {}, False)
 
 

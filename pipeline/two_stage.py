@@ -45,7 +45,7 @@ class TwoStage:
         return caching_encoder(self.encoder, self.generator, self.writer)
 
     def scheduler(self, together: int | None = None, label_tokens: int | None = LABEL_TOKENS) -> Scheduler:
-        """One that answers on these engines; it says what the arguments are."""
+        """Return one that answers on these engines; it says what the arguments are."""
         return Scheduler(
             self.classifier, self.encoder, self.generator, self.writer, self._compose, together, label_tokens
         )

@@ -57,7 +57,7 @@ def help_of(command: list[str]) -> str:
 
 
 def configuration() -> str:
-    """Every key of a run's configuration with its default and meaning."""
+    """Return every key of a run's configuration with its default and meaning."""
     lines = [
         "# Configuration",
         "",
@@ -77,7 +77,7 @@ def configuration() -> str:
 
 
 def _sections(section: type[BaseModel], key: str = "") -> dict[type[BaseModel], list[str]]:
-    """The places of every section below and with `section`."""
+    """Return the places of every section below and with `section`."""
     found: dict[type[BaseModel], list[str]] = {section: [key]}
     for name, info in section.model_fields.items():
         if _is_section(info.annotation):

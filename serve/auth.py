@@ -18,7 +18,7 @@ _bearer = HTTPBearer(auto_error=False, description="A token of `duet serve token
 
 
 def requires(role: str) -> Callable[..., Identity]:
-    """A dependency that gives the caller's identity: 401 without a valid token, 403 without the rights."""
+    """Return a dependency that gives the caller's identity: 401 without a valid token, 403 without the rights."""
 
     def check(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
@@ -46,6 +46,6 @@ def form_token(session: str) -> str:
 
 
 def check_form(session: str, given: str) -> None:
-    """Raises HTTPException 403 where a form was not sent from a page of this session."""
+    """Raise HTTPException 403 where a form was not sent from a page of this session."""
     if not hmac.compare_digest(form_token(session).encode(), given.encode("utf-8", "replace")):
         raise HTTPException(403, "the form is of another session; go back, reload the page and send it again")

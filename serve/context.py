@@ -55,7 +55,7 @@ class Serving:
     resolved: ResolvedTickets | None = None
 
     def similar(self, subject: str, body: str) -> list[dict[str, Any]]:
-        """The resolved tickets most similar to a ticket, best first, in their JSON form."""
+        """Return the resolved tickets most similar to a ticket, best first, in their JSON form."""
         if self.resolved is None:
             return []
         found = self.resolved.similar(Ticket("", subject, body), _SIMILAR)

@@ -16,7 +16,7 @@ class Refused(ValueError):
 
 
 def unix_lines(text: str) -> str:
-    """The text with plain line ends; browsers send CR and LF."""
+    """Return the text with plain line ends; browsers send CR and LF."""
     return _LINE_ENDS.sub("\n", text)
 
 

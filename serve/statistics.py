@@ -169,7 +169,7 @@ def _nested(verdicts: Iterable[_Verdict], key: Any) -> dict[str, dict[str, Rate]
 
 
 def _weighted(verdicts: Sequence[_Verdict]) -> Rate:
-    """Share of agreement over all tickets, from those that chance drew; sure ones are drawn more rarely."""
+    """Return the share of agreement over all tickets, from those that chance drew; sure ones are drawn more rarely."""
     total = _weight(verdicts)
     share = _weight(v for v in verdicts if v.agrees) / total
     effective = round(total**2 / sum(v.weight**2 for v in verdicts))  # Kish 1965

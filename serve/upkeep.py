@@ -87,7 +87,7 @@ def _free_name(wanted: Path) -> Path:
 
 
 def is_store(path: Path) -> bool:
-    """Whether a file is an SQLite store of ours."""
+    """Return whether a file is an SQLite store of ours."""
     try:
         with path.open("rb") as file:
             if file.read(len(_HEADER)) != _HEADER:

@@ -47,13 +47,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and sees the same in all its queries, whatever others write meanwhile."""
+        """Yield a transaction that only reads; all its queries see one moment, whatever others write meanwhile."""
         with self._reading.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that writes; committed at the end of the block, rolled back where it raises.
+        """Yield a transaction that writes; committed at the end of the block, rolled back where it raises.
 
         SQLite's is taken at once: one that began by reading and goes on to write fails where another wrote between,
         and no waiting helps.
@@ -96,7 +96,7 @@ class Database:
             self._log_is_kept = self._log_is_kept or is_kept
 
     def check(self) -> None:
-        """Raises WorkError where the database does not answer."""
+        """Raise WorkError where the database does not answer."""
         try:
             with self.read() as connection:
                 connection.exec_driver_sql("SELECT 1")
@@ -195,7 +195,7 @@ def _open_sqlite(name: str | None, shown: str) -> Engine:
 
 
 def _first_line(error: SQLAlchemyError, address: URL) -> str:
-    """What the database says, without the secrets of its address."""
+    """Return what the database says, without the secrets of its address."""
     cause = getattr(error, "orig", None) or error
     values = [str(value) for name, value in address.query.items() if _SECRET.search(name)]
     told = without_secrets(str(cause), [address.password or "", *values]).strip()

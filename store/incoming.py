@@ -38,7 +38,7 @@ class Incoming:
 
 
 def without_nul(text: str) -> str:
-    """The text without NUL characters, which PostgreSQL cannot store, and without lone surrogates."""
+    """Return the text without NUL characters, which PostgreSQL cannot store, and without lone surrogates."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 

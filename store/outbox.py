@@ -95,14 +95,14 @@ def take(database: Database) -> Outgoing | None:
 
 
 def mark_sent(database: Database, item: Outgoing, written: Mapping[str, Any], note: str | None = None) -> None:
-    """It arrived: `written` holds its `labels` and `reply`; `note` says what was left out and why."""
+    """Note that it arrived: `written` holds its `labels` and `reply`; `note` says what was left out and why."""
     values = {"state": SENT, "error": note, "payload": {**item.payload, "written": dict(written)}}
     with database.write() as connection:
         connection.execute(update(outbox).where(outbox.c.id == item.id).values(**values))
 
 
 def mark_failed(database: Database, item: Outgoing, error: str, final: bool = False, after: float = 0.0) -> None:
-    """It did not arrive: try again later, at the earliest `after` seconds from now, or give up where that is final."""
+    """Note that it did not arrive: try again after so many seconds at the earliest, or give up where that is final."""
     pause = min(_FIRST_PAUSE * 2 ** (item.attempts - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)
     given_up = final or item.attempts >= MAX_ATTEMPTS
     values = {"state": GIVEN_UP if given_up else TO_SEND, "next_at": time.time() + max(pause, after), "error": error}

@@ -52,7 +52,7 @@ class NotReviewable(Exception):
 
 
 def is_blind(ticket: Row[Any]) -> bool:
-    """Whether a ticket is shown without suggestions: chance drew it for that, and no review has shown them yet."""
+    """Return whether a ticket is shown without suggestions: chance drew it, and no review has shown them yet."""
     return bool(ticket.draw == BLIND and ticket.review_version == 0)
 
 
@@ -205,14 +205,14 @@ def valid_reviews() -> Select[Any]:
 
 
 def _held(reviewer: str, now: float) -> Select[Any]:
-    """The query of the open ticket that a person looks at; one that was reviewed is looked at by hand alone."""
+    """Return the query of the open ticket that a person looks at; one that was reviewed is looked at by hand alone."""
     found = select(cards.c.ticket_id).join(tickets, tickets.c.id == cards.c.ticket_id)
     found = found.where(cards.c.reviewer == reviewer, cards.c.claimed_until >= now, tickets.c.status == OPEN)
     return found.order_by(cards.c.shown_at).limit(1).with_for_update(of=tickets)
 
 
 def _queue(reviewer: str, order: Order, now: float) -> Select[Any]:
-    """The query of the open tickets that nobody else looks at, best first."""
+    """Return the query of the open tickets that nobody else looks at, best first."""
     taken = exists().where(cards.c.ticket_id == tickets.c.id, cards.c.claimed_until >= now)
     was_skipped = exists().where(skipped.c.ticket_id == tickets.c.id, skipped.c.reviewer == reviewer)
     orders: Mapping[Order, list[ColumnElement[Any]]] = {

@@ -25,7 +25,7 @@ class Identity:
     role: str
 
     def may(self, role: str) -> bool:
-        """Whether the rights of `role` are among its own."""
+        """Return whether the rights of `role` are among its own."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 

@@ -17,7 +17,7 @@ _SIGNS = "-–—_.…/\\~ \t\r\n\xa0"
 
 
 def as_text(value: object) -> str:
-    """A cell as text: nothing for None and NaN, `3` for 3.0, `true` for True, JSON for lists."""
+    """Return a cell as text: nothing for None and NaN, `3` for 3.0, `true` for True, JSON for lists."""
     if isinstance(value, str):
         return value
     if value is None or value != value:
@@ -43,5 +43,5 @@ def text_or_empty(text: str) -> str:
 
 
 def without_formula(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula, whatever it takes for the separator."""
+    """Return a cell that no spreadsheet takes for a formula, whatever it takes for the separator."""
     return _FORMULA.sub(r"\1\2'", text)

@@ -92,7 +92,7 @@ class _Names(parser.parserinfo):
 
 
 def timestamps(texts: Sequence[str]) -> NDArray[np.float64]:
-    """Seconds since 1970 of every text, NaN where it is no date, shape (texts,). Without a time zone: UTC.
+    """Return the seconds since 1970 of every text, NaN where it is no date, shape (texts,). Without a time zone: UTC.
 
     Raises:
         InputError: day and month cannot be told apart.
@@ -105,7 +105,7 @@ def timestamps(texts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _as_usual(text: str) -> str:
-    """A date as most programs write it; it may be cut, because no date is long."""
+    """Return a date as most programs write it; it may be cut, because no date is long."""
     text = text.strip()[:_LONGEST]
     if not text.isascii() or not text.replace("-", "").replace(":", "").isdigit():
         for pattern, usual in _AS_USUAL:
@@ -143,7 +143,7 @@ def _moment(text: str, names: parser.parserinfo) -> datetime:
 
 
 def _day_first(texts: Sequence[str]) -> bool:
-    """Whether 03/04/2024 is in April, as the other dates of the column tell."""
+    """Return whether 03/04/2024 is in April, as the other dates of the column tell."""
     dates = [match.groups() for text in texts if (match := _NUMERIC.match(text))]
     day_first = any(int(first) > 12 or sign == "." for first, sign, _ in dates)
     month_first = any(int(second) > 12 and sign != "." for _, sign, second in dates)

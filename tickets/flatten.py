@@ -35,7 +35,7 @@ def _flattened(name: str, value: object) -> Iterator[tuple[str, object]]:
 
 
 def _document_text(node: Mapping[str, Any]) -> str:
-    """Text of a node of the Atlassian Document Format, with a line break behind every block."""
+    """Return the text of a node of the Atlassian Document Format, with a line break behind every block."""
     kind, attributes = node.get("type"), node.get("attrs")
     if kind == "text":
         return str(node.get("text", ""))

@@ -47,7 +47,7 @@ class LabelSpace:
         return classes.index(label) if label in classes else UNSEEN
 
     def is_labelled(self, ticket: Ticket) -> bool:
-        """Whether the ticket has a label in any of the columns, or a tag: something to learn from."""
+        """Return whether the ticket has a label in any of the columns, or a tag: something to learn from."""
         return any(column in ticket.labels for column in self.columns) or any(tag in ticket.tags for tag in self.tags)
 
     def unseen(self, tickets: Sequence[Ticket]) -> dict[str, Counter[str]]:
@@ -85,7 +85,7 @@ class LabelSpace:
 
 
 def _are_names(values: Sequence[object]) -> bool:
-    """Whether all values are text, and none is there twice."""
+    """Return whether all values are text, and none is there twice."""
     return all(isinstance(value, str) and value for value in values) and len(set(values)) == len(values)
 
 

@@ -2,7 +2,7 @@
 
 
 def whole_number(text: str, most: int) -> int | None:
-    """The number that ASCII digits write, up to `most`; None for anything else.
+    """Return the number that ASCII digits write, up to `most`; None for anything else.
 
     `str.isdigit` is true of `\u00b2` too, which `int` refuses, and both take digits of every script; `int` also refuses
     numbers of thousands of digits.

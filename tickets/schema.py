@@ -89,7 +89,7 @@ class Answer:
 
 
 def ticket_to_json(ticket: Ticket) -> str:
-    """One line of JSON, the format of train / validation / test files."""
+    """Return one line of JSON, the format of train / validation / test files."""
     record = {**vars(ticket), "labels": dict(ticket.labels)}  # asdict copies deeply, four times as slow
     if not ticket.created:
         del record["created"]
@@ -124,7 +124,7 @@ def _text(value: object) -> str:
 
 
 def _scalar(value: object) -> str:
-    """A text, or the number that somebody wrote in place of one."""
+    """Return a text, or the number that somebody wrote in place of one."""
     if not isinstance(value, str | int | float):
         raise TypeError(f"found {type(value).__name__}, not a text or number")
     return str(value)

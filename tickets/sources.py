@@ -14,7 +14,7 @@ _LONGEST_NAME = 255  # bytes, of every usual file system
 
 
 def source_path(source: str | Path) -> Path:
-    """The path that a name stands for; `~` is the home folder.
+    """Return the path that a name stands for; `~` is the home folder.
 
     Raises:
         InputError: no path, or the home folder of nobody.
@@ -35,7 +35,7 @@ def source_path(source: str | Path) -> Path:
 
 
 def same_file(source: str | Path, path: Path) -> bool:
-    """Whether a source and a path are one file, however they are spelt: links, `~`, `..`."""
+    """Return whether a source and a path are one file, however they are spelt: links, `~`, `..`."""
     first, second = source_path(source), source_path(path)
     try:
         return first.samefile(second)
@@ -44,7 +44,7 @@ def same_file(source: str | Path, path: Path) -> bool:
 
 
 def holds(source: str | Path, path: Path) -> bool:
-    """Whether a path is a source, or lies in the folder that is one."""
+    """Return whether a path is a source, or lies in the folder that is one."""
     place = _resolved(source_path(path))
     return any(same_file(source, one) for one in (source_path(path), place, *place.parents))
 
@@ -112,7 +112,7 @@ def source_fingerprint(source: str) -> str | None:
 
 
 def nearest_file(path: Path) -> str:
-    """The end of an error about a missing file: the name that is most like it."""
+    """Return the end of an error about a missing file: the name that is most like it."""
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:

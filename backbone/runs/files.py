@@ -110,7 +110,7 @@ def write_text(path: Path, text: str, newline: str | None = None) -> None:
 
 
 def part_of(path: Path) -> Path:
-    """Where a file is written until it is whole."""
+    """Return where a file is written until it is whole."""
     return path.with_name(f"{path.name}{PART}")
 
 

@@ -40,12 +40,12 @@ _PACKAGES = (
 
 
 def partial_folder(folder: Path) -> Path:
-    """Where an unfinished folder is written."""
+    """Return where an unfinished folder is written."""
     return folder.with_name(folder.name + PARTIAL)
 
 
 def names_of(folder: Path) -> list[Path]:
-    """Every path that is written, replaced or removed where `folder` is written, itself included."""
+    """Return every path that is written, replaced or removed where `folder` is written, itself included."""
     return [folder, partial_folder(folder), _replaced(folder), *lock_files(folder)]
 
 
@@ -54,7 +54,7 @@ def _replaced(folder: Path) -> Path:
 
 
 def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -> Path:
-    """The unfinished sibling of `folder`, new or to be continued; `plan` (plain JSON values) is what it will do.
+    """Return the unfinished sibling of `folder`, new or to be continued; `plan` (plain JSON values) is what it will do.
 
     Raises:
         InputError: not to be written, an unfinished run of another plan is there, or another process is at it.
@@ -89,7 +89,7 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
 
 
 def _earlier_plan(partial: Path) -> dict[str, Any]:
-    """What the unfinished run there was begun with; every checkpoint holds a copy.
+    """Return what the unfinished run there was begun with; every checkpoint holds a copy.
 
     Raises:
         InputError: none is readable.
@@ -166,7 +166,7 @@ def relist(folder: Path, below: str, names: Iterable[str], change: Callable[[dic
 
 
 def run_record(**facts: Any) -> dict[str, Any]:
-    """What a run says of itself besides its configuration: package versions, platform and the given facts."""
+    """Return what a run says of itself besides its configuration: package versions, platform and the given facts."""
     system = {"python": platform.python_version(), "platform": platform.platform()}
     return {**facts, "versions": package_versions(), **system}
 

@@ -39,7 +39,7 @@ def hold(folder: Path) -> None:
 
 
 def file_lock(path: Path) -> "BaseFileLock":
-    """A lock at a name that is ours.
+    """Return a lock at a name that is ours.
 
     Raises:
         InputError: a link is there: the library would follow it, and empty what it leads to.

@@ -29,7 +29,7 @@ _READ_IF_THERE = (JOINT,)
 
 
 def read_manifest(folder: Path, unreadable: str | None = None) -> dict[str, Any]:
-    """The manifest of a finished folder, its `files` a mapping from relative names with `/` to sums.
+    """Return the manifest of a finished folder, its `files` a mapping from relative names with `/` to sums.
 
     Args:
         unreadable: what to say where none can be read; without it, how to finish a training.
@@ -71,14 +71,14 @@ def require(folder: Path, listed: Iterable[str], stage: str) -> None:
 
 
 def unlisted(folder: Path) -> list[str]:
-    """Names of the files in a folder that its manifest does not know."""
+    """Return the names of the files in a folder that its manifest does not know."""
     listed = {*read_manifest(folder)["files"], MANIFEST}
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     return sorted(name for name in found if name not in listed)
 
 
 def _is_inside(folder: Path, name: str) -> bool:
-    """Whether a name is plain, and leads to a place in the folder when links are followed."""
+    """Return whether a name is plain, and leads to a place in the folder when links are followed."""
     parts = PurePosixPath(name).parts
     plain = bool(parts) and not name.startswith("/") and not {"..", "."} & set(name.split("/"))
     if not plain or re.search(r"[\\:\x00]", name) or "" in name.split("/"):

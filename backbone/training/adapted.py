@@ -71,6 +71,6 @@ def save_adapter(stage: Stage, model: Any) -> "dict[str, Tensor]":
 
 
 def _whole(tensor: Any) -> "Tensor":
-    """A tensor that FSDP may have spread over processes, in one piece."""
+    """Return a tensor that FSDP may have spread over processes, in one piece."""
     gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return gathered

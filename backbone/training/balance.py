@@ -48,7 +48,7 @@ def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: Balan
 def effective_examples(
     tickets: Sequence[Ticket], space: LabelSpace, config: BalanceConfig
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """What an epoch holds of every class, by column and label.
+    """Return what an epoch holds of every class, by column and label.
 
     `tickets` in the data, `drawn` in an epoch on average (another number where sampling balances), the `weight` of
     each in the loss, and `effective`, drawn times weight: how many plain examples the class counts for.
@@ -76,7 +76,7 @@ def effective_examples(
 
 
 def _scheme(config: BalanceConfig, column: str, space: LabelSpace) -> str | Mapping[str, Any]:
-    """What `class_weights` says of one column; a mapping may be per column or of one column's classes."""
+    """Return what `class_weights` says of one column; a mapping may be per column or of one column's classes."""
     given = config.class_weights
     if isinstance(given, str):
         return given

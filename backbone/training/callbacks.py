@@ -20,14 +20,14 @@ _SHOWN = ("loss", "train_loss", "ratio", "macro_f1", "perplexity")  # on the lin
 
 
 def evaluations_since_best(history: Sequence[dict[str, Any]]) -> int:
-    """How many evaluations came after the best one."""
+    """Return how many evaluations came after the best one."""
     scores = [float(record[SELECTED]) for record in history if SELECTED in record]
     best = max((i for i, score in enumerate(scores) if math.isfinite(score)), key=lambda i: scores[i], default=-1)
     return len(scores) - 1 - best
 
 
 def is_over(state: TrainerState, patience: int) -> bool:
-    """Whether a run has nothing left to do, by its own record."""
+    """Return whether a run has nothing left to do, by its own record."""
     return state.global_step >= state.max_steps or evaluations_since_best(state.log_history) >= patience
 
 
@@ -80,7 +80,7 @@ class History(TrainerCallback):
 
 
 def tensorboard(folder: Path) -> TrainerCallback:
-    """The library's TensorBoard callback, writing to `folder`.
+    """Return the library's TensorBoard callback, writing to `folder`.
 
     Raises:
         InputError: the package is missing.
@@ -142,7 +142,7 @@ class Progress(TrainerCallback):
 
 
 def _wrapped(parts: Sequence[str], width: int | None) -> str:
-    """Parts two spaces apart, on as many lines as `width` columns ask for; on one without."""
+    """Return parts two spaces apart, on as many lines as `width` columns ask for; on one without."""
     lines = [parts[0]]
     for part in parts[1:]:
         if width is not None and len(lines[-1]) + 2 + len(part) > width:

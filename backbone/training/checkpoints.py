@@ -20,7 +20,7 @@ _KEPT = 2
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """All checkpoints under `folder`, whole or not, the newest first."""
+    """Return all checkpoints under `folder`, whole or not, the newest first."""
     return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
 
@@ -35,7 +35,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def fault(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in words; None when it is whole."""
+    """Return what is wrong with a checkpoint, in words; None when it is whole."""
     try:
         sums = read_own(checkpoint / MANIFEST)["files"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -49,7 +49,8 @@ def fault(checkpoint: Path) -> str | None:
 
 
 def newest_intact(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole, and whose best checkpoint is; says which newer ones were dropped and why.
+    """Return the newest checkpoint that is whole, and whose best checkpoint is; says which newer ones were dropped
+    and why.
 
     What is newer than the one returned is removed: training writes those again.
     """
@@ -71,7 +72,7 @@ def drop_old(folder: Path, wanted: Iterable[str | None]) -> None:
 
 
 def _fault_of_best(checkpoint: Path) -> str | None:
-    """The best weights so far stand in a checkpoint of their own; without them the run cannot end as it should."""
+    """Return what is wrong with the checkpoint of the best weights so far: a run cannot end as it should without."""
     try:
         best = read_own(checkpoint / STATE).get("best_model_checkpoint")
     except (OSError, ValueError, AttributeError):

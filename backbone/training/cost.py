@@ -54,7 +54,8 @@ class Shape:
 
     @classmethod
     def load(cls, base: Path, config: RunConfig, stage: str = "") -> "Shape":
-        """The shape of a base under a run's adapter; for the stage of the classifier, of the blocks that it uses.
+        """Return the shape of a base under a run's adapter; for the stage of the classifier, of the blocks that it
+        uses.
 
         Raises:
             InputError: the base has fewer blocks.
@@ -87,13 +88,13 @@ class Memory:
 
 
 def stage_settings(config: RunConfig, stage: str) -> TrainingConfig:
-    """How a stage is optimised."""
+    """Return how a stage is optimised."""
     settings: TrainingConfig = getattr(config, stage).training
     return settings
 
 
 def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memory:
-    """The memory that a stage needs, with or without recomputing activations."""
+    """Return the memory that a stage needs, with or without recomputing activations."""
     weights = shape.linear * _WEIGHT_BYTES[config.base.precision]
     weights += shape.embedding * float(unquantised_bytes(config.base))
     if stage == "generator" and config.generator.uses_classifier_prefix:
@@ -127,7 +128,7 @@ def free_memory() -> float:
 
 
 def recomputes(config: RunConfig, stage: str, shape: Shape, available: float | None = None) -> bool:
-    """Whether a stage recomputes activations: as configured, or when keeping them would not fit."""
+    """Return whether a stage recomputes activations: as configured, or when keeping them would not fit."""
     wanted = config.base.gradient_checkpointing
     if wanted != "auto":
         return wanted
@@ -136,7 +137,7 @@ def recomputes(config: RunConfig, stage: str, shape: Shape, available: float | N
 
 
 def packs(config: RunConfig, stage: str, on_cuda: bool) -> bool:
-    """Whether a stage packs its batches: as configured, or where a kernel for it makes it the faster way."""
+    """Return whether a stage packs its batches: as configured, or where a kernel for it makes it the faster way."""
     wanted = stage_settings(config, stage).packing
     return on_cuda and config.base.compute == "bf16" if wanted == "auto" else wanted
 

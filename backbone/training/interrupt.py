@@ -54,7 +54,7 @@ class Interrupt(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def evaluating(self, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `evaluate` returns.
+        """Return what `evaluate` returns.
 
         Raises:
             KeyboardInterrupt: a signal came before or meanwhile. With several processes one that comes meanwhile waits,
@@ -90,7 +90,7 @@ class Interrupt(TrainerCallback):
                     threading.Thread(target=self._end, daemon=True).start()
 
     def _end(self) -> None:
-        """The main thread ends the process if it can."""
+        """End the process, unless the main thread does within the grace."""
         time.sleep(_GRACE)
         if self._wakeup >= 0:
             print("error: interrupted", file=sys.stderr, flush=True)

@@ -148,7 +148,7 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
 
 
 def _check_output(folder: Path) -> None:
-    """Raises InputError where something else than an earlier base of ours would be replaced, such as the source."""
+    """Raise InputError where something else than an earlier base of ours would be replaced, such as the source."""
     if folder.is_dir() and ((folder / RUN).is_file() or not any(folder.iterdir())):
         return
     if folder.exists() or folder.is_symlink():
@@ -225,7 +225,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int, folder: Path) -> None
 
 
 def _encode(encoder: PromptEncoder, text: Ticket | str, max_length: int) -> list[int]:
-    """A chat of ticket and reply, or plain text, closed by the end-of-text token."""
+    """Return a chat of ticket and reply, or plain text, closed by the end-of-text token."""
     if isinstance(text, Ticket):
         ids = [*encoder.classifier_prompt(text, max_length).ids, *encoder.reply_ids(text.reply)]
     else:
@@ -252,7 +252,7 @@ def _model_config(config: PretrainConfig, encoder: PromptEncoder) -> Qwen2Config
 
 
 def _batch(documents: Sequence[list[int]], pad_id: int) -> dict[str, Any]:
-    """Ids and labels, (batch, seq), padded on the right, where causal attention never looks: no mask needed."""
+    """Return ids and labels, (batch, seq), padded on the right, where causal attention never looks: no mask needed."""
     width = max(map(len, documents))
     ids = torch.tensor([row + [pad_id] * (width - len(row)) for row in documents])
     labels = torch.tensor([row + [IGNORE] * (width - len(row)) for row in documents])
@@ -268,7 +268,7 @@ def _evaluate(model: Qwen2ForCausalLM, documents: _Documents, pad_id: int, confi
 
 
 def _mean_loss(model: Qwen2ForCausalLM, documents: Sequence[list[int]], pad_id: int, config: PretrainConfig) -> float:
-    """Mean cross-entropy per token, in nats."""
+    """Return the mean cross-entropy per token, in nats."""
     total, count = 0.0, 0
     for rows in track(length_buckets([len(ids) for ids in documents], config.training.batch_tokens), "evaluating"):
         batch = _batch([documents[i] for i in rows], pad_id)

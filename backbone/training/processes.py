@@ -15,17 +15,17 @@ Key = TypeVar("Key")
 
 
 def count() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """The number of this one, from 0."""
+    """Return the number of this one, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Return whether this process is the one that writes."""
     return rank() == 0
 
 
@@ -40,7 +40,7 @@ def connect() -> None:
 
 
 def from_first(make: Callable[[], Result]) -> Result:
-    """What `make` returns in the first process, in all of them; where it fails there, all end, and one says why."""
+    """Return what `make` returns in the first process, in all of them; where it fails, all end, one with the reason."""
     if count() == 1:
         return make()
     from torch.distributed import broadcast_object_list
@@ -69,14 +69,14 @@ def fail_together(error: DuetError) -> NoReturn:
 
 
 def share(items: Sequence[Item]) -> list[Item]:
-    """This process's items: every process gets as many, so some come twice where the number is uneven."""
+    """Return this process's items. Every process gets as many; where the number is uneven, some come twice."""
     most = -(-len(items) // count())
     mine = list(items[rank() :: count()])
     return mine + [items[-1]] * (most - len(mine))
 
 
 def merge(results: dict[Key, Result]) -> dict[Key, Result]:
-    """The entries of all processes, in all of them."""
+    """Return the entries of all processes, in all of them."""
     if count() == 1:
         return results
     from torch.distributed import all_gather_object
@@ -87,7 +87,7 @@ def merge(results: dict[Key, Result]) -> dict[Key, Result]:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether it is true in any process."""
+    """Return whether it is true in any process."""
     if count() == 1:
         return flag
     import torch

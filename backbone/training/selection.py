@@ -26,7 +26,7 @@ def check_select_by(stage: str, settings: TrainingConfig, selectable: Sequence[s
 
 
 def score(metrics: Mapping[str, Any], select_by: str) -> float:
-    """The chosen metric, turned so that higher is better; NaN where the loss is not finite.
+    """Return the chosen metric, turned so that higher is better; NaN where the loss is not finite.
 
     Of equal ones the lower loss is better: a recall that stays at 0 must not keep the first weights.
     """

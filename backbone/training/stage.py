@@ -141,7 +141,7 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
 
 
 def _relevant(name: str, config: RunConfig) -> dict[str, Any]:
-    """What of the configuration this stage reads: changing the rest must not stop it from going on."""
+    """Return what of the configuration this stage reads: changing the rest must not stop it from going on."""
     record: dict[str, Any] = config.model_dump(mode="json", exclude={"name", "output", "tensorboard"})
     del record["data"]["path"], record["base"]["path"]  # their fingerprints tell, wherever they lie
     for other in {CLASSIFIER, GENERATOR, BASELINE} - {name}:

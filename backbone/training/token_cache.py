@@ -22,7 +22,7 @@ class TokenCache:
         self._folder = data / FOLDER if data is not None else None
 
     def rows(self, key: Sequence[Any], make: Callable[[], Sequence[Any]]) -> list[Any]:
-        """What `make` returns, or the same as JSON has it from a file that holds it: tuples become lists.
+        """Return what `make` returns, or the same as JSON has it from a file that holds it: tuples become lists.
 
         Args:
             key: everything the rows depend on, as JSON values: fingerprint of the encoder, limits, all texts.
@@ -52,7 +52,7 @@ class TokenCache:
 
 
 def _read(path: Path) -> list[Any] | None:
-    """The rows of a file; None where it is missing or not what was written."""
+    """Return the rows of a file; None where it is missing or not what was written."""
     try:
         digest, _, text = path.read_text(encoding="utf-8").partition("\n")
     except (OSError, UnicodeDecodeError):

@@ -272,7 +272,7 @@ def _problem(text: str, answer: type[Verdict]) -> str:
 
 
 def _used(completion: Completion, messages: Sequence[Mapping[str, str]]) -> int:
-    """Tokens that an answer took: as the server says, or else estimated."""
+    """Return tokens that an answer took: as the server says, or else estimated."""
     read = prompt_tokens(messages) if completion.read is None else completion.read
     return read + (prompt_tokens([{"content": completion.text}]) if completion.written is None else completion.written)
 

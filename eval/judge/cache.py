@@ -82,6 +82,6 @@ class AnswerCache:
 
 
 def _is_kept(text: object, problem: object, model: object, tokens: object, day: object) -> bool:
-    """Whether a row holds an answer: SQLite takes any value into any column."""
+    """Return whether a row holds an answer: SQLite takes any value into any column."""
     is_count = type(tokens) is int and 0 <= tokens <= _MOST_TOKENS
     return is_count and all(isinstance(value, str) for value in (text, problem, model, day))

@@ -130,7 +130,7 @@ def _scores(planted: Sequence[Planted], kind: str, dimension: str, outcomes: Map
 
 
 def _pair_share(planted: Sequence[Planted], first: str, second: str, outcomes: Mapping[str, Outcome]) -> float:
-    """Share of the tickets on which the first kind wins in both orders."""
+    """Return the share of the tickets on which the first kind wins in both orders."""
     wins = 0
     for p in planted:
         a, b = p.replies[first], p.replies[second]

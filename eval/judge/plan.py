@@ -98,7 +98,7 @@ class Plan:
         ]
 
     def phases(self) -> dict[str, list[Question]]:
-        """All questions, if every instrument passes its controls."""
+        """Return all questions, if every instrument passes its controls."""
         dimensions = [name for name in self.instruments if name != PAIRS]
         again = [question for dimension in dimensions for pair in self.retests(dimension) for question in pair]
         return {
@@ -181,7 +181,7 @@ def _systems(comparison: Path, records: Sequence[Mapping[str, Any]], wanted: Seq
 def _rated(
     comparison: Path, cases: Sequence[Case], systems: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[RatedReply], Ratings]:
-    """Replies with ratings by people, where `duet human-eval score` left some of these answers."""
+    """Return replies with ratings by people, where `duet human-eval score` left some of these answers."""
     if not (comparison / RATINGS).is_file() or not is_key_of(comparison):
         return [], []
     mend = "what `duet human-eval score` writes; score the sheets again"

@@ -147,7 +147,7 @@ def _lines(plan: Plan, judgement: Judgement, outcomes: Mapping[str, Outcome]) ->
 
 
 def _bases(record: Mapping[str, Any], comparison: Path) -> list[tuple[str, str]]:
-    """Name and family of the bases that the comparison's systems were trained on."""
+    """Return the name and family of the bases that the comparison's systems were trained on."""
     facts = [facts for system in record["systems"] for facts in system["training"]]
     if any("base" not in fact for fact in facts):
         raise InputError(

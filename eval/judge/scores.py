@@ -77,7 +77,7 @@ def point_questions(cases: Sequence[Case], replies: Replies, dimension: str, dra
 def score_points(
     cases: Sequence[Case], replies: Replies, dimension: str, draws: int, outcomes: Mapping[str, Outcome]
 ) -> PointScores:
-    """Mean scores of every system; of several draws of a ticket the mean counts."""
+    """Return the mean scores of every system; of several draws of a ticket the mean counts."""
     values: dict[str, Floats] = {}
     unreadable = {}
     for name, texts in replies.items():

@@ -63,7 +63,7 @@ def losses(record: Record) -> Section:
 
 
 def _ranks(record: Record) -> list[Block]:
-    """A table and a chart of everything against the rank, where a kind of system comes in several."""
+    """Return a table and a chart of everything against the rank, where a kind of system comes in several."""
     systems = in_several_ranks(record["systems"])
     if not systems:
         return []

@@ -11,7 +11,7 @@ NO_EVIDENCE = "not usable as evidence"
 
 
 def judged(record: Record) -> Section:
-    """Controls, agreement with people, agreement with itself, then scores."""
+    """Return the controls, agreement with people, agreement with itself, then scores."""
     blocks: list[Block] = [_introduction(record), *_warnings(record), _controls(record), _trust(record)]
     if record["agreement"] and any(record["agreement"].values()):
         blocks.append(_agreement(record))

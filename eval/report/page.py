@@ -49,7 +49,7 @@ def plain(value: Any) -> Any:
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """What `write_report` was given.
+    """Return what `write_report` was given.
 
     Raises:
         InputError: no report there, or one of another version.
@@ -110,6 +110,6 @@ def _cell(text: str) -> str:
 
 
 def _plain_text(text: str) -> str:
-    """A paragraph of Markdown that shows `text`: on one line, without HTML, links and pictures."""
+    """Return a paragraph of Markdown that shows `text`: on one line, without HTML, links and pictures."""
     escaped = html.escape(escape_controls(" ".join(text.split())), quote=False)
     return escaped.replace("](", "]\\(").replace("][", "]\\[").replace("]:", "]\\:")

@@ -83,7 +83,7 @@ def labels(record: Record) -> Section:
 
 
 def confidence(record: Record) -> Section:
-    """How far the confidence of the labels can be trusted."""
+    """Return how far the confidence of the labels can be trusted."""
     blocks: list[Block] = []
     for system in record["systems"]:
         reports = system["confidence"]
@@ -116,7 +116,7 @@ def confidence(record: Record) -> Section:
 
 
 def _automated(system: str, reports: Mapping[str, Record]) -> list[Block]:
-    """What each column can have applied without a person; reports of before do not say it."""
+    """Return what each column can have applied without a person; reports of before do not say it."""
     if not all("automated" in report for report in reports.values()):
         return []
     rows = []
@@ -176,7 +176,7 @@ def replies(record: Record) -> Section:
 
 
 def examples(record: Record) -> Section:
-    """One ticket of every bucket with what each system wrote."""
+    """Return one ticket of every bucket with what each system wrote."""
     leader = next((system["name"] for system in record["systems"] if system["replies"]), "")
     blocks: list[Block] = [f"One ticket of every bucket by the ROUGE-L of {leader}."] if record["examples"] else []
     for example in record["examples"]:
@@ -193,7 +193,7 @@ def examples(record: Record) -> Section:
 
 
 def human(human: Record) -> Section:
-    """What people said, where they were asked."""
+    """Return what people said, where they were asked."""
     rows = [
         [name, f"{human['rated'][name]:,}", *(full(scores[dimension]) for dimension in human["dimensions"])]
         for name, scores in human["systems"].items()

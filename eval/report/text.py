@@ -28,7 +28,7 @@ def seconds(score: Record | None) -> str:
 
 
 def span(score: Record | None) -> str:
-    """Seconds and their interval."""
+    """Return the seconds and their interval."""
     if score is None:
         return NOTHING
     interval = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"
@@ -36,7 +36,7 @@ def span(score: Record | None) -> str:
 
 
 def per_hour(score: Record) -> str:
-    """How many an hour, from the seconds of one, with the interval."""
+    """Return how many an hour, from the seconds of one, with the interval."""
     value, high, low = (
         "" if score[key] is None else f"{3600 / max(score[key], 1e-9):,.0f}" for key in ("value", "low", "high")
     )
@@ -52,5 +52,5 @@ def share(score: Record | None) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value, marked where it is significant."""
+    """Return a p-value, marked where it is significant."""
     return f"{'<0.001' if p < _SMALLEST_P else f'{p:.3f}'}{'*' if p < SIGNIFICANT else ''}"

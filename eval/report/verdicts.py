@@ -19,7 +19,7 @@ _UNKNOWN = "not shown to differ"
 
 @cache
 def published() -> dict[str, Any]:
-    """The published system's figures and the targets of its plan."""
+    """Return the published system's figures and the targets of its plan."""
     text = (resources.files("eval") / "published.yaml").read_text(encoding="utf-8")
     record: dict[str, Any] = yaml.safe_load(text)
     return record
@@ -46,7 +46,7 @@ def head_to_head(record: Record) -> list[str]:
 
 
 def promotion(record: Record) -> list[str | Table]:
-    """Whether to promote the new model, and a table of what that was decided by."""
+    """Return whether to promote the new model, and a table of what that was decided by."""
     kinds = record["differences"]
     names = list(dict.fromkeys(name for changes in kinds.values() for name in changes))
     head = ["new minus old", *(f"{kind} tickets ({record['tickets'][kind]:,})" for kind in kinds)]
@@ -80,7 +80,7 @@ def _compared(record: Record, ours: Record, theirs: Record) -> str:
 
 
 def targets(record: Record) -> list[list[str]]:
-    """Rows of the published plan's targets, as reached or missed by every trained system."""
+    """Return the rows of the published plan's targets, as reached or missed by every trained system."""
     goals = published()["targets"]
     trained = [system for system in record["systems"] if system["training"]]
     rows = []
@@ -97,7 +97,7 @@ def targets(record: Record) -> list[list[str]]:
 
 
 def ratio_verdict(facts: Record) -> str:
-    """A run's loss ratio against 1.5."""
+    """Return a run's loss ratio against 1.5."""
     return f"{facts['ratio']:.2f} ({'under' if facts['ratio'] < PUBLISHED_RATIO else 'OVER'} {PUBLISHED_RATIO})"
 
 

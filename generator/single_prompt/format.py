@@ -31,7 +31,7 @@ _PUBLISHED = {
 
 
 def task_text(space: LabelSpace, config: SinglePromptConfig) -> str:
-    """The published instruction, with the label lists of the data (or its own), and the line break after it."""
+    """Return the published instruction, with the label lists of the data (or its own), and the line break after it."""
     columns = _PUBLISHED if config.published_prompt else space.columns
     *names, last = columns
     listed = f"{', '.join(names)}, and {last}" if names else last
@@ -55,7 +55,7 @@ def single_prompt_decoding(config: RunConfig) -> DecodingConfig:
 
 
 def target_parts(ticket: Ticket, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """What the model learns to write, as (segment, text): the label block, then the reply.
+    """Return what the model learns to write, as (segment, text): the label block, then the reply.
 
     A label's or a tag list's text begins with the space before it, as the tokenizer splits it.
     """
@@ -94,7 +94,7 @@ class LabelBlock:
         self._lines = [[encoder.encode_text(text) for text in choices] for choices in lines]
 
     def allowed(self, written: Sequence[int]) -> list[int] | None:
-        """Ids that may follow `written`; None where every id may."""
+        """Return ids that may follow `written`; None where every id may."""
         rest = list(written)
         for choices in self._lines:
             done = next((ids for ids in choices if rest[: len(ids)] == ids), None)

@@ -24,17 +24,17 @@ _FORMAT = 1
 
 
 def base_file(quant: str) -> str:
-    """Name of the base."""
+    """Return the name of the base."""
     return f"base.{quant}.gguf"
 
 
 def adapter_file(stage: str) -> str:
-    """Name of a stage's LoRA GGUF."""
+    """Return the name of a stage's LoRA GGUF."""
     return f"{stage}.lora.gguf"
 
 
 def bundle_facts(quant: str, **facts: Any) -> dict[str, Any]:
-    """What a bundle's manifest says besides the sums of its files."""
+    """Return what a bundle's manifest says besides the sums of its files."""
     return {BUNDLE: {"format": _FORMAT, "quant": quant, **facts}}
 
 
@@ -49,7 +49,7 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: Path) -> "Bundle | None":
-        """The bundle in a folder; None where the folder is no bundle.
+        """Return the bundle in a folder; None where the folder is no bundle.
 
         Raises:
             InputError: a bundle of a later version, or without a readable manifest.
@@ -90,7 +90,7 @@ class Bundle:
         return next((name for name in (ONNX_INT8, ONNX_FP32) if name in self.files), None)
 
     def require(self, names: Iterable[str], below: str) -> None:
-        """Raises InputError where the manifest leaves out a file that has to be there: nothing vouches for it."""
+        """Raise InputError where the manifest leaves out a file that has to be there: nothing vouches for it."""
         missing = next((name for name in names if f"{below}/{name}" not in self.files), None)
         if missing:
             raise InputError(
@@ -98,11 +98,11 @@ class Bundle:
             )
 
     def verify_folders(self, *names: str) -> None:
-        """Raises InputError where a file below these folders is missing, damaged, or of another bundle."""
+        """Raise InputError where a file below these folders is missing, damaged, or of another bundle."""
         verify(self.folder, [file for file in self.files if file.partition("/")[0] in names])
 
     def checked(self, name: str) -> Path:
-        """Path of a file whose sum is right, as are those of the weights beside a large graph.
+        """Return the path of a file whose sum is right, as are those of the weights beside a large graph.
 
         Raises:
             InputError: it is missing, damaged, or of another bundle.

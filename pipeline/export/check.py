@@ -113,7 +113,7 @@ def _fault(result: Parity, exact: bool) -> str | None:
 
 
 def _warnings(result: Parity) -> Iterator[str]:
-    """Where the tickets are too few to tell a loss from chance; a single label is none."""
+    """Yield what to say where the tickets are too few to tell a loss from chance; a single label is none."""
     for name, column in result.columns.items():
         if column.fall > VISIBLE_FALL and column.lost - column.won > 1 and column.tickets < column.tickets_needed:
             yield (

@@ -87,7 +87,7 @@ def export(options: ExportOptions) -> str:
 
 
 def _gather(options: ExportOptions) -> ModelFolder:
-    """The stages to export, which have to share base, tokenizer and label space."""
+    """Return the stages to export, which have to share base, tokenizer and label space."""
     model = open_model(options.model)
     stages = dict(model.stages)
     if options.generator is not None:
@@ -151,7 +151,7 @@ def _check_out(out: Path) -> None:
 
 
 def _open_partial(options: ExportOptions, model: ModelFolder, data: Path) -> Path:
-    """The unfinished sibling; what it holds is kept where the same export began it."""
+    """Return the unfinished sibling; what it holds is kept where the same export began it."""
     partial = partial_folder(options.out.resolve())
     refuse_links(partial)
     plan = {

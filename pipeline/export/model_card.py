@@ -96,7 +96,7 @@ def _classifier_section(stage: StageFolder) -> str:
 
 
 def _automated_section(record: Mapping[str, Any], settings: ClassifierConfig) -> list[str]:
-    """What each column can have applied without a person; nothing for runs of before it was computed."""
+    """Return what each column can have applied without a person; nothing for runs of before it was computed."""
     if "automated" not in record:
         return []
     lines = [

@@ -78,5 +78,5 @@ def settle_quant(quant: str, base: Path) -> str:
 
 
 def merged_file(options: ExportOptions, model: ModelFolder) -> str | None:
-    """Name of the self-contained generator, where one is wanted."""
+    """Return the name of the self-contained generator, where one is wanted."""
     return MERGED.format(options.quant) if options.merged and GENERATOR in model.stages else None

@@ -180,7 +180,7 @@ def run_engine(name: str, before: Reference, encoder: Encoder | None, writer: Wr
 
 
 def choices(before: Reference, outputs: Sequence[EngineOutputs], engine: LayeredEngine) -> dict[str, list[list[int]]]:
-    """What the trained model would have written in place of every id of every reply, by the engine that wrote."""
+    """Return what the trained model would have written for every id of every reply, by the engine that wrote."""
     writing = {one.name: one.replies for one in outputs if one.replies is not None}
     if not writing:
         return {}
@@ -201,7 +201,7 @@ def compare(
     tie: float,
     ends: AbstractSet[int],
 ) -> Parity:
-    """An exported engine beside the reference.
+    """Return an exported engine beside the reference.
 
     Args:
         chosen: what the reference would have written, of `choices`.
@@ -244,7 +244,7 @@ def _column(column: str, before: Reference, after: Sequence[Prediction], tie: fl
 
 
 def _agreement(written: Sequence[int], chosen: Sequence[int], ends: AbstractSet[int]) -> float:
-    """Share of what was written, its end included, up to the first id that the reference would not have written."""
+    """Return the share of what was written, end included, before the first id that the reference would not write."""
     right = [ours == theirs for ours, theirs in zip(written, chosen, strict=False)]
     if len(written) < REPLY_TOKENS:
         right.append(chosen[len(written)] in ends)

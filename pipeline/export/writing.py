@@ -50,7 +50,7 @@ def write_gguf(options: ExportOptions, model: ModelFolder, base: Path, partial: 
 
 
 def _write_quantised(partial: Path, name: Callable[[str], str], quant: str, write: Callable[[Path], None]) -> None:
-    """One GGUF, through an F16 file where the result is another."""
+    """Write one GGUF, through an F16 file where the result is another."""
     target, half = partial / name(quant), partial / name("f16")
     if target.exists():
         return

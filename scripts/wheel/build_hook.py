@@ -12,6 +12,6 @@ class EditableHook(BuildHookInterface[Any]):
     """Replaces the forced files in an editable installation."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called before a build; `version` is `editable` or `standard`."""
+        """Prepare a build; `version` is `editable` or `standard`."""
         if version == "editable":
             build_data["force_include_editable"] = {f"{self.root}/scripts/wheel/ticket_duet": "ticket_duet"}

@@ -59,7 +59,7 @@ def export_corrections(
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The rows as CSV for spreadsheets, no cell a formula; tags as a JSON list in their cell."""
+    """Yield the rows as CSV for spreadsheets, no cell a formula; tags as a JSON list in their cell."""
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["id", "subject", "body", "reply"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -55,7 +55,7 @@ def _job(server: Serving, job_id: str) -> JobOut:
 
 
 def _last_event(server: Serving, job: JobOut) -> ServerSentEvent:
-    """The end of a job that nobody watched."""
+    """Return the end of a job that nobody watched."""
     if job.state == "failed":
         return ServerSentEvent(event="error", data={"error": job.error})
     with server.database.read() as connection:

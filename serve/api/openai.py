@@ -174,7 +174,7 @@ def _text(answer: Answer, model: str, server: Serving) -> str:
 
 
 def _finish(answer: Answer) -> str:
-    """The protocol's reason for the end of a reply; an empty one is not whole either."""
+    """Return the protocol's reason for the end of a reply; an empty one is not whole either."""
     return _WHOLE if answer.reply_is_whole else _CUT
 
 

@@ -58,7 +58,7 @@ def busy(seconds: float, detail: str) -> HTTPException:
 
 
 def refuse_when_full(server: Serving, connection: Connection) -> None:
-    """Raises HTTPException 503 where as many jobs wait in the store as may."""
+    """Raise HTTPException 503 where as many jobs wait in the store as may."""
     if queue_length(connection) >= server.limits.jobs:
         rate = server.service.rate
         seconds = server.limits.jobs / 20 / rate if rate else _UNKNOWN_RATE_SECONDS
@@ -99,7 +99,7 @@ def add_error_handlers(app: FastAPI, as_page: Callable[[Request, int, str], Awai
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        """One line without the input itself: it can hold what JSON cannot, and personal data."""
+        """Answer with one line, without the input itself: it can hold what JSON cannot, and personal data."""
         page = await as_page(request, 404, _NOTHING_HERE)
         if page is not None:
             return page

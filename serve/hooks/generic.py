@@ -25,7 +25,7 @@ class Generic(Helpdesk):
     """A program that sends `id`, `subject` and `body`, and can take labels and reply."""
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Raises NotVerified where X-Duet-Signature is not `sha256=` and the HMAC-SHA256 of the body."""
+        """Raise NotVerified where X-Duet-Signature is not `sha256=` and the HMAC-SHA256 of the body."""
         if not same_signature(self._sign(body), headers.get(SIGNATURE.lower(), "")):
             raise NotVerified(f"{SIGNATURE} does not fit; expected sha256= and the HMAC-SHA256 of the body")
 

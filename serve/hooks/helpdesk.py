@@ -96,7 +96,7 @@ class Helpdesk(ABC):
 
     @abstractmethod
     def verify(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Raises NotVerified where the raw body was not signed with the shared secret."""
+        """Raise NotVerified where the raw body was not signed with the shared secret."""
 
     @abstractmethod
     def read(self, headers: Mapping[str, str], body: bytes) -> Delivery:
@@ -178,12 +178,12 @@ class Helpdesk(ABC):
 
 
 def _plain(value: object) -> str | None:
-    """A field's value for comparing: webhooks write it in other cases than the API does."""
+    """Return a field's value for comparing: webhooks write it in other cases than the API does."""
     return str(value).casefold() if value not in (None, "") else None
 
 
 def is_number(external_id: str) -> bool:
-    """Whether an id can be the number of a ticket."""
+    """Return whether an id can be the number of a ticket."""
     return whole_number(external_id, _LARGEST_ID) is not None
 
 
@@ -223,7 +223,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _finite(text: str) -> float:
-    """A number that a database takes; 1e999 is infinite in Python."""
+    """Return a number that a database takes; 1e999 is infinite in Python."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is too large")

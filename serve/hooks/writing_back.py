@@ -50,7 +50,7 @@ def queue_review(
 def _destination(
     connection: Connection, helpdesks: Mapping[str, Helpdesk], ticket_id: str
 ) -> tuple[Row[Any] | None, Helpdesk | None]:
-    """The ticket's row, and the helpdesk that it came from where answers go back there."""
+    """Return the ticket's row, and the helpdesk that it came from where answers go back there."""
     row = get_ticket(connection, ticket_id)
     helpdesk = helpdesks.get(row.source) if row is not None else None
     return row, helpdesk if helpdesk is not None and helpdesk.writes_back else None

@@ -35,7 +35,7 @@ class Zammad(Helpdesk):
     """A Zammad instance."""
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Raises NotVerified where X-Hub-Signature is not the HMAC-SHA1 of the body."""
+        """Raise NotVerified where X-Hub-Signature is not the HMAC-SHA1 of the body."""
         expected = "sha1=" + hmac.new(self.settings.secret.encode(), body, hashlib.sha1).hexdigest()
         if not same_signature(expected, headers.get("x-hub-signature", "")):
             raise NotVerified("X-Hub-Signature does not fit; expected the HMAC-SHA1 of the body with the shared secret")
@@ -80,7 +80,7 @@ class Zammad(Helpdesk):
     def _changes(
         self, ticket: Mapping[str, Any], payload: Mapping[str, Any]
     ) -> tuple[dict[str, str], dict[str, str], list[str]]:
-        """Fields to set, the labels that the ticket then has, and why others are left out."""
+        """Return fields to set, the labels that the ticket then has, and why others are left out."""
         changes: dict[str, str] = {}
         labels: dict[str, str] = {}
         notes: list[str] = []
@@ -99,7 +99,7 @@ class Zammad(Helpdesk):
         return changes, labels, notes
 
     def _allowed(self, field: str) -> set[str]:
-        """The names that a field can have now, without those that are switched off."""
+        """Return the names that a field can have now, without those that are switched off."""
         if field in _LISTS:
             rows = self.call("GET", f"/api/v1/{_LISTS[field]}").json()
             return {row["name"] for row in rows if row.get("active", True)}
@@ -130,5 +130,5 @@ class Zammad(Helpdesk):
 
 
 def _name(value: object) -> object:
-    """A field's value in a webhook: the name of a group or priority, which stands in an object there."""
+    """Return a field's value in a webhook: the name of a group or priority, which stands in an object there."""
     return value.get("name") if isinstance(value, dict) else value

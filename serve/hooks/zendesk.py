@@ -37,7 +37,7 @@ class Zendesk(Helpdesk):
     """A Zendesk account."""
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Raises NotVerified for a wrong signature, or one older than five minutes."""
+        """Raise NotVerified for a wrong signature, or one older than five minutes."""
         stamp = headers.get("x-zendesk-webhook-signature-timestamp", "")
         signed = stamp.encode("utf-8", "replace") + body
         digest = hmac.new(self.settings.secret.encode(), signed, hashlib.sha256).digest()

@@ -127,7 +127,7 @@ def _decide(request: Request, ticket_id: str, who: Any, form: FormData) -> Respo
 
 
 def _decision(form: FormData, server: Serving, action: str, seconds: float | None) -> ReviewIn:
-    """What a form says.
+    """Return what a form says.
 
     Raises:
         HTTPException: 422, a value that no page of ours sends, such as an empty tag.
@@ -159,7 +159,7 @@ def _card(
     mine: ReviewIn | None = None,
     theirs: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The page of a ticket; after a conflict with both decisions on it."""
+    """Return the page of a ticket; after a conflict with both decisions on it."""
     server = serving(request)
     with server.database.read() as connection:
         ticket = get_ticket(connection, ticket_id)
@@ -227,7 +227,7 @@ def _labels(form: FormData, server: Serving) -> dict[str, str]:
 
 
 def _seconds(server: Serving, ticket_id: str, reviewer: str) -> float | None:
-    """Seconds since the person was first shown the card; None where somebody else holds it now."""
+    """Return the seconds since the person was first shown the card; None where somebody else holds it now."""
     mine = (cards.c.ticket_id == ticket_id) & (cards.c.reviewer == reviewer)
     with server.database.read() as connection:
         shown_at = connection.execute(select(cards.c.shown_at).where(mine)).scalar()

@@ -33,7 +33,7 @@ _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def _editable(text: str) -> Markup:
-    """The text of a field, which gives it back unchanged; marks that turn its direction do not work on the way."""
+    """Return the text of a field, which gives it back unchanged; marks that turn its direction have no effect."""
     return Markup(_DIRECTION.sub(lambda mark: f"&#{ord(mark[0])};", str(escape(text))))
 
 

@@ -53,7 +53,7 @@ def unescape(text: str) -> str:
 
 
 def writes_escapes(texts: Iterable[str]) -> bool:
-    r"""Whether these texts of one source write line breaks as literal `\n`.
+    r"""Return whether these texts of one source write line breaks as literal `\n`.
 
     Only texts without a real line break can say so: who has those does not write them as `\n`. Most of the literal
     ones have to look like line breaks, and somewhere two have to stand together, as between paragraphs, or in one text.
@@ -94,7 +94,7 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _path_end(text: str, at: int, kind: str) -> int:
-    """Where the path ends whose root ends at `at`; `at` itself where it is none."""
+    """Return where the path ends whose root ends at `at`; `at` itself where it is none."""
     end, count, foreign, name = at, 0, False, ""
     while count < _DEEPEST.get(kind, 50) and (
         match := (_COMPONENT if count or kind != "drive" else _FIRST).match(text, end)

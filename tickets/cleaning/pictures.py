@@ -52,7 +52,7 @@ def _replaced(match: "re.Match[str]") -> str:
 
 
 def _is_picture(lump: str) -> bool:
-    """Whether base64 may be a picture: no number or sequence, no key or token, no path."""
+    """Return whether base64 may be a picture: no number or sequence, no key or token, no path."""
     letters = frozenset(lump)
     if letters <= _HEX or letters <= _SEQUENCE or not any("A" <= letter <= "Z" for letter in letters):
         return False
@@ -60,7 +60,7 @@ def _is_picture(lump: str) -> bool:
 
 
 def _is_part_of_more(text: str, start: int, end: int) -> bool:
-    """Whether a lump stands in an address, in a token with dots and dashes, or in a key of the form PEM."""
+    """Return whether a lump stands in an address, in a token with dots and dashes, or in a key of the form PEM."""
     before = text[max(0, start - _BEFORE) : start]
     word = before[-1:] and not before[-1].isspace() and before.split()[-1]
     if word and (word[-1] in ".-_%" or "://" in word or "eyJ" in word):

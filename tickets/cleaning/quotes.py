@@ -130,12 +130,12 @@ def _block_at(lines: list[str], start: int, marked: bool) -> _Block | None:
 
 
 def _has_rule(lines: list[str], number: int) -> bool:
-    """Whether Outlook's line stands above a line, as `___________`."""
+    """Return whether Outlook's line stands above a line, as `___________`."""
     return number > 0 and len(rule := lines[number - 1].strip()) >= _SHORTEST_RULE and set(rule) <= {"_"}
 
 
 def _is_note(above: str) -> bool:
-    """Whether so little stands above a header block that the mail below is what matters."""
+    """Return whether so little stands above a header block that the mail below is what matters."""
     written = [line for line in above.split("\n") if line.strip()]
     return len(written) <= _NOTE_LINES and sum(len(line.split()) for line in written) <= _NOTE_WORDS
 

@@ -20,25 +20,25 @@ class Reading:
 
     @classmethod
     def from_record(cls, record: object) -> "Reading":
-        """The reading that `to_dict` wrote; the usual one where it is missing, as in runs of earlier versions."""
+        """Return the reading that `to_dict` wrote; the usual one if it is missing, as in runs of earlier versions."""
         known = {field.name for field in fields(cls)}
         values = record if isinstance(record, Mapping) else {}
         return cls(**{str(name): value for name, value in values.items() if name in known and isinstance(value, bool)})
 
     @classmethod
     def of_prepared(cls, folder: Path) -> "Reading":
-        """The reading of a folder that `duet prepare` wrote; the usual one where it does not say."""
+        """Return the reading of a folder that `duet prepare` wrote; the usual one where it does not say."""
         try:
             return cls.from_record(read_own(folder / "report.json").get("reading"))
         except (OSError, ValueError, AttributeError, InputError):
             return cls()
 
     def changed(self, **options: bool | None) -> "Reading":
-        """The same with the options that were given; None leaves a step as it is."""
+        """Return the same with the options that were given; None leaves a step as it is."""
         return replace(self, **{name: value for name, value in options.items() if value is not None})
 
     def cleaner(self, escapes: bool | None = None) -> Cleaner:
-        """A cleaner that takes these steps."""
+        """Return a cleaner that takes these steps."""
         return Cleaner(escapes, self.html, self.quotes, self.signatures)
 
     def to_dict(self) -> dict[str, Any]:

@@ -73,14 +73,16 @@ def _cut(mail: str) -> str:
 
 
 def _without_disclaimers(mail: str) -> str:
-    """The mail without paragraphs behind the first that are legal text."""
+    """Return the mail without paragraphs behind the first that are legal text."""
     first, *others = re.split(r"\n[ \t]*\n", mail)
     kept = [paragraph for paragraph in others if not _DISCLAIMER.match(paragraph)]
     return mail if len(kept) == len(others) else "\n\n".join([first, *kept])
 
 
 def _delimited(mail: str) -> int | None:
-    """Where the signature below `--` begins. Without the space behind it, it has to look like one: it may be output."""
+    """Return where the signature below `--` begins. Without the space behind it, it has to look like one: it may be
+    output.
+    """
     lines = list(_DELIMITER.finditer(mail))
     sure = next((line for line in lines if line["space"]), None)
     if sure is not None:
@@ -92,13 +94,13 @@ def _delimited(mail: str) -> int | None:
 
 
 def _postscript(signature: str) -> str:
-    """What stands below a signature, from `PS:` on, as an own paragraph."""
+    """Return what stands below a signature, from `PS:` on, as an own paragraph."""
     match = _POSTSCRIPT.search(signature)
     return f"\n\n{signature[match.start() :].strip()}" if match else ""
 
 
 def _without_contacts(mail: str) -> str:
-    """The mail down to the name below its last closing, where contact details follow; a postscript stays."""
+    """Return the mail down to the name below its last closing, where contact details follow; a postscript stays."""
     closings = list(_CLOSING.finditer(mail))
     if not closings:
         return mail
@@ -113,7 +115,7 @@ def _without_contacts(mail: str) -> str:
 
 
 def _is_name(line: str) -> bool:
-    """Whether the line below a closing is a name, and not a text that goes on behind `Thank you`."""
+    """Return whether the line below a closing is a name, and not a text that goes on behind `Thank you`."""
     words = line.strip("*_ \t").split()
     capital = any(not word[:1].islower() for word in (words[0], words[-1])) if words else False
     sentence = len(words) > 3 and words[-1][-1] in ".?!:"

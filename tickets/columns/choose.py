@@ -41,11 +41,12 @@ class ColumnMap:
     asked: frozenset[str] = frozenset()
 
     def tag_values(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """Tags of a row, in order, without repeats."""
+        """Return the tags of a row, in order, without repeats."""
         return tag_values(self.tags, self.tags_by_spaces, fields)
 
     def text(self, part: str, fields: Mapping[str, Any]) -> tuple[str, str]:
-        """The subject, body or reply of a row, and its column: of repeated ones all, else the first filled candidate.
+        """Return the subject, body or reply of a row, and its column: of repeated ones all, else the first filled
+        candidate.
 
         A column that was asked for has no other candidates, and a reply has none either: the next column may be a note.
         """
@@ -62,7 +63,7 @@ class ColumnMap:
         return "", column
 
     def beside(self, header: tuple[str, ...]) -> "ColumnMap":
-        """The columns for rows of another header: those of self where it has them, else the guessed ones."""
+        """Return the columns for rows of another header: those of self where it has them, else the guessed ones."""
         try:
             other = choose_columns(header, self.preset)
         except InputError:
@@ -131,7 +132,7 @@ def choose_columns(
 
 
 def no_body(header: Sequence[str]) -> str:
-    """What to say where no column holds the text."""
+    """Return what to say where no column holds the text."""
     if any(len(name) > LONGEST_NAME or name.isdecimal() for name in header):
         return (
             f"the first line looks like a ticket ({_shown(header)}); expected the names of the columns there; write "
@@ -155,7 +156,7 @@ def find_preset(name: str | None, header: Sequence[str]) -> str | None:
 
 
 def next_reply(column: str, header: Sequence[str], preset: str | None) -> str | None:
-    """The best column for the reply behind `column`, which holds none."""
+    """Return the best column for the reply behind `column`, which holds none."""
     plain = {plain_name(name): name for name in header}
     names = _candidates(preset)["reply"]
     columns = list(dict.fromkeys(plain[plain_name(name)] for name in names if plain_name(name) in plain))
@@ -176,7 +177,9 @@ def _ranks(preset: str | None, part: str) -> dict[str, int]:
 
 
 def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Columns by part: the first candidate the header has, and of tags all that are numbered, repeated or objects."""
+    """Return columns by part: the first candidate the header has, and of tags all that are numbered, repeated or
+    objects.
+    """
     plain = {plain_name(column): column for column in reversed(header)}
     for column in header:
         plain.setdefault(plain_name(column).removeprefix("ticket"), column)
@@ -235,5 +238,5 @@ def _shown(header: Sequence[str]) -> str:
 
 @lru_cache(maxsize=20_000)
 def plain_name(name: str) -> str:
-    """A name as it is compared: without case, spaces, `_`, `-` and a full stop or colon at its end."""
+    """Return a name as it is compared: without case, spaces, `_`, `-` and a full stop or colon at its end."""
     return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name)).casefold().rstrip(".:")

@@ -31,7 +31,7 @@ _NO_LABEL = re.compile(r"(?:.*[ _.])?(?:id|ids|date|time|at|on|url|email|mail|ph
 
 
 def drop_status_reply(columns: ColumnMap, samples: Sequence[Mapping[str, Any]], log: ReadLog) -> ColumnMap:
-    """The columns with a guessed reply that is a status or a date replaced by the next candidate, or by none.
+    """Return the columns with a guessed reply that is a status or a date replaced by the next candidate, or by none.
 
     Raises:
         InputError: the column asked for as the reply holds a handful of short values, or dates or numbers.
@@ -56,7 +56,7 @@ def drop_status_reply(columns: ColumnMap, samples: Sequence[Mapping[str, Any]], 
 def label_candidates(
     columns: ColumnMap, is_message: Callable[[str], bool], samples: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Columns with few different short values that are no part of the ticket, each with their number, as text."""
+    """Return the columns with few different short values that are no part of the ticket, with their number, as text."""
     used = set(columns.used) - {columns.created}
     if samples and samples[0].keys() >= _CORRECTIONS:
         used |= _CORRECTIONS
@@ -77,7 +77,7 @@ def label_candidates(
 
 
 def unused_texts(columns: ColumnMap, is_message: Callable[[str], bool], samples: Sequence[Mapping[str, Any]]) -> str:
-    """Columns with texts that are no part of the ticket, as text."""
+    """Return the columns with texts that are no part of the ticket, as text."""
     unused = []
     taken = [(columns.text("body", fields)[1], columns.text("subject", fields)[1]) for fields in samples]
     for name in dict.fromkeys(name for fields in samples for name in fields):
@@ -101,7 +101,7 @@ def _has_texts(name: str, samples: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _is_copy(name: str, samples: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether another column begins with the same text in most rows: a preview, or the text as HTML."""
+    """Return whether another column begins with the same text in most rows: a preview, or the text as HTML."""
     rows = [fields for fields in samples if as_text(fields.get(name)).strip()]
     copies = 0
     for fields in rows:
@@ -112,24 +112,24 @@ def _is_copy(name: str, samples: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _bare(text: str) -> str:
-    """The first letters of a text without tags and spaces."""
+    """Return the first letters of a text without tags and spaces."""
     return re.sub(r"<[^<>]*>|[\s.…]+", "", text[:_COMPARED])[:_SAME]
 
 
 def _is_no_text(values: Sequence[str]) -> bool:
-    """Whether nearly all values are dates, numbers, durations or the like, and none of them a sentence."""
+    """Return whether nearly all values are dates, numbers, durations or the like, and none of them a sentence."""
     return len(values) >= _FEWEST_ROWS and sum(map(_is_data, values)) >= 0.9 * len(values)
 
 
 def _is_data(value: str) -> bool:
-    """Whether a value has digits, and hardly a word that is not part of a date or a number."""
+    """Return whether a value has digits, and hardly a word that is not part of a date or a number."""
     if len(value) > _LONGEST_DATA or not any(character.isdigit() for character in value):
         return False
     return sum(map(len, re.findall(r"[^\W\d_]+", _DATE_WORDS.sub(" ", value)))) <= 4
 
 
 def _is_status(values: Sequence[str]) -> bool:
-    """Whether values are few and none is a sentence, as `Done` and `Won't Do` are."""
+    """Return whether values are few and none is a sentence, as `Done` and `Won't Do` are."""
     different = set(values)
     if len(values) < _FEWEST_ROWS or not len(different) <= min(_MOST_STATUSES, len(values) - 1):
         return False

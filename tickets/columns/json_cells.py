@@ -19,7 +19,7 @@ _OBJECTS = re.compile(r"\s*[\[(]\s*\{.*\}\s*,?\s*[\])]\s*", re.S)
 
 
 def expanded(rows: Iterable[RawRow]) -> Iterator[RawRow]:
-    """The rows with lists of objects in cells of messages and tags as columns of their own: `comments.0.body`."""
+    """Yield the rows with lists of objects in cells of messages and tags as columns of their own: `comments.0.body`."""
     for row in rows:
         cells = {name: value for name, value in row.fields.items() if _may_hold(name, value)}
         lists = {name: found for name, value in cells.items() if (found := _objects(value))}
@@ -37,7 +37,7 @@ def _may_hold(name: str, value: object) -> bool:
 
 
 def _objects(text: str) -> list[Mapping[str, Any]] | None:
-    """The list of objects that a cell holds; None for any other text."""
+    """Return the list of objects that a cell holds; None for any other text."""
     if not _OBJECTS.fullmatch(text):
         return None
     value: object = None

@@ -16,12 +16,12 @@ _NO_ROWS = "found no rows below the header; expected tickets; give another file"
 
 
 def no_rows(source: str) -> InputError:
-    """What to raise where a source holds nothing."""
+    """Return what to raise where a source holds nothing."""
     return InputError(f"{source}: {_NO_ROWS}")
 
 
 def sample_fields(source: str, peek: Sequence[RawRow]) -> list[dict[str, Any]]:
-    """Fields of the first rows that can be read, of all where none can."""
+    """Return the fields of the first rows that can be read, of all where none can."""
     if not peek:
         raise no_rows(source)
     if all(row.fault and len(row.fields) <= 1 for row in peek):
@@ -40,7 +40,7 @@ def source_columns(
     keep: Sequence[str] | None,
     log: ReadLog,
 ) -> tuple[ColumnMap, ConversationColumns]:
-    """The columns of the parts and of the messages, by the header, the options and the values of the first rows."""
+    """Return the columns of the parts and of the messages, by header, options and the values of the first rows."""
     header = list(dict.fromkeys(column for fields in samples for column in fields))
     conversations, maps = _conversations(header, samples, maps)
     columns = _find_columns(source, header, samples, preset, maps, keep, conversations.text_column(header))
@@ -66,7 +66,7 @@ def source_columns(
 def _conversations(
     header: Sequence[str], samples: Sequence[dict[str, Any]], maps: Sequence[str]
 ) -> tuple[ConversationColumns, list[str]]:
-    """The columns of messages, and the maps but for one that asks to trust them: `reply=comments`."""
+    """Return the columns of messages, and the maps but for one that asks to trust them: `reply=comments`."""
     conversations, rest = find_conversations(header, samples), []
     for text in maps:
         name, _, column = (part.strip() for part in text.partition("="))
@@ -87,7 +87,7 @@ def _find_columns(
     keep: Sequence[str] | None,
     message: str | None,
 ) -> ColumnMap:
-    """The column map that the first rows and the options give."""
+    """Return the column map that the first rows and the options give."""
     filled = frozenset(n for fields in samples for n, value in fields.items() if as_text(value).strip())
     try:
         columns = choose_columns(header, preset, maps, keep, filled, message)

@@ -16,19 +16,19 @@ _OBJECT_FIELD = re.compile(rf"(.+?){_OBJECT}", re.I)
 
 
 def tag_values(columns: Sequence[str], by_spaces: bool, fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """Tags of a row, in order, without repeats: one per numbered or repeated column, those of a list otherwise."""
+    """Return the tags of a row, in order, without repeats: one per numbered or repeated column, or those of a list."""
     values = (value for column in columns for value in _values(column, columns, by_spaces, fields))
     return tuple(dict.fromkeys(tag for value in values if (tag := " ".join(value.split()))))
 
 
 def with_repeats(columns: Sequence[str], header: Sequence[str]) -> tuple[str, ...]:
-    """Each column with those that repeat its name: `Labels`, `Labels.2`, `Labels.3`."""
+    """Return each column with those that repeat its name: `Labels`, `Labels.2`, `Labels.3`."""
     repeats = {column: [n for n in header if re.fullmatch(re.escape(column) + r"\.\d+", n)] for column in columns}
     return tuple(dict.fromkeys(name for column in columns for name in (column, *repeats[column])))
 
 
 def object_lists(header: Sequence[str]) -> list[str]:
-    """Names that the header has as lists of objects with a name: `labels` of `labels.0.name`."""
+    """Return the names that the header has as lists of objects with a name: `labels` of `labels.0.name`."""
     return list(dict.fromkeys(match[1] for name in header if (match := _OBJECT_FIELD.fullmatch(name))))
 
 

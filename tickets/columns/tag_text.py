@@ -14,7 +14,7 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9_./:-]*")
 
 
 def split_tags(text: str, spaces: bool = False) -> list[str]:
-    """Tags of a cell: a Python or JSON list, `<a><b>`, or text with `|`, `;`, `,` or line breaks between them.
+    """Return the tags of a cell: a Python or JSON list, `<a><b>`, or text with `|`, `;`, `,` or line breaks in between.
 
     Args:
         spaces: a space separates tags too, as in Zendesk.
@@ -34,7 +34,7 @@ def split_tags(text: str, spaces: bool = False) -> list[str]:
 
 
 def separated_by_spaces(cells: Iterable[str]) -> bool:
-    """Whether cells hold several words, all of them written as Zendesk's tags are, and no other separator."""
+    """Return whether cells hold several words, all of them written as Zendesk's tags are, and no other separator."""
     several = False
     for cell in cells:
         if _SEPARATORS.search(cell) or _LIST.fullmatch(cell.strip()):

@@ -55,7 +55,7 @@ class ConversationColumns:
     proven: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Return whether there are any."""
         return bool(self.lists or self.cells)
 
     @property
@@ -64,11 +64,11 @@ class ConversationColumns:
         return (self.lists or self.cells)[0]
 
     def holds(self, column: str | None) -> bool:
-        """Whether a column is part of a message."""
+        """Return whether a column is part of a message."""
         return column is not None and (column in self.cells or _list_name(column) in self.lists)
 
     def text_column(self, header: Sequence[str]) -> str | None:
-        """The column of the first message's text, for sources whose only text is the conversation."""
+        """Return the column of the first message's text, for sources whose only text is the conversation."""
         return next((_text_column(name, header) for name in self.lists), None)
 
     def trust(self, column: str) -> "ConversationColumns | None":
@@ -80,14 +80,14 @@ class ConversationColumns:
         return replace(self, trusted=frozenset(self.cells)) if known else None
 
     def messages(self, fields: Mapping[str, Any]) -> list[Message]:
-        """The messages of a row that have a text, as they stand there."""
+        """Return the messages of a row that have a text, as they stand there."""
         lists = nested_messages(fields) if self.lists else {}
         messages = [message for name in self.lists for message in lists.get(name, ())]
         return [message for message in [*messages, *cell_messages(fields, self.cells)] if message.text]
 
 
 def find_conversations(header: Sequence[str], samples: Sequence[Mapping[str, Any]]) -> ConversationColumns:
-    """The columns of messages: lists such as `comments.0.body`, Jira's `Comment` columns, ServiceNow's journals."""
+    """Return the columns of messages: lists such as `comments.0.body`, comments of Jira, journals of ServiceNow."""
     lists = dict.fromkeys(name for column in header if (name := _list_name(column)) and _text_column(name, header))
     cells = [column for column in header if JIRA_COLUMN.fullmatch(column) or JOURNAL_COLUMN.fullmatch(column)]
     messages = [m for fields in samples for m in cell_messages(fields, cells)] if cells else []
@@ -107,7 +107,9 @@ def find_conversations(header: Sequence[str], samples: Sequence[Mapping[str, Any
 def read_conversation(
     fields: Mapping[str, Any], columns: ConversationColumns, body: str, subject: str = ""
 ) -> Conversation:
-    """The conversation of a row whose own columns for text and heading say `body` and `subject`, empty without any."""
+    """Return the conversation of a row whose own columns for text and heading say `body` and `subject`, empty
+    without any.
+    """
     messages = [
         replace(m, public=True) if m.public is None and m.place in columns.trusted else m
         for m in columns.messages(fields)
@@ -128,7 +130,7 @@ def read_conversation(
 
 
 def _with_roles(messages: Sequence[Message], requester: Requester, trusted: frozenset[str]) -> list[Message]:
-    """The messages with the role of each where it can be told from the author."""
+    """Return the messages with the role of each where it can be told from the author."""
     told = []
     for message in messages:
         role = message.role
@@ -141,7 +143,9 @@ def _with_roles(messages: Sequence[Message], requester: Requester, trusted: froz
 
 
 def _is_machine(message: Message, place: int, body: str) -> bool:
-    """Whether a machine wrote a message; the ticket itself may be about an automatic reply, or come from a machine."""
+    """Return whether a machine wrote a message; the ticket itself may be about an automatic reply, or come from a
+    machine.
+    """
     is_ticket = message.role == "requester" or (place == 0 and (not body.strip() or _same(message.text, body)))
     return message.automatic or (message.seems_automatic and not is_ticket)
 
@@ -194,7 +198,7 @@ def _list_name(column: str) -> str:
 
 
 def _text_column(name: str, header: Sequence[str]) -> str | None:
-    """The first column of the list `name` that holds the text of a message, if any."""
+    """Return the first column of the list `name` that holds the text of a message, if any."""
     fields = ((column, message_field(column)) for column in header if column.startswith(f"{name}."))
     keys = text_keys(name)
     texts = (c for c, field in fields if field and field[0] == name and bare(field[2]) in keys)

@@ -50,7 +50,7 @@ _EXTERNAL_ARTICLES = frozenset(("phone", "webrequest", "email", "fax", "sms"))
 
 
 def is_public(plain: Mapping[str, str]) -> bool | None:
-    """Whether the requester sees the message with these fields; None where they do not say."""
+    """Return whether the requester sees the message with these fields; None where they do not say."""
     if any(is_true(plain.get(flag, "")) for flag in _HIDDEN) or bare(plain.get("state", "")) in _HIDDEN_STATES:
         return False
     for flags, meaning in ((_PUBLIC_FLAGS, True), (_INTERNAL_FLAGS, False)):
@@ -72,7 +72,7 @@ def is_public(plain: Mapping[str, str]) -> bool | None:
 
 
 def _by_helpdesk(plain: Mapping[str, str], kinds: list[str]) -> bool | None:
-    """What only some helpdesks say, each in its own way."""
+    """Return what only some helpdesks say, each in its own way."""
     if plain.get("element") in ("comments", "work_notes"):  # ServiceNow
         return plain["element"] == "comments"
     kind = bare(plain.get("type", ""))

@@ -70,7 +70,7 @@ _START = 250  # characters of a text in which an automatic reply says what it is
 
 
 def is_automatic(plain: Mapping[str, str]) -> bool:
-    """Whether the fields of a message say that a machine wrote it."""
+    """Return whether the fields of a message say that a machine wrote it."""
     for name, value in plain.items():
         last = name.rpartition(".")[2]
         if last in _FLAGS and is_true(value):
@@ -83,7 +83,7 @@ def is_automatic(plain: Mapping[str, str]) -> bool:
 
 
 def is_machine_name(kind: str, name: str) -> bool:
-    """Whether a login, name or address is a bot's."""
+    """Return whether a login, name or address is a bot's."""
     lowered = name.lower().strip()
     if kind == "email":
         return _MACHINE_ADDRESS.fullmatch(lowered) is not None
@@ -91,10 +91,10 @@ def is_machine_name(kind: str, name: str) -> bool:
 
 
 def begins_automatic(text: str) -> bool:
-    """Whether a text begins as automatic replies do: `Out of office: ...`."""
+    """Return whether a text begins as automatic replies do: `Out of office: ...`."""
     return _HEAD.match(text[:_START]) is not None
 
 
 def sounds_automatic(text: str) -> bool:
-    """Whether a text that support sent says of itself that it is automatic, or that its writer is away."""
+    """Return whether a text that support sent says of itself that it is automatic, or that its writer is away."""
     return begins_automatic(text) or _SENTENCE.search(text[:_START]) is not None

@@ -43,7 +43,7 @@ _PUBLIC_KINDS = frozenset(  # of the journal that the requester sees, in the lan
 
 
 def cell_messages(fields: Mapping[str, Any], columns: Iterable[str]) -> list[Message]:
-    """Messages in the comment columns of Jira's CSV and the journals of ServiceNow."""
+    """Return messages in the comment columns of Jira's CSV and the journals of ServiceNow."""
     messages = []
     for column in columns:
         text = as_text(fields.get(column))
@@ -58,7 +58,7 @@ def cell_messages(fields: Mapping[str, Any], columns: Iterable[str]) -> list[Mes
 
 
 def _jira_author(author: str) -> dict[str, str]:
-    """A login, an account id, a name or an address, as kinds that can be compared."""
+    """Return a login, an account id, a name or an address, as kinds that can be compared."""
     if _ACCOUNT_ID.fullmatch(author):
         return {"id": author}
     return identities({"author": author}, ("author",)) if author else {}
@@ -72,7 +72,7 @@ def _journal(text: str, heads: list[re.Match[str]], column: str) -> Iterator[Mes
 
 
 def _is_public_kind(kind: str) -> bool | None:
-    """Whether the requester sees a journal of that name; None for a name that is not known."""
+    """Return whether the requester sees a journal of that name; None for a name that is not known."""
     plain = " ".join(re.sub(r"\([^()]*\)", " ", kind).lower().split())
     if plain in _PUBLIC_KINDS:
         return True

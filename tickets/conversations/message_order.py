@@ -15,13 +15,13 @@ _HINTS = {True: "31/01/2024", False: "01/31/2024"}
 
 
 def day_comes_first(dates: Iterable[str]) -> bool | None:
-    """Whether 03/04/2024 is in April, by all dates of a source; None where they do not tell or disagree."""
+    """Return whether 03/04/2024 is in April, by all dates of a source; None where they do not tell or disagree."""
     found = {first for date in dates if (first := _day_first(date)) is not None}
     return found.pop() if len(found) == 1 else None
 
 
 def in_order(messages: Sequence[Message], day_first: bool | None) -> list[Message] | None:
-    """The messages, oldest first; as they stand where some have no date, None where the dates have two meanings."""
+    """Return the messages, oldest first. Without all dates they stay as they are. None if dates have two meanings."""
     if len({message.sent for message in messages}) < 2 or not all(message.sent for message in messages):
         return list(messages)
     dates = [message.sent for message in messages]
@@ -37,7 +37,7 @@ def in_order(messages: Sequence[Message], day_first: bool | None) -> list[Messag
 
 
 def _moments(dates: Sequence[str], day_first: bool) -> list[float] | None:
-    """Seconds of every date if the day comes first, or second; None where one cannot be read so."""
+    """Return the seconds of every date if the day comes first, or second; None where one cannot be read so."""
     try:
         moments = timestamps([*dates, _HINTS[day_first]])[:-1]
     except InputError:

@@ -61,13 +61,13 @@ _KINDS = {  # the type of an entry of osTicket or of a thread of Help Scout
 
 
 def is_true(value: str) -> bool | None:
-    """What a flag says, None where it is none."""
+    """Return what a flag says, None where it is none."""
     lowered = value.lower()
     return True if lowered in _TRUE else False if lowered in _FALSE else None
 
 
 def role_word(value: str) -> str:
-    """The role that a word such as `End User` names: requester, agent, machine, USER or nothing."""
+    """Return the role that a word such as `End User` names: requester, agent, machine, USER or nothing."""
     word = bare(value) if len(value) <= _LONGEST_WORD else ""
     if word in _REQUESTER:
         return "requester"
@@ -77,7 +77,7 @@ def role_word(value: str) -> str:
 
 
 def role_of(plain: Mapping[str, str]) -> str:
-    """The role that the fields of a message state, empty where they state none."""
+    """Return the role that the fields of a message state, empty where they state none."""
     if has_zammad_sender(plain):
         return _ZAMMAD_SENDERS[plain["senderid"]]
     stated = [role_word(value) for name, value in plain.items() if _states_role(name)]
@@ -90,12 +90,12 @@ def role_of(plain: Mapping[str, str]) -> str:
 
 
 def has_zammad_sender(plain: Mapping[str, str]) -> bool:
-    """Whether `sender_id` is the role of the sender, as in articles of Zammad, and not a person's number."""
+    """Return whether `sender_id` is the role of the sender, as in articles of Zammad, and not a person's number."""
     return plain.get("senderid") in _ZAMMAD_SENDERS and "createdbyid" in plain and "internal" in plain
 
 
 def settle_user(roles: Iterable[str], stated: Iterable[Mapping[str, str]]) -> str:
-    """The role of a `user` among messages with these roles and fields; empty where nothing tells."""
+    """Return the role of a `user` among messages with these roles and fields; empty where nothing tells."""
     if "agent" in roles:
         return "requester"
     words = {bare(value) for plain in stated for name, value in plain.items() if _ROLE_FIELD.fullmatch(name)}

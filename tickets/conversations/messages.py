@@ -52,7 +52,7 @@ class Message:
 
 @lru_cache(maxsize=50_000)
 def message_field(column: str) -> tuple[str, int, str] | None:
-    """The list, the place in it and the field of a column such as `comments.0.body`; None for other columns.
+    """Return the list, the place in it and the field of a column such as `comments.0.body`; None for other columns.
 
     Where a list of one became an object, as XML makes it, `Article.Body` is place 0.
     """
@@ -63,12 +63,12 @@ def message_field(column: str) -> tuple[str, int, str] | None:
 
 
 def text_keys(name: str) -> tuple[str, ...]:
-    """The fields of a list that may hold its texts; the `value` of an update is that of a changed field."""
+    """Return the fields of a list that may hold its texts; the `value` of an update is that of a changed field."""
     return TEXT_KEYS[:-1] if name.lower().endswith("updates") else TEXT_KEYS
 
 
 def nested_messages(fields: Mapping[str, Any]) -> dict[str, list[Message]]:
-    """Messages by the name of their list, from dotted names such as `comments.0.body`."""
+    """Return the messages by the name of their list, from dotted names such as `comments.0.body`."""
     lists: dict[str, dict[int, dict[str, Any]]] = {}
     for name, value in fields.items():
         if field := message_field(name):
@@ -87,7 +87,7 @@ def nested_messages(fields: Mapping[str, Any]) -> dict[str, list[Message]]:
 
 
 def identities(fields: Mapping[str, Any], prefixes: Iterable[str]) -> dict[str, str]:
-    """What `fields` say of a person under one of the names: `author_id`, `author.login`, `author`."""
+    """Return what `fields` say of a person under one of the names: `author_id`, `author.login`, `author`."""
     person: dict[str, str] = {}
     prefixes = tuple(prefixes)
     found = [(rank, rest, value) for name, value in fields.items() for rank, rest in _person_field(name, prefixes)]
@@ -130,7 +130,7 @@ def _kind(rest: str, text: str) -> str:
 
 
 def _name(text: str) -> str:
-    """A name without its address and the order of its words: `Lee, Ann` is `Ann Lee`."""
+    """Return a name without its address and the order of its words: `Lee, Ann` is `Ann Lee`."""
     words = re.findall(r"[^\s,;\"']+", re.sub(r"<[^<>]*>", " ", text))
     return " ".join(sorted(words)) or text
 
@@ -181,6 +181,6 @@ def _settled(message: Message, role: str) -> Message:
 
 
 def _is_rendered(name: str, lists: Iterable[str]) -> bool:
-    """Whether a list repeats another as HTML: `renderedFields.comment.comments` of Jira."""
+    """Return whether a list repeats another as HTML: `renderedFields.comment.comments` of Jira."""
     first, _, rest = name.partition(".")
     return first.lower().startswith("rendered") and any(other != name and other.endswith(f".{rest}") for other in lists)

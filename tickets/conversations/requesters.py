@@ -28,20 +28,20 @@ class Requester:
 
     @classmethod
     def of_ticket(cls, fields: Mapping[str, Any], proven: frozenset[str] = frozenset()) -> "Requester":
-        """The requester that the fields of a ticket outside its messages name."""
+        """Return the requester that the fields of a ticket outside its messages name."""
         outside = {name: value for name, value in fields.items() if message_field(name) is None}
         return cls(identities(outside, _PERSONS), identities(outside, _MAYBE_COMPANIES), proven)
 
     def __bool__(self) -> bool:
-        """Whether anything is known."""
+        """Return whether anything is known."""
         return bool(self.person or self.customer)
 
     def is_author(self, message: Message) -> bool:
-        """Whether the requester wrote a message, as far as names tell."""
+        """Return whether the requester wrote a message, as far as names tell."""
         return any(_shared(person, message.author, equal=True) for person in (self.person, self.customer))
 
     def is_other(self, message: Message) -> bool:
-        """Whether somebody else did: a name that can be compared differs, and it is a person's."""
+        """Return whether somebody else did: a name that can be compared differs, and it is a person's."""
         customer = {kind: name for kind, name in self.customer.items() if kind in self.proven}
         return any(_shared(person, message.author, equal=False) for person in (self.person, customer))
 
@@ -72,7 +72,7 @@ def proven_kinds(requester: Requester, messages: Sequence[Message]) -> set[str]:
 
 
 def _shared(person: Mapping[str, str], author: Mapping[str, str], equal: bool) -> bool:
-    """Whether two people have a name of one kind that is the same; or one that differs, and none that may be it."""
+    """Return whether two people have one kind of name that is the same; or one that differs, and none that may fit."""
     shared = person.keys() & author.keys()
     if equal:
         return any(person[kind] == author[kind] for kind in shared)
@@ -81,6 +81,8 @@ def _shared(person: Mapping[str, str], author: Mapping[str, str], equal: bool) -
 
 
 def _may_be_same(first: str, second: str, alone: bool) -> bool:
-    """Whether two names can be one person's: `Ann` and `Ann Lee`, or the login `alee` where nothing else is known."""
+    """Return whether two names can be one person's: `Ann` and `Ann Lee`, or the login `alee` where nothing else is
+    known.
+    """
     one, other = set(first.split()), set(second.split())
     return one <= other or other <= one or (alone and (len(one) == 1) != (len(other) == 1))

@@ -61,7 +61,7 @@ class TextEncoding:
 
 
 def detect_encoding(path: Path, asked: str | None = None) -> TextEncoding:
-    """The encoding of a text file: `asked`, byte order mark, UTF-16 without one, UTF-8, and last a code page.
+    """Return the encoding of a text file: `asked`, byte order mark, UTF-16 without one, UTF-8, and last a code page.
 
     A file with more valid UTF-8 sequences than broken bytes counts as UTF-8, so one bad byte does not turn every
     umlaut of the file into two letters.
@@ -90,7 +90,7 @@ def detect_encoding(path: Path, asked: str | None = None) -> TextEncoding:
 
 
 def _asked_encoding(path: Path, name: str, sample: bytes) -> TextEncoding:
-    """The encoding of a name that the user gave; its byte order mark tells the rest."""
+    """Return the encoding of a name that the user gave; its byte order mark tells the rest."""
     codec = codec_of(name)
     if codec is None:
         raise InputError(f"found --encoding {name!r}, expected a name such as utf-8, cp1252 or gb18030")
@@ -113,7 +113,7 @@ def _asked_encoding(path: Path, name: str, sample: bytes) -> TextEncoding:
 
 
 def _unmarked(codec: str, sample: bytes) -> str:
-    """The codec of UTF-16 or UTF-32 without a byte order mark, with its byte order; empty where it is not that."""
+    """Return the codec of UTF-16 or UTF-32 without a byte order mark, with its byte order; empty for another."""
     if codec.startswith("utf-32"):
         found = "utf-32-be" if sample.startswith(b"\x00\x00") else "utf-32-le"
     else:
@@ -142,7 +142,7 @@ def text_lines(path: Path, encoding: TextEncoding, longest: int = LONGEST_LINE) 
 
 
 def is_broken(text: str) -> bool:
-    """Whether `text` holds bytes that its encoding could not decode."""
+    """Return whether `text` holds bytes that its encoding could not decode."""
     return not text.isascii() and _BROKEN.search(text) is not None
 
 
@@ -175,7 +175,7 @@ def _refuse_binary(path: Path, sample: bytes) -> None:
 
 
 def _utf8_census(path: Path) -> tuple[int, int]:
-    """Number of non-ASCII letters that are valid UTF-8, and of bytes that are not."""
+    """Return the number of non-ASCII letters that are valid UTF-8, and of bytes that are not."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     valid = broken = 0
     with path.open("rb") as file:

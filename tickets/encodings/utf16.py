@@ -23,7 +23,7 @@ def unmarked_utf16(sample: bytes) -> str | None:
 
 
 def _is_text_of_bytes(sample: bytes) -> bool:
-    """Whether the bytes without NUL are printable, and the NULs not at every second place."""
+    """Return whether the bytes without NUL are printable, and the NULs not at every second place."""
     even, odd = sample[::2].count(0), sample[1::2].count(0)
     rest = sample.replace(b"\x00", b"")
     printable = rest.isascii() and not any(byte < 32 and byte not in b"\t\n\r\x0b\x0c\x1a\x1b" for byte in set(rest))
@@ -31,7 +31,7 @@ def _is_text_of_bytes(sample: bytes) -> bool:
 
 
 def _ascii_share(sample: bytes, codec: str) -> float:
-    """Share of ASCII characters in the sample as UTF-16; 0 where it holds what no text has."""
+    """Return the share of ASCII characters in the sample as UTF-16; 0 where it holds what no text has."""
     try:
         text = sample.decode(codec)
     except UnicodeDecodeError as error:

@@ -25,7 +25,7 @@ _SYSTEM_FILES = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
 
 @contextmanager
 def unpacked_gzip(path: Path) -> Iterator[Path]:
-    """The content of a gzip file as a temporary file, named without `.gz`.
+    """Yield the content of a gzip file as a temporary file, named without `.gz`.
 
     Raises:
         InputError: a damaged file.
@@ -53,12 +53,12 @@ def named_as(inner: Path, name: str) -> Iterator[None]:
 
 
 def is_workbook(path: Path) -> bool:
-    """Whether a zip archive is an Excel workbook."""
+    """Return whether a zip archive is an Excel workbook."""
     return "xl/workbook.xml" in _names(path)
 
 
 def ticket_members(path: Path, endings: tuple[str, ...]) -> list[str]:
-    """Names of the files inside a zip archive, all of which have one of `endings`.
+    """Return the names of the files inside a zip archive, all of which have one of `endings`.
 
     Raises:
         InputError: not a zip archive, another kind of document, or files that would be left out.
@@ -87,7 +87,7 @@ def ticket_members(path: Path, endings: tuple[str, ...]) -> list[str]:
 
 
 def unpacked_members(path: Path, members: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Files of a zip archive as temporary files, one at a time; each is gone when the next is asked for.
+    """Yield files of a zip archive as temporary files, one at a time; each is gone when the next is asked for.
 
     Raises:
         InputError: a damaged or encrypted file.

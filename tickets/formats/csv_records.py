@@ -16,12 +16,12 @@ _TOO_LONG = f"field too long: a field of this line has over {LONGEST_FIELD >> 20
 
 
 def escapes_quotes(lines: Sequence[str], separator: str) -> bool:
-    r"""Whether quotes inside fields are written `\"`: one of them has text behind it, as no closing quote has."""
+    r"""Return whether quotes inside fields are written `\"`: text stands behind one, as behind no closing quote."""
     return any('\\"' in line for line in lines) and _escaped_quote(separator).search("".join(lines)) is not None
 
 
 def doubled_quotes(line: str) -> str:
-    r"""A line with `\"` written `""`, as the reader knows it; a backslash before a backslash is itself."""
+    r"""Return a line with `\"` written `""`, as the reader knows it; a backslash before a backslash is itself."""
     return re.sub(r'(?<!\\)((?:\\\\)*)\\"', r'\1""', line)
 
 
@@ -94,7 +94,9 @@ class Records:
         return doubled_quotes(line) if self.escaped else line
 
     def _is_stray_quote(self, error: csv.Error) -> bool:
-        """Whether text stands behind a closing quote, and the field is not one that swallowed the lines behind it."""
+        """Return whether text stands behind a closing quote, and the field is not one that swallowed the lines
+        behind it.
+        """
         if "expected after" not in str(error):
             return False
         if len(self.taken) == 1:

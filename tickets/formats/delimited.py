@@ -47,7 +47,7 @@ def delimited_rows(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator
 
 
 def find_delimiter(lines: Sequence[str]) -> tuple[str, int]:
-    """The delimiter under which most of the first rows are as wide as the header, and leading lines to skip.
+    """Return the delimiter under which most of the first rows are as wide as the header, and leading lines to skip.
 
     Excel's own first line `sep=;` is obeyed. Lines above the column names are no header.
     """
@@ -62,7 +62,9 @@ def find_delimiter(lines: Sequence[str]) -> tuple[str, int]:
 
 
 def title_rows(rows: Sequence[Sequence[Any]]) -> int:
-    """How many rows lie above the column names: none where the first row has the columns of tickets, or no row has."""
+    """Return how many rows lie above the column names: none where the first row has the columns of tickets, or no
+    row has.
+    """
     for place, row in enumerate(rows[: _MOST_TITLES + 1]):
         if _is_header(row):
             return place
@@ -76,7 +78,7 @@ def note_titles(titles: Sequence[str], name: str, log: ReadLog) -> None:
 
 
 def column_names(values: Sequence[Any]) -> list[str]:
-    """Unique column names: a second `a` becomes `a.2`, an empty one `column 3`."""
+    """Return unique column names: a second `a` becomes `a.2`, an empty one `column 3`."""
     names: dict[str, None] = {}
     last: dict[str, int] = {}
     for place, value in enumerate(values, start=1):
@@ -89,7 +91,7 @@ def column_names(values: Sequence[Any]) -> list[str]:
 
 
 def named_values(header: Sequence[str], values: Sequence[Any]) -> tuple[dict[str, Any], str | None]:
-    """Fields by column name, and the fault of a row that is not as wide as the header."""
+    """Return fields by column name, and the fault of a row that is not as wide as the header."""
     fields: dict[str, Any] = dict(zip(header, [*values, *[""] * (len(header) - len(values))], strict=False))
     extra = list(values[len(header) :])
     if len(values) < len(header) or any(value != "" for value in extra):
@@ -102,7 +104,7 @@ def named_values(header: Sequence[str], values: Sequence[Any]) -> tuple[dict[str
 def _checked(
     rows: Iterator[tuple[int, list[str], str | None]], header: list[str], shapes: frozenset[str], encoding: TextEncoding
 ) -> Iterator[Row]:
-    """The rows with their faults. A row without its last cells is whole, unless the next line is the rest of it."""
+    """Yield the rows with their faults. A row without its last cells is whole, unless the next line is its rest."""
     waiting: tuple[Row, Row] | None = None  # a short row, as it is if whole, and if not
     for line, values, fault in rows:
         fields, ragged = named_values(header, values)
@@ -124,7 +126,7 @@ def _checked(
 
 
 def _is_repeated(values: Sequence[str], header: Sequence[str]) -> bool:
-    """Whether a row is the header once more, as where files were joined."""
+    """Return whether a row is the header once more, as where files were joined."""
     first = values[0].lstrip("\ufeff").strip()
     if first and first[:1] != header[0][:1]:  # nearly every row
         return False
@@ -132,7 +134,7 @@ def _is_repeated(values: Sequence[str], header: Sequence[str]) -> bool:
 
 
 def _is_header(row: Sequence[Any]) -> bool:
-    """Whether a row has the names of a ticket's columns, and a second column of a ticket at least."""
+    """Return whether a row has the names of a ticket's columns, and a second column of a ticket at least."""
     cells = [str(cell).strip() for cell in row]
     names = [cell for cell in cells if cell]
     if len(names) < 2 or len(names) < len(cells) / 2 or any(len(name) > LONGEST_NAME for name in names):
@@ -145,7 +147,7 @@ def _is_header(row: Sequence[Any]) -> bool:
 
 
 def _fit(lines: Sequence[str], separator: str) -> tuple[bool, float, int]:
-    """How well a delimiter explains the lines: more than one column, share of rows of that width, width."""
+    """Return how well a delimiter explains the lines: more than one column, share of rows of that width, width."""
     rows = _parsed(lines, separator)
     width = len(rows[0]) if rows else 0
     whole = rows[1:-1] or rows[1:]  # the sample may end inside the last record
@@ -154,7 +156,7 @@ def _fit(lines: Sequence[str], separator: str) -> tuple[bool, float, int]:
 
 
 def _parsed(lines: Sequence[str], separator: str) -> list[list[str]]:
-    """The rows of the first lines that are not blank; none where the delimiter does not fit."""
+    """Return the rows of the first lines that are not blank; none where the delimiter does not fit."""
     csv.field_size_limit(LONGEST_FIELD)
     try:
         return [row for row in csv.reader(lines, delimiter=separator) if row]

@@ -44,7 +44,8 @@ _WRAPPER_END = re.compile(
 
 
 def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[ListPath], dict[str, int]]:
-    """Paths of the lists of tickets in `record`, none when it is a ticket itself; sizes of the other lists by name.
+    """Return the paths of the lists of tickets in `record`, none if it is a ticket itself; sizes of the other lists by
+    name.
 
     `whole` says that a file holds nothing but the record, so that it rather is a page.
     """
@@ -69,7 +70,7 @@ def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[L
 
 
 def is_ticket(record: Mapping[str, Any]) -> bool:
-    """Whether an object has a subject or a text of its own, and a further part of a ticket.
+    """Return whether an object has a subject or a text of its own, and a further part of a ticket.
 
     A text under `message` needs a number, because an answer of a server has one: `{"message": "OK", "status": 200}`.
     """
@@ -82,7 +83,7 @@ def is_ticket(record: Mapping[str, Any]) -> bool:
 
 
 def ticket_score(item: object) -> int:
-    """How many parts of a ticket an object has, out of number, subject, text and label."""
+    """Return how many parts of a ticket an object has, out of number, subject, text and label."""
     if not isinstance(item, Mapping):
         return 0
     record = unwrap(item)
@@ -94,7 +95,7 @@ def ticket_score(item: object) -> int:
 
 
 def unwrap(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The ticket in the envelope of a search hit, an edge of a graph, a JSON:API resource or an object `ticket`."""
+    """Return the ticket inside a search hit, an edge of a graph, a JSON:API resource or an object `ticket`."""
     source, node, attributes = item.get("_source"), item.get("node"), item.get("attributes")
     if isinstance(source, Mapping):
         return {"id": item.get("_id"), **source} if "_id" in item else source
@@ -116,7 +117,7 @@ def unwrap(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _wrapper_rank(name: object) -> int:
-    """The place among the names of envelopes; `helpdesk_ticket` and the like come behind, other names last."""
+    """Return the place among the names of envelopes; `helpdesk_ticket` and the like come behind, other names last."""
     plain = _plain(name)
     if plain in _WRAPPERS:
         return _WRAPPERS.index(plain)
@@ -124,7 +125,7 @@ def _wrapper_rank(name: object) -> int:
 
 
 def _is_page(record: Mapping[str, Any], pages: list[tuple[ListPath, list[Any]]]) -> bool:
-    """Whether a file's only object is a page with a title, or a project with its tickets, and no ticket."""
+    """Return whether a file's only object is a page with a title, or a project with its tickets, and no ticket."""
     fields = _named_parts(record)
     if "id" not in fields:
         return bool(pages)
@@ -135,7 +136,7 @@ def _is_page(record: Mapping[str, Any], pages: list[tuple[ListPath, list[Any]]])
 
 
 def _named_parts(record: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The names of the fields that hold a subject, a text, a number or a label of the object's own, by part."""
+    """Return the names of the fields that hold a subject, a text, a number or a label of the object's own, by part."""
     found: dict[str, list[str]] = {}
     for fields in (record, *(record[name] for name in _INNER if _is_object(record.get(name)))):
         for name, value in fields.items():
@@ -146,7 +147,7 @@ def _named_parts(record: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _is_value(value: object) -> bool:
-    """Whether a field holds a value of its own: a filled text, a number, or a document of Jira."""
+    """Return whether a field holds a value of its own: a filled text, a number, or a document of Jira."""
     if isinstance(value, str):
         return bool(value.strip())
     return isinstance(value, (int, float)) or (isinstance(value, Mapping) and value.get("type") == "doc")
@@ -161,7 +162,7 @@ def _is_object(value: object) -> bool:
 
 
 def _is_message_list(path: ListPath) -> bool:
-    """Whether a list holds messages or attachments of a ticket, or lies among them: `comments.nodes`."""
+    """Return whether a list holds messages or attachments of a ticket, or lies among them: `comments.nodes`."""
     inner = {name.lower() for name in path[:-1]}
     return path[-1].lower() in _MESSAGE_LISTS - _SUBTICKETS or not inner.isdisjoint(_MESSAGE_PLACES)
 
@@ -172,7 +173,7 @@ def _plain(name: object) -> str:
 
 
 def _lists(record: Mapping[str, Any], path: ListPath) -> Iterator[tuple[ListPath, list[Any]]]:
-    """Lists of objects, and empty ones with the name of a list of tickets, reached through objects alone."""
+    """Yield lists of objects, and empty ones with the name of a list of tickets, reached through objects alone."""
     for name, value in record.items():
         here = (*path, str(name))
         if isinstance(value, Mapping) and len(here) < _DEPTH and value.get("type") != "doc":

@@ -18,21 +18,21 @@ Record = Mapping[str, Any] | Sequence[Any]
 
 
 def header_names(value: object) -> list[str] | None:
-    """The names of a table's columns; None where a value is another list, or none."""
+    """Return the names of a table's columns; None where a value is another list, or none."""
     if not isinstance(value, list) or len(value) < 2 or not all(isinstance(name, str) for name in value):
         return None
     return value if ticket_score(dict.fromkeys(value)) >= 2 else None
 
 
 def named_row(names: Sequence[str], row: Sequence[Any]) -> Record:
-    """A row by the names of its columns, empty where it ends early; the row itself where it is too long."""
+    """Return a row by the names of its columns, empty where it ends early; the row itself where it is too long."""
     if len(row) > len(names):
         return row
     return dict(zip(names, [*row, *[None] * (len(names) - len(row))], strict=True))
 
 
 def table_records(value: Mapping[str, Any], depth: int = 0) -> list[Record] | None:
-    """The tickets of an object that is a table; None where it is a ticket, a page of them, or anything else."""
+    """Return the tickets of an object that is a table; None where it is a ticket, a page of them, or anything else."""
     if is_ticket(unwrap(value)):
         return None
     found = _named_rows(value) or _columns(value) or _numbered(value)
@@ -44,7 +44,7 @@ def table_records(value: Mapping[str, Any], depth: int = 0) -> list[Record] | No
 
 
 def _objects(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The objects inside another one; of a list those that are tables of a workbook."""
+    """Yield the objects inside another one; of a list those that are tables of a workbook."""
     for nested in value.values():
         if isinstance(nested, Mapping):
             yield nested
@@ -53,7 +53,7 @@ def _objects(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _named_rows(value: Mapping[str, Any]) -> list[Record] | None:
-    """Lists of cells: below a list of names, or with the names as the first of them."""
+    """Return the records of lists of cells: below a list of names, or with the names as the first of them."""
     rows = next((value[name] for name in _ROWS if _is_matrix(value.get(name))), None)
     if rows is None:
         return None
@@ -68,14 +68,14 @@ def _named_rows(value: Mapping[str, Any]) -> list[Record] | None:
 
 
 def _plain_names(value: object) -> object:
-    """Names of columns, which databases write as objects with a type beside the name."""
+    """Return the names of columns, which databases write as objects with a type beside the name."""
     if isinstance(value, list) and all(isinstance(item, Mapping) and "name" in item for item in value):
         return [item["name"] for item in value]
     return value
 
 
 def _with_index(value: Mapping[str, Any], records: list[Record]) -> list[Record]:
-    """The records with the row names of pandas as `id`, where they are names and no count."""
+    """Return the records with the row names of pandas as `id`, where they are names and no count."""
     index = value.get("index")
     if not isinstance(index, list) or len(index) != len(records) or index == list(range(len(records))):
         return records
@@ -83,7 +83,7 @@ def _with_index(value: Mapping[str, Any], records: list[Record]) -> list[Record]
 
 
 def _columns(value: Mapping[str, Any]) -> list[Record] | None:
-    """An object per column, with the same keys, or a list per column, of the same length."""
+    """Return an object per column, with the same keys, or a list per column, of the same length."""
     if ticket_score(value) < 2:
         return None
     columns = list(value.values())
@@ -102,7 +102,7 @@ def _columns(value: Mapping[str, Any]) -> list[Record] | None:
 
 
 def _numbered(value: Mapping[str, Any]) -> list[Record] | None:
-    """Tickets under their numbers or keys: `{"4711": {"subject": ...}}`."""
+    """Return tickets under their numbers or keys: `{"4711": {"subject": ...}}`."""
     tickets = list(value.values())
     if not tickets or not all(isinstance(ticket, Mapping) and is_ticket(unwrap(ticket)) for ticket in tickets):
         return None

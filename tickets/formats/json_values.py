@@ -23,12 +23,12 @@ _DECODER = json.JSONDecoder(parse_constant=_constant)
 
 
 def decode_json(text: str) -> Any:
-    """The value of a JSON text, with NaN as None."""
+    """Return the value of a JSON text, with NaN as None."""
     return json.loads(text, parse_constant=_constant)
 
 
 def values_in_row(line: str) -> Iterator[Any]:
-    """The values of a line, nearly always one; what cannot be decoded raises behind those that can."""
+    """Yield the values of a line, nearly always one; what cannot be decoded raises behind those that can."""
     at = _skip(line, 0)
     while at < len(line):
         value, at = _DECODER.raw_decode(line, at)
@@ -37,7 +37,7 @@ def values_in_row(line: str) -> Iterator[Any]:
 
 
 def json_items(text: str, name: str, log: ReadLog) -> Iterator[tuple[int, Any]]:
-    """Line and value of every ticket in a text; `name` is the file's, for errors.
+    """Yield line and value of every ticket in a text; `name` is the file's, for errors.
 
     Raises:
         InputError: no JSON, JSON that breaks off, or text behind a value.
@@ -65,7 +65,7 @@ def json_items(text: str, name: str, log: ReadLog) -> Iterator[tuple[int, Any]]:
 
 
 def expand(value: Any, log: ReadLog) -> Iterator[Any]:
-    """Tickets of one decoded value: of a list, a page, or the value itself."""
+    """Yield tickets of one decoded value: of a list, a page, or the value itself."""
     if isinstance(value, list):
         names = header_names(value[0]) if value else None
         if names:
@@ -105,7 +105,7 @@ class _Values:
         self.counted, self.lines = 0, 1
 
     def line(self, at: int) -> int:
-        """The line of a position; positions mostly grow, so that little is counted twice."""
+        """Return the line of a position; positions mostly grow, so that little is counted twice."""
         if at < self.counted:
             self.counted, self.lines = 0, 1
         self.lines += self.text.count("\n", self.counted, at)
@@ -133,7 +133,7 @@ class _Values:
         return int(end)
 
     def _names(self, at: int) -> list[str] | None:
-        """The names in the first row of a list of rows; None of another list."""
+        """Return the names in the first row of a list of rows; None of another list."""
         inner = _skip(self.text, at + 1)
         return header_names(_DECODER.raw_decode(self.text, inner)[0]) if self.text[inner : inner + 1] == "[" else None
 
@@ -157,7 +157,7 @@ class _Values:
 
 
 def _descend(text: str, at: int, path: ListPath) -> int:
-    """Where the value at `path` begins, inside the valid object that begins at `at`."""
+    """Return where the value at `path` begins, inside the valid object that begins at `at`."""
     for wanted in path:
         place, at = at, _skip(text, at + 1)
         while text[at : at + 1] == '"':

@@ -34,7 +34,7 @@ _ESCAPED = re.compile(rb"^>(>*From )", re.M)
 
 
 def is_mail(start: bytes) -> bool:
-    """Whether a file begins with the header of a mail."""
+    """Return whether a file begins with the header of a mail."""
     names = set()
     for line in start.split(b"\n")[:60]:
         if not line.strip():
@@ -48,13 +48,13 @@ def is_mail(start: bytes) -> bool:
 
 
 def is_mailbox(start: bytes) -> bool:
-    """Whether a file begins with the line that separates the mails of an mbox."""
+    """Return whether a file begins with the line that separates the mails of an mbox."""
     first, _, rest = start.partition(b"\n")
     return _separates(first, rest.partition(b"\n")[0] + b"\n", blank=True)
 
 
 def _separates(line: bytes, following: bytes, blank: bool) -> bool:
-    """Whether a line separates mails: by its date, by an empty line above it and by the header of a mail below.
+    """Return whether a line separates mails: by its date, by an empty line above it and by the header of a mail below.
 
     Two of the three are enough, because programs leave each of them out; `From tomorrow at 10:00` has but one.
     """
@@ -63,13 +63,13 @@ def _separates(line: bytes, following: bytes, blank: bool) -> bool:
 
 
 def read_mail_file(path: Path) -> Iterator[RawRow]:
-    """The row of one mail."""
+    """Yield the row of one mail."""
     with path.open("rb") as file:
         yield mail_row(file.read(_LONGEST + 1), 1)
 
 
 def read_mailbox(path: Path) -> Iterator[RawRow]:
-    """A row for every mail of an mbox file."""
+    """Yield a row for every mail of an mbox file."""
     with path.open("rb") as lines:
         collected: list[bytes] = []
         first, size, blank = 1, 0, True
@@ -92,7 +92,7 @@ def _boxed_row(lines: list[bytes], first: int) -> RawRow:
 
 
 def mail_row(content: bytes, line: int) -> RawRow:
-    """The row of a mail: id, subject, body, sender, date, and labels where a mail service wrote some."""
+    """Return the row of a mail: id, subject, body, sender, date, and labels where a mail service wrote some."""
     raw = {RAW: content[:RAW_LENGTH].decode("utf-8", "replace")}
     if len(content) > _LONGEST:
         return RawRow(line, raw, f"mail too long: over {_LONGEST >> 20} MB")

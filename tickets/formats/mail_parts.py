@@ -95,13 +95,13 @@ def _collect_alternative(children: Sequence[Any], found: _Found) -> None:
 
 
 def _is_stub(plain: str, html: str) -> bool:
-    """Whether a plain part says little, and nothing of what the HTML part says."""
+    """Return whether a plain part says little, and nothing of what the HTML part says."""
     said, meant = _WORDS.findall(plain.lower()), _WORDS.findall(strip_html(html).lower())
     return len(said) <= _STUB_WORDS and len(meant) > len(said) and _shared(said, frozenset(meant)) < 1 - _SAME
 
 
 def _shared(words: Sequence[str], known: frozenset[str]) -> float:
-    """Share of words that are among others."""
+    """Return the share of words that are among others."""
     return sum(word in known for word in words) / len(words) if words else 0.0
 
 
@@ -130,7 +130,7 @@ def _is_attached(part: Any) -> bool:
 
 
 def _file_name(part: Any) -> str:
-    """The name of an attachment: of its file, or the subject of a mail."""
+    """Return the name of an attachment: of its file, or the subject of a mail."""
     name = ""
     with suppress(Exception):  # as above
         name = " ".join(str(part.get_filename() or "").split())
@@ -142,7 +142,7 @@ def _file_name(part: Any) -> str:
 
 
 def _attached_text(part: Any, name: str, depth: int) -> str:
-    """An attached mail or short text, as mail programs write one into the text; empty for other files."""
+    """Return an attached mail or short text, as mail programs write one into the text; empty for other files."""
     if _is_mail(part):
         payload = part.get_payload()
         inner = payload[0] if isinstance(payload, list) and payload else _as_message(part)
@@ -160,7 +160,7 @@ def _as_message(part: Any) -> Any:
 
 
 def _decoded(part: Any) -> str:
-    """The text of a part in its charset, in what an HTML page names itself, or in what its bytes fit."""
+    """Return the text of a part in its charset, in what an HTML page names itself, or in what its bytes fit."""
     payload = part.get_payload(decode=True)
     if not isinstance(payload, bytes):
         return ""

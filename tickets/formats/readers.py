@@ -59,7 +59,7 @@ def read_rows(source: str, encoding: str | None = None, log: ReadLog | None = No
 
 
 def estimate_steps(source: str) -> int | None:
-    """What the `line` of the last row will be, about, for a progress bar; None where that is not known."""
+    """Return what the `line` of the last row will be, about, for a progress bar; None where that is not known."""
     path = source_path(source)
     if not path.is_file():
         return None
@@ -94,7 +94,7 @@ def _read_file(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
 
 
 def _counted(mails: Iterator[RawRow], log: ReadLog) -> Iterator[RawRow]:
-    """The mails; those with attachments that were not read are counted."""
+    """Yield the mails; those with attachments that were not read are counted."""
     for mail in mails:
         log.with_attachments += ATTACHMENTS in mail.fields
         yield mail
@@ -172,14 +172,14 @@ def _read_jsonl(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[Ra
 
 
 def _names(line: str) -> list[str] | None:
-    """The names of the columns where a file of lists begins with them."""
+    """Return the names of the columns where a file of lists begins with them."""
     return header_names(decode_json(line)) if line.startswith("[") and _is_json(line) else None
 
 
 def _decoded(
     number: int, line: str, encoding: TextEncoding, log: ReadLog, names: Sequence[str] | None
 ) -> Iterator[RawRow]:
-    """The tickets of one line: one object, a page of them, several values in a row, or cells below names."""
+    """Yield the tickets of one line: one object, a page of them, several values in a row, or cells below names."""
     raw = {RAW: line[:RAW_LENGTH]}
     if is_broken(line):
         yield RawRow(number, raw, f"undecodable bytes: not valid {encoding.name}")
@@ -233,7 +233,7 @@ def _read_folder(path: Path, log: ReadLog) -> Iterator[RawRow]:
 
 
 def _read_mails(folder: Path, mails: Sequence[Path], others: Sequence[Path], log: ReadLog) -> Iterator[RawRow]:
-    """The mails of a folder; those below it have its name as a field, which may be a label."""
+    """Yield the mails of a folder; those below it have its name as a field, which may be a label."""
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         log.note(f"Not read, because they are no mails: {', '.join(file.name for file in others[:3])}{more}.")

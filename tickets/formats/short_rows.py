@@ -8,7 +8,7 @@ _LEAST_SHARE = 0.05  # of short rows, below which they are no habit
 
 
 def shapes_of_short_rows(rows: Sequence[Sequence[str]], width: int) -> frozenset[str]:
-    """How the first cells of a source look that leaves empty last cells out; nothing for other sources.
+    """Return how the first cells of a source look that leaves empty last cells out; nothing for other sources.
 
     Such a source has many short rows, some of the full width, and none of those with an empty last cell. A row broken
     in two has a second half that begins otherwise, because a first cell with digits is a number or a date.
@@ -21,6 +21,6 @@ def shapes_of_short_rows(rows: Sequence[Sequence[str]], width: int) -> frozenset
 
 
 def first_shape(row: Sequence[str]) -> str:
-    """How the first cell looks: `a-0` for SUP-12; nothing for a long text."""
+    """Return how the first cell looks: `a-0` for SUP-12; nothing for a long text."""
     first = row[0].strip() if row else ""
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", first)) if len(first) <= _LONGEST else ""

@@ -35,7 +35,7 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
 
 
 def _batch_rows(batch: "pa.RecordBatch") -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Fields and fault of every row; one broken string costs its own row, not the batch."""
+    """Yield fields and fault of every row; one broken string costs its own row, not the batch."""
     try:
         rows = batch.to_pylist()
     except UnicodeDecodeError:
@@ -50,7 +50,7 @@ def _batch_rows(batch: "pa.RecordBatch") -> Iterator[tuple[dict[str, Any], str |
 
 
 def read_dataset(source: str, saved: bool) -> Iterator[RawRow]:
-    """Rows of all splits of a dataset, in the order the dataset lists them.
+    """Return the rows of all splits of a dataset, in the order the dataset lists them.
 
     Raises:
         InputError: a dataset that does not load.

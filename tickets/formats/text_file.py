@@ -33,7 +33,7 @@ class TicketText:
     doubt: str = ""
 
     def ticket(self, reading: Reading = USUAL) -> Ticket:
-        """The ticket, cleaned as `prepare` does.
+        """Return the ticket, cleaned as `prepare` does.
 
         Raises:
             InputError: nothing is left.
@@ -48,12 +48,12 @@ class TicketText:
 
 
 def read_ticket(path: Path, reading: Reading = USUAL) -> Ticket:
-    """The cleaned ticket in a file, or on stdin for `-`; see `read_text`."""
+    """Return the cleaned ticket in a file, or on stdin for `-`; see `read_text`."""
     return read_text(path).ticket(reading)
 
 
 def read_text(path: Path) -> TicketText:
-    """The text of a mail or a text file, or of stdin for `-`.
+    """Return the text of a mail or a text file, or of stdin for `-`.
 
     The subject of a text file is a leading `Subject:` or `Betreff:` line.
 
@@ -89,7 +89,7 @@ def _of_mail(content: bytes, name: str) -> TicketText:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file or of stdin, read once; no more than show that they are too many."""
+    """Return the bytes of a file or of stdin, read once; no more than show that they are too many."""
     if path != STDIN:
         with path.open("rb") as file:
             return file.read(_LONGEST + 1)
@@ -99,13 +99,13 @@ def _content(path: Path) -> bytes:
 
 
 def split_subject(text: str, name: str) -> TicketText:
-    """A text with its leading `Subject:` or `Betreff:` line apart."""
+    """Return a text with its leading `Subject:` or `Betreff:` line apart."""
     match = _SUBJECT.match(text)
     return TicketText(name, match[1], text[match.end() :]) if match else TicketText(name, "", text)
 
 
 def decode_text(content: bytes, name: str) -> tuple[str, str]:
-    """Text of UTF-8, UTF-16 or what the letters fit, and what is unsure about that.
+    """Return the text of UTF-8, UTF-16 or what the letters fit, and what is unsure about that.
 
     Raises:
         InputError: binary data.

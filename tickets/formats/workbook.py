@@ -19,7 +19,7 @@ _INSTALL = "pip install 'ticket-duet[xlsx]'"
 
 
 def read_workbook(path: Path, log: ReadLog) -> Iterator[RawRow]:
-    """Rows of every sheet with the columns of the tickets; other sheets that are not empty are named in the log.
+    """Return the rows of every sheet with the columns of the tickets; the log names others that are not empty.
 
     Raises:
         InputError: openpyxl is missing, or the file is damaged or holds no rows.
@@ -58,7 +58,7 @@ class _Table:
 
 
 def _table(path: Path, sheet: Any) -> _Table | None:
-    """The table of a sheet; None where it is empty."""
+    """Return the table of a sheet; None where it is empty."""
     rows = [values for _, values in islice(_records(path, sheet), _PEEK)]
     if not rows:
         return None
@@ -73,7 +73,8 @@ def _table(path: Path, sheet: Any) -> _Table | None:
 
 
 def _is_like(table: _Table, main: _Table) -> bool:
-    """Whether a sheet has the columns of the tickets, in any order and case, with others beside them or without some.
+    """Return whether a sheet has the columns of the tickets, in any order and case, with others beside them or
+    without some.
 
     The columns that are parts of a ticket must be there, or three quarters of all.
     """
@@ -85,7 +86,7 @@ def _is_like(table: _Table, main: _Table) -> bool:
 
 
 def _rows(path: Path, tables: list[_Table], main: _Table) -> Iterator[RawRow]:
-    """The rows of the sheets, under the column names of the main one."""
+    """Yield the rows of the sheets, under the column names of the main one."""
     names = {plain_name(name): name for name in reversed(main.header)}
     for table in tables:
         header = table.header if table is main else [names.get(plain_name(name), name) for name in table.header]
@@ -97,7 +98,9 @@ def _rows(path: Path, tables: list[_Table], main: _Table) -> Iterator[RawRow]:
 
 
 def _records(path: Path, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
-    """Number and cells of every row that is not empty. The size a sheet states is often wrong, so it is forgotten."""
+    """Yield the number and cells of every row that is not empty. The size a sheet states is often wrong, so it is
+    forgotten.
+    """
     try:
         sheet.reset_dimensions()
         for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
@@ -121,7 +124,7 @@ def _cell(value: object) -> Any:
 
 
 def _character(match: re.Match[str]) -> str:
-    """The character that a cell writes as `_x000D_`; nothing for one that is no text."""
+    """Return the character that a cell writes as `_x000D_`; nothing for one that is no text."""
     character = chr(int(match[1], 16))
     return character if character.isprintable() or character in "\t\n\r" else ""
 

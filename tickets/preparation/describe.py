@@ -136,7 +136,7 @@ class Report:
 def describe(
     tickets: Sequence[Ticket], split: Split, near: NearDuplicates, intake: Intake, tokenizer: Path | None = None
 ) -> Report:
-    """The report on `tickets` (those kept) split by `split`, with `near` their near-duplicates.
+    """Return the report on `tickets` (those kept) split by `split`, with `near` their near-duplicates.
 
     Args:
         tokenizer: a tokenizer.json; without it `tokens` is empty.
@@ -246,7 +246,7 @@ def _duplicates(
 
 
 def _leaks(near: NearDuplicates, part: NDArray[np.int64], train: NDArray[np.int64], n: int) -> int:
-    """How many rows of `part` have a near-duplicate in `train`."""
+    """Return how many rows of `part` have a near-duplicate in `train`."""
     in_part, in_train = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     in_part[part], in_train[train] = True, True
     left, right = near.pairs[:, 0], near.pairs[:, 1]

@@ -155,7 +155,7 @@ class _Reading:
         self.first_turns: dict[str, str] = {}  # id of a conversation's first ticket, by those of its later ones
 
     def tickets(self) -> list[Ticket]:
-        """The usable tickets in source order."""
+        """Return the usable tickets in source order."""
         total = estimate_steps(self.options.source)
         kept, line = [], 0
         with tqdm(
@@ -174,7 +174,7 @@ class _Reading:
         return kept
 
     def intake(self) -> Intake:
-        """What the pass came to."""
+        """Return what the pass came to."""
         return Intake(
             source=self.options.source,
             rows=self.read,
@@ -191,7 +191,7 @@ class _Reading:
         )
 
     def explained(self, error: InputError) -> InputError:
-        """The error with the commonest reason for rows set aside before it, and where those rows are."""
+        """Return the error with the commonest reason for rows set aside before it, and where those rows are."""
         if not self.quarantine.reasons:
             return error
         reason, count = self.quarantine.commonest()
@@ -201,7 +201,7 @@ class _Reading:
         )
 
     def _tickets(self, row: RawRow) -> tuple[list[Ticket], str]:
-        """The tickets of a row, one for every reply with `turns`; none, and why the row cannot be used."""
+        """Return the tickets of a row, one for every reply with `turns`; none, and why the row cannot be used."""
         if row.fault:
             return [], row.fault
         cells = self.source.cells(row)

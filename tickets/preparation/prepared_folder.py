@@ -17,7 +17,7 @@ _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTD
 
 @contextmanager
 def new_folder(source: str, out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that takes its place when the block ends well.
+    """Yield a temporary sibling of `out` that takes its place when the block ends well.
 
     Otherwise it vanishes, but for the rows set aside, which stay in the file that `kept_quarantine` names.
 
@@ -74,7 +74,7 @@ def _check_stale(folder: Path) -> None:
 
 
 def kept_quarantine(out: Path) -> Path:
-    """Where the rows set aside stay when `out` could not be prepared."""
+    """Return where the rows set aside stay when `out` could not be prepared."""
     return out.with_name(f"{out.name}.quarantine.jsonl")
 
 

@@ -26,12 +26,12 @@ class Quarantine:
         self.out.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
 
     def commonest(self) -> tuple[str, int]:
-        """The commonest reason and its count; there must be one."""
+        """Return the commonest reason and its count; there must be one."""
         return self.reasons.most_common(1)[0]
 
 
 def remedy(reason: str) -> str:
-    """What helps against a reason for setting rows aside."""
+    """Return what helps against a reason for setting rows aside."""
     if reason.startswith("language"):
         return "leave out --language or name another"
     if reason == "no text":

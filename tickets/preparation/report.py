@@ -14,7 +14,7 @@ _SHOWN = 30  # rows of one table
 
 
 def render_report(report: Report) -> str:
-    """The whole report, section by section; ends with a line break."""
+    """Return the whole report, section by section; ends with a line break."""
     sections = [
         _head(report),
         _section("Notes", [line for note in report.notes for line in _wrap(note)]),
@@ -48,7 +48,7 @@ def _head(report: Report) -> str:
 
 
 def _cleaning(report: Report) -> list[str]:
-    """Every step with its count and examples; what was switched off is said."""
+    """Return every step with its count and examples; what was switched off is said."""
     off = {step for step, on in report.reading.to_dict().items() if not on}
     lines = []
     for step, count in report.cleaned.items():
@@ -72,7 +72,9 @@ def _section(title: str, lines: Sequence[str]) -> str:
 
 
 def _counts(counts: Mapping[str, int], whole: int | None) -> list[str]:
-    """One aligned line per name: count and, where `whole` is given, its share; zeros of a share table are left out."""
+    """Return one aligned line per name: count and, where `whole` is given, its share; zeros of a share table are
+    left out.
+    """
     shown = [(name, count) for name, count in counts.items() if count or whole is None]
     lines = [f"  {_cut(name, _NAME):<{_NAME}}{count:>10,}{_share(count, whole)}" for name, count in shown[:_SHOWN]]
     return lines + ([f"  and {len(shown) - _SHOWN} more, in report.json"] if len(shown) > _SHOWN else [])
@@ -165,6 +167,6 @@ def _wrap(text: str) -> Iterable[str]:
 
 
 def _cut(text: str, width: int) -> str:
-    """One line of at most `width` characters; what is too long loses its end."""
+    """Return one line of at most `width` characters; what is too long loses its end."""
     line = " ".join(text.split())
     return line if len(line) <= width else line[: width - 3] + "..."

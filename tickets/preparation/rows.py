@@ -117,7 +117,7 @@ class Source:
         return (*self.log.all_notes(), *elsewhere, *doubts)
 
     def _doubt(self, reason: str, count: int) -> str:
-        """A note on tickets without a reply or a text, with the option that gives them one, where there is any."""
+        """Return a note on tickets without a reply or a text, and the option that gives them one, if any."""
         conversations = self.conversations
         if reason == NO_TEXT:
             return (
@@ -129,7 +129,7 @@ class Source:
         return f"No reply was taken from {count:,} tickets: {reason} is not known{advice}."
 
     def cells(self, row: RawRow) -> Cells:
-        """The cells of a row."""
+        """Return the cells of a row."""
         columns = self._columns_of(row.fields)
         named = dict.fromkeys((*self.part_columns, "body"))
         parts = {part: self._cell(part, columns, row.fields) for part in named if part != "tags"}
@@ -147,7 +147,7 @@ class Source:
         return Cells(parts, labels, tags, conversation.turns)
 
     def _cell(self, part: str, columns: ColumnMap, fields: Mapping[str, Any]) -> str:
-        """The text of a part; where its column holds none, that of the next candidate, which is counted."""
+        """Return the text of a part; where its column holds none, that of the next candidate, which is counted."""
         if part not in ("subject", "body", "reply"):
             return text_or_empty(as_text(fields.get(getattr(columns, part))))
         text, column = columns.text(part, fields)
@@ -156,7 +156,7 @@ class Source:
         return text
 
     def _columns_of(self, fields: Mapping[str, Any]) -> ColumnMap:
-        """The columns for a row, which may have other names: of another file, or another kind of object."""
+        """Return the columns for a row, which may have other names: of another file, or another kind of object."""
         columns = self.columns
         if not columns.body or columns.body in fields or "body" in columns.asked or self.conversations:
             return columns

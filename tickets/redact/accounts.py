@@ -34,7 +34,7 @@ def find_ibans(text: str) -> Iterator[Span]:
 
 
 def _end_of(text: str, start: int, length: int) -> int | None:
-    """Where the `length` letters and digits from `start` end; None where they are no token of their own."""
+    """Return where the `length` letters and digits from `start` end; None where they are no token of their own."""
     at = start
     while length and at < len(text):
         if text[at].isascii() and text[at].isalnum():
@@ -58,7 +58,7 @@ def find_cards(text: str) -> Iterator[Span]:
 
 
 def _in_groups(number: str) -> bool:
-    """Whether it is written in one piece or in groups of at least three, as on a card; `1 2 3 4` is a count."""
+    """Return whether it is written in one piece or in groups of at least three, as on a card; `1 2 3 4` is a count."""
     groups = re.split(r"\D", number)
     return all(len(group) >= 3 for group in groups[:-1])
 

@@ -30,7 +30,7 @@ class DraftGuard:
     _redactor: Redactor = field(default_factory=Redactor, repr=False, compare=False)
 
     def mask(self, draft: str, ticket: str) -> tuple[str, tuple[str, ...]]:
-        """The draft with placeholders for contacts that are neither in `ticket` nor allowed, and their kinds.
+        """Return the draft with placeholders for contacts that are neither in `ticket` nor allowed, and their kinds.
 
         Args:
             ticket: subject and body.
@@ -51,7 +51,7 @@ class DraftGuard:
         return without_overlaps([*sure, *_long_numbers(draft)])
 
     def _may_stand(self, value: str, ticket: str) -> bool:
-        """Whether the ticket or the list holds a value as a word of its own."""
+        """Return whether the ticket or the list holds a value as a word of its own."""
         texts = (ticket, *self.allowed)
         if "@" in value or "://" in value:
             written = value.casefold()
@@ -78,7 +78,7 @@ def _without_gaps(text: str) -> str:
 
 
 def _settled(draft: str) -> int:
-    """Where the words begin that may still become part of a contact."""
+    """Return where the words begin that may still become part of a contact."""
     start = max(draft.rfind(" "), draft.rfind("\n")) + 1
     while start:
         before = max(draft.rfind(" ", 0, start - 1), draft.rfind("\n", 0, start - 1)) + 1

@@ -27,7 +27,7 @@ class Span:
 
 
 def without_overlaps(spans: Iterable[Span]) -> list[Span]:
-    """The spans in order of their place; of those that overlap the longest stays."""
+    """Return the spans in order of their place; of those that overlap the longest stays."""
     kept: list[Span] = []
     add_spans(kept, sorted(spans, key=lambda span: span.start - span.end))
     return kept

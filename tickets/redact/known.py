@@ -33,7 +33,7 @@ class Known:
     companies: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether anything is."""
+        """Return whether anything is."""
         return bool(self.names or self.addresses or self.companies)
 
     @cached_property
@@ -82,7 +82,7 @@ def find_known(text: str, known: Known) -> Iterator[Span]:
 
 
 def _is_name(text: str, span: Span, form: str) -> bool:
-    """Whether a word that may be a name is one here: by its capital, or by the words in front of it."""
+    """Return whether a word that may be a name is one here: by its capital, or by the words in front of it."""
     addressed = _ADDRESSED.search(text[max(0, span.start - _BEFORE) : span.start].rpartition("\n")[2])
     alone = text[: span.start].endswith("\n") or not text[: span.start].strip()
     ends = span.end == len(text) or text[span.end] in "\n,!."
@@ -92,7 +92,7 @@ def _is_name(text: str, span: Span, form: str) -> bool:
 
 
 def _addresses(text: str, lowered: str, forms: Forms) -> list[Span]:
-    """Lines of an address, those beside each other as one."""
+    """Return lines of an address, those beside each other as one."""
     strong = without_overlaps(s for form in forms.parts for s in _mentions(lowered, form, "address"))
     if not strong:
         return []
@@ -116,7 +116,7 @@ def _adjoin(text: str, one: Span, other: Span) -> bool:
 
 
 def _mentions(lowered: str, form: str, kind: str) -> Iterator[Span]:
-    """Where a form stands as words of its own, genitive and apostrophe `s` aside."""
+    """Yield where a form stands as words of its own, genitive and apostrophe `s` aside."""
     at = lowered.find(form)
     while at >= 0:
         end = at + len(form)
@@ -128,7 +128,7 @@ def _mentions(lowered: str, form: str, kind: str) -> Iterator[Span]:
 
 
 def _lower(text: str) -> str:
-    """The text in small letters, with every letter in its place."""
+    """Return the text in small letters, with every letter in its place."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered
@@ -157,7 +157,9 @@ def _forms(known: Known) -> Forms:
 
 
 def _name_forms(name: str) -> Iterator[str]:
-    """A full name, its parts, and its usual orders: `Anna Maria Koch`, `Anna Koch`, `Koch, Anna`, `A. Koch`, `Koch`."""
+    """Yield a full name, its parts, and its usual orders: `Anna Maria Koch`, `Anna Koch`, `Koch, Anna`, `A. Koch`,
+    `Koch`.
+    """
     name = " ".join(name.split())
     if "," in name:
         last, _, first = name.partition(",")
@@ -185,7 +187,7 @@ def _name_forms(name: str) -> Iterator[str]:
 
 
 def _is_title(word: str) -> bool:
-    """Whether a word of a name is a title or degree; `J.` is an initial, and `Misc.` no name."""
+    """Return whether a word of a name is a title or degree; `J.` is an initial, and `Misc.` no name."""
     return (
         word.lower().strip(".") in TITLES or DEGREE.fullmatch(word) is not None or (word[-1:] == "." and len(word) > 2)
     )
@@ -196,7 +198,7 @@ def _address_lines(address: str) -> list[str]:
 
 
 def _street_forms(line: str) -> Iterator[str]:
-    """A line with `Straße`, `Strasse` and `Str.` for each other."""
+    """Yield a line with `Straße`, `Strasse` and `Str.` for each other."""
     if match := _STREET.search(line):
         yield from (line[: match.start()] + form + line[match.end() :] for form in _STREET_FORMS)
     else:

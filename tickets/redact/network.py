@@ -57,7 +57,7 @@ def find_secret_urls(text: str) -> Iterator[Span]:
 
 
 def _trimmed(url: str) -> str:
-    """The URL without the punctuation of the sentence around it."""
+    """Return the URL without the punctuation of the sentence around it."""
     url = url.rstrip(".,;:!?'*_")
     while url.endswith((")", "]")) and url.count(url[-1]) > url.count("(" if url[-1] == ")" else "["):
         url = url[:-1].rstrip(".,;:!?'")
@@ -78,14 +78,14 @@ def _holds_secret(url: str) -> bool:
 
 
 def _looks_random(text: str) -> bool:
-    """Whether a UUID, or twenty characters without a dictionary word's shape, are in it."""
+    """Return whether a UUID, or twenty characters without a dictionary word's shape, are in it."""
     if _UUID.search(text):
         return True
     return any(sum(map(str.isdigit, run)) >= len(run) / 8 and not _is_slug(run) for run in _RANDOM.findall(text))
 
 
 def _is_slug(run: str) -> bool:
-    """Whether it is words and numbers: `how-to-reset-windows-11`."""
+    """Return whether it is words and numbers: `how-to-reset-windows-11`."""
     words = re.split("[_-]", run)
     return len(words) > 2 and all(word.isalpha() or word.isdigit() or len(word) <= 4 for word in words)
 

@@ -32,7 +32,7 @@ class TeamPattern:
         return PLACEHOLDERS.get(self.kind, f"<{self.kind}>")
 
     def find(self, text: str) -> Iterator[Span]:
-        """The matches in a text.
+        """Yield the matches in a text.
 
         Raises:
             InputError: the search takes longer than a second.
@@ -46,7 +46,7 @@ class TeamPattern:
 
 
 def parse_patterns(texts: Sequence[str]) -> tuple[TeamPattern, ...]:
-    """The patterns of `NAME=REGEX` texts.
+    """Return the patterns of `NAME=REGEX` texts.
 
     Raises:
         InputError: no name, no regular expression, or one that matches ordinary words or takes too long.

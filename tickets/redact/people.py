@@ -41,7 +41,7 @@ class PeopleColumns:
     taken: frozenset[str] = frozenset()
 
     def known(self, fields: Mapping[str, Any]) -> Known:
-        """What the columns of a row say, those of its messages included."""
+        """Return what the columns of a row say, those of its messages included."""
         cells: dict[str, list[str]] = {}
         for column, value in fields.items():
             kind = self.asked.get(column) or (None if column in self.taken else kind_of(column))
@@ -60,7 +60,7 @@ class PeopleColumns:
 
 
 def people_columns(maps: Sequence[str], header: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The kinds of the columns that `--map requester.name=Kunde` and the like name, and the other maps.
+    """Return the kinds of the columns that `--map requester.name=Kunde` and the like name, and the other maps.
 
     Raises:
         InputError: an unknown part of the requester, or a column that the source lacks.
@@ -79,7 +79,7 @@ def people_columns(maps: Sequence[str], header: Sequence[str]) -> tuple[dict[str
 
 @lru_cache(maxsize=10_000)
 def kind_of(column: str) -> str | None:
-    """What a column says of a person by its name: name, given, family, address, place, company or None."""
+    """Return what a column says of a person by its name: name, given, family, address, place, company or None."""
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", column))]
     last, pair = words[-1:], " ".join(words[-2:])
     if not last:
@@ -100,7 +100,7 @@ def kind_of(column: str) -> str | None:
 
 
 def _as_name(text: str) -> str:
-    """A cell as a person's name, without an e-mail address; empty where it is none."""
+    """Return a cell as a person's name, without an e-mail address; empty where it is none."""
     name = " ".join(_MAIL.sub(" ", text).split()).strip("\"' ")
     plausible = len(name) <= _LONGEST and len(name.split()) <= _MOST_WORDS and not any(map(str.isdigit, name))
     return name if plausible and _WORD.search(name) and not name.startswith(("[", "{")) else ""

@@ -78,7 +78,7 @@ def _is_phone(number: str, before: str) -> bool:
 
 
 def looks_like_a_count_or_date(number: str) -> bool:
-    """Whether a number is a date, a time stamp, opening hours, a range, or a count in groups of three."""
+    """Return whether a number is a date, a time stamp, opening hours, a range, or a count in groups of three."""
     ends = _RANGE.fullmatch(number)
     if ends and len(ends[1]) == len(ends[2]) and ends[1] < ends[2]:
         return True
@@ -86,11 +86,11 @@ def looks_like_a_count_or_date(number: str) -> bool:
 
 
 def _looks_otherwise(main: str, digits: str) -> bool:
-    """Whether it is written as a date, a time stamp, opening hours or the number of a book."""
+    """Return whether it is written as a date, a time stamp, opening hours or the number of a book."""
     return bool(_DATE.search(main) or _STAMP.fullmatch(digits) or _HOURS.fullmatch(main) or _ISBN.match(main))
 
 
 def _nearest_cue(before: str) -> re.Match[str] | None:
-    """The last telling word in front of a number; its group says whether it is about telephones."""
+    """Return the last telling word in front of a number; its group says whether it is about telephones."""
     cues = list(_CUE.finditer(before))
     return cues[-1] if cues else None

@@ -24,7 +24,7 @@ class Redactor:
         self.placeholders = {**PLACEHOLDERS, **{pattern.kind: pattern.placeholder for pattern in patterns}}
 
     def redact(self, text: str, known: Known = NOBODY) -> tuple[str, Counter[str]]:
-        """The text with placeholders, and how many of each kind were put in.
+        """Return the text with placeholders, and how many of each kind were put in.
 
         Args:
             known: names, addresses and companies of this ticket.
@@ -42,14 +42,14 @@ class Redactor:
         return "".join([*parts, text[at:]]), Counter(span.kind for span in spans)
 
     def find(self, text: str, known: Known = NOBODY) -> list[Span]:
-        """Where private data stands in a text, in order; an earlier kind goes before a later one."""
+        """Return where private data stands in a text, in order; an earlier kind goes before a later one."""
         spans: list[Span] = []
         for finder in self._finders(text, known):
             add_spans(spans, without_overlaps(finder(text)))
         return spans
 
     def _finders(self, text: str, known: Known) -> list[_Finder]:
-        """What has to look at a text, by what it holds at all: most texts hold nothing."""
+        """Return what has to look at a text, by what it holds at all: most texts hold nothing."""
         finders: list[_Finder] = []
         if "://" in text or "www." in text:
             finders.append(find_secret_urls)

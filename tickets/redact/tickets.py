@@ -18,7 +18,7 @@ class TicketRedactor:
         self.tickets = 0  # with any private data
 
     def redact(self, ticket: Ticket, known: Known) -> Ticket:
-        """The ticket, with placeholders in its subject, body and reply if they are to be replaced."""
+        """Return the ticket, with placeholders in its subject, body and reply if they are to be replaced."""
         subject, in_subject = self.redactor.redact(ticket.subject, known)
         body, in_body = self.redactor.redact(ticket.body, known)
         reply, in_reply = self.redactor.redact(ticket.reply, known)

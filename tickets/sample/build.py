@@ -84,7 +84,7 @@ class NearDuplicateIndex:
     group_sizes: Counter[int] = field(default_factory=Counter)
 
     def similar(self, bigrams: set[tuple[str, str]]) -> set[int]:
-        """Groups that hold a ticket at or above the near-duplicate threshold."""
+        """Return groups that hold a ticket at or above the near-duplicate threshold."""
         shared = Counter(row for bigram in bigrams for row in self.members.get(bigram, ()))
         rows = [r for r, n in shared.items() if n >= THRESHOLD * (len(bigrams) + self.sizes[r] - n)]
         return {self._root(row) for row in rows}
@@ -165,7 +165,7 @@ def _variant_weights(variants: Sequence[Variant]) -> list[float]:
 def _compose(
     variant: Variant, language: str, phrases: dict[str, Any], slots: dict[str, Any], rng: random.Random
 ) -> Ticket:
-    """One ticket with a placeholder id and true labels."""
+    """Return one ticket with a placeholder id and true labels."""
     scenario, shared, own, common = (
         variant.scenario,
         variant.scenario[language],
@@ -214,7 +214,7 @@ def _reply(
     known: set[str],
     rng: random.Random,
 ) -> str:
-    """The unrendered reply; it uses only slots the ticket named."""
+    """Return the unrendered reply; it uses only slots the ticket named."""
     kind = "fault" if variant.type in ("Incident", "Problem") else "wish"
 
     def pick(sentences: list[str]) -> str:

@@ -45,7 +45,7 @@ class Units:
         return cls(of_ticket.astype(np.int64), sizes, np.array(strata), [frozenset(pairs) for pairs in classes])
 
     def held(self, parts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Tickets in each part, shape (3,)."""
+        """Return tickets in each part, shape (3,)."""
         placed = parts != FREE
         return np.bincount(parts[placed], weights=self.sizes[placed], minlength=3).astype(np.float64)
 
@@ -91,7 +91,7 @@ def stratified(
 
 
 def _room(units: Units, parts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How many tickets each part still lacks; negative where it holds too many."""
+    """Return how many tickets each part still lacks; negative where it holds too many."""
     return SHARES * float(units.sizes.sum()) - units.held(parts)
 
 
@@ -141,7 +141,7 @@ def _cover_classes(units: Units, parts: NDArray[np.int64], pinned: NDArray[np.in
 
 
 def _first_holders(units: Units, rows: NDArray[np.int64]) -> dict[tuple[str, str], int]:
-    """The smallest unit among `rows` that holds each class, and of several the first."""
+    """Return the smallest unit among `rows` that holds each class, and of several the first."""
     ordered = rows[np.argsort(units.sizes[rows], kind="stable")][::-1].tolist()
     return {pair: unit for unit in ordered for pair in units.classes[unit]}
 

@@ -48,7 +48,7 @@ def near_copies(bigrams: sparse.csr_matrix, threshold: float) -> NDArray[np.int6
 
 
 def copy_pairs(leaders: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Every copy paired with its leader and a few other copies, lower row first, shape (pairs, 2)."""
+    """Return every copy paired with its leader and a few other copies, lower row first, shape (pairs, 2)."""
     copies = np.flatnonzero(leaders != np.arange(len(leaders)))
     copies = copies[np.argsort(leaders[copies], kind="stable")]
     found = [np.stack([leaders[copies], copies], axis=1)]
@@ -92,7 +92,9 @@ def large_families(bigrams: sparse.csr_matrix, threshold: float) -> tuple[NDArra
 
 
 def _minhash(bigrams: sparse.csr_matrix, rows: NDArray[np.int64], turn: int, hashes: int) -> NDArray[np.uint64]:
-    """One key per row of `rows` (none empty): the more hashes, the likelier that equal keys mean nearly equal sets."""
+    """Return one key per row of `rows` (none empty): the more hashes, the likelier that equal keys mean nearly equal
+    sets.
+    """
     blocks = [_block_keys(bigrams[rows[at : at + _BLOCK]], turn, hashes) for at in range(0, len(rows), _BLOCK)]
     return np.concatenate([np.empty(0, dtype=np.uint64), *blocks])
 
@@ -116,7 +118,7 @@ def _alike(
     rows: NDArray[np.int64],
     likeness: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Those of the pairs (head, row) whose Jaccard index reaches `likeness`."""
+    """Return those of the pairs (head, row) whose Jaccard index reaches `likeness`."""
     alike = np.zeros(len(rows), dtype=bool)
     for at in range(0, len(rows), _BLOCK):
         part = slice(at, at + _BLOCK)

@@ -38,7 +38,7 @@ class NearDuplicates:
 
 
 def word_bigrams(text: str) -> set[tuple[str, str]]:
-    """The set of adjacent word pairs, lower-cased, with literal `\\n` escapes taken as spaces."""
+    """Return the set of adjacent word pairs, lower-cased, with literal `\\n` escapes taken as spaces."""
     return set(pairwise(_words(text)))
 
 
@@ -97,7 +97,7 @@ def _bigram_matrix(texts: Sequence[str]) -> sparse.csr_matrix:
 
 
 def _by_rarity(bigrams: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The same matrix with columns ordered from the rarest bigram to the most frequent, and sorted indices."""
+    """Return the same matrix with columns ordered from the rarest bigram to the most frequent, and sorted indices."""
     frequency = np.bincount(bigrams.indices, minlength=bigrams.shape[1])
     rank = np.empty(len(frequency), dtype=np.int32)
     rank[np.argsort(frequency, kind="stable")] = np.arange(len(frequency), dtype=np.int32)
@@ -128,7 +128,9 @@ def _rarest(
 
 
 def _joins(family: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows to join with each other: every family with all that come after it, then the other rows with themselves."""
+    """Yield rows to join with each other: every family with all that come after it, then the other rows with
+    themselves.
+    """
     for number in range(int(family.max(initial=NO_FAMILY)) + 1):
         yield np.flatnonzero(family == number), np.flatnonzero((family > number) | (family == NO_FAMILY))
     others = np.flatnonzero(family == NO_FAMILY)
@@ -161,7 +163,7 @@ def _candidates(
     dropped: NDArray[np.int64],
     threshold: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of a left and a right row that share enough of their prefixes to be similar at all.
+    """Return pairs of a left and a right row that share enough of their prefixes to be similar at all.
 
     What was left out of two rows is, in the common order, the end of one of them: so of the bigrams that similar rows
     must share, all but `dropped` of the one that lost more are shared within the prefixes.
@@ -187,7 +189,7 @@ def _verified(
     right: NDArray[np.int64],
     threshold: float,
 ) -> NDArray[np.int64]:
-    """The candidate pairs whose exact Jaccard index reaches the threshold, shape (pairs, 2)."""
+    """Return the candidate pairs whose exact Jaccard index reaches the threshold, shape (pairs, 2)."""
     found = []
     for at in range(0, len(left), 100_000):
         a, b = left[at : at + 100_000], right[at : at + 100_000]
@@ -204,7 +206,7 @@ def _measured_recall(
     family: NDArray[np.int64],
     threshold: float,
 ) -> float:
-    """Share of the true pairs of a random sample of rows that `pairs` holds, or that are within a family."""
+    """Return the share of the true pairs of a random sample of rows that `pairs` holds, or that are within a family."""
     sample = np.sort(np.random.default_rng(0).choice(len(sizes), size=min(_RECALL_SAMPLE, len(sizes)), replace=False))
     known = np.unique(pairs[:, 0] * len(sizes) + pairs[:, 1])  # one number per pair
     transposed = bigrams.T.tocsr()

@@ -129,5 +129,5 @@ class _Shared:
 
 
 def _first(near: NearDuplicates, count: int) -> NearDuplicates:
-    """The near-duplicates among the first `count` texts."""
+    """Return the near-duplicates among the first `count` texts."""
     return NearDuplicates(near.pairs[(near.pairs < count).all(axis=1)], near.groups[:count], near.recall)

@@ -47,13 +47,14 @@ class Split:
         return cls(method, train, validation, test, (*notes, *_share_notes(rows, len(parts))))
 
     def parts(self, tickets: Sequence[Ticket]) -> dict[str, list[Ticket]]:
-        """Tickets by part name, in row order."""
+        """Return tickets by part name, in row order."""
         rows = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: [tickets[i] for i in part] for name, part in rows.items()}
 
 
 def published_split(tickets: Sequence[Ticket], column: str = "queue") -> Split:
-    """The published split: 70 / 15 / 15, random, stratified by queue; `tickets` are the English rows in file order.
+    """Return the published split: 70 / 15 / 15, random, stratified by queue; `tickets` are the English rows in file
+    order.
 
     Tickets without a queue, of which the published data has none, go to training.
     """
@@ -129,7 +130,7 @@ def check_enough(tickets: Sequence[Ticket]) -> None:
 
 
 def _share_notes(rows: Sequence[NDArray[np.int64]], total: int) -> list[str]:
-    """One line for every part that is far from its share."""
+    """Return one line for every part that is far from its share."""
     notes = []
     for name, part, share in zip(("training", *PARTS[TRAIN + 1 :]), rows, SHARES, strict=True):
         if abs(len(part) - share * total) > max(FAR_OFF * total, 1):

@@ -13,7 +13,7 @@ from tickets.splitting.splits import Split, check_enough
 
 
 def time_split(tickets: Sequence[Ticket], pinned: NDArray[np.int64] | None = None) -> Split:
-    """The oldest 70 % of the tickets for training, the next 15 % for validation, the newest 15 % for test.
+    """Return the oldest 70 % of the tickets for training, the next 15 % for validation, the newest 15 % for test.
 
     Near-duplicates stay where their dates put them. Tickets without a date go to training.
 
