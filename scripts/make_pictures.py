@@ -71,7 +71,8 @@ def pages() -> None:
 
     The server answers built-in test tickets with the shipped model.
     """
-    asked = load_part(resolve_data("sample"), "test", REVIEWED + 1)
+    english = [ticket for ticket in load_part(resolve_data("sample"), "test") if ticket.language == "en"]
+    asked = english[: REVIEWED + 1]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as tools:
         server = Served(f"sqlite:///{folder}/duet.db")
         browser = tools.chromium.launch(executable_path=_browser(), args=["--no-sandbox"])

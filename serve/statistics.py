@@ -169,7 +169,7 @@ def _nested(verdicts: Iterable[_Verdict], key: Any) -> dict[str, dict[str, Rate]
 
 
 def _weighted(verdicts: Sequence[_Verdict]) -> Rate:
-    """Return the share of agreement over all tickets, from those that chance drew; sure ones are drawn more rarely."""
+    """Return the share of agreement over all tickets, from a random sample, in which sure ones are rarer."""
     total = _weight(verdicts)
     share = _weight(v for v in verdicts if v.agrees) / total
     effective = round(total**2 / sum(v.weight**2 for v in verdicts))  # Kish 1965
@@ -197,7 +197,7 @@ def _bins(verdicts: Iterable[_Verdict]) -> list[Bin]:
 
 
 def _calibration_error(verdicts: Sequence[_Verdict]) -> float:
-    """Return the mean distance of confidence and accuracy over all tickets, from those that chance drew."""
+    """Return the mean distance of confidence and accuracy over all tickets, from a random sample."""
     found = [(_weight(vs), _bin(vs)) for vs in _by_bin(verdicts)]
     return sum(weight * abs(one.confidence - one.accuracy) for weight, one in found) / _weight(verdicts)
 

@@ -1,4 +1,4 @@
-"""Rates over all tickets, from those that chance drew more or less often."""
+"""Rates over all tickets, from a sample drawn with unequal chances."""
 
 import pytest
 
