@@ -24,6 +24,7 @@ from commands.options import (
     Maps,
     Model,
     Preset,
+    SimilarTickets,
     path,
 )
 
@@ -40,12 +41,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per ticket and line.")] = False,
     labels_only: LabelsOnly = False,
     allow_contacts: AllowContacts = None,
-    similar: Annotated[
-        int,
-        typer.Option(
-            "--similar", metavar="N", min=0, max=20, help="Show the N most similar resolved tickets of the bundle."
-        ),
-    ] = 0,
+    similar: SimilarTickets = 0,
 ) -> None:
     """Label tickets and answer them.
 
@@ -72,6 +68,7 @@ def predict_batch(
     endpoint_timeout: EndpointTimeout = 300.0,
     labels_only: LabelsOnly = False,
     allow_contacts: AllowContacts = None,
+    similar: SimilarTickets = 0,
     together: Annotated[
         int, typer.Option("--together", min=1, max=128, help="How many tickets are in work at a time.")
     ] = 16,
@@ -110,5 +107,6 @@ def predict_batch(
         labels_only=labels_only,
         restart=restart,
         allowed_contacts=tuple(allow_contacts or ()),
+        similar=similar,
     )
     print(f"{run(options, model, choice):,} rows in {out}", file=sys.stderr)

@@ -58,6 +58,12 @@ AllowContacts = Annotated[
         help="Address or number that replies may hold, or @example.com; others are masked. Repeatable.",
     ),
 ]
+SimilarTickets = Annotated[
+    int,
+    typer.Option(
+        "--similar", metavar="N", min=0, max=20, help="Show the N most similar resolved tickets of the bundle."
+    ),
+]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")]
 Preset = Annotated[
     Optional[str],  # noqa: UP045

@@ -38,9 +38,19 @@ class Lines:
         doubts: how many replies are no whole reply, by what is wrong with them.
     """
 
-    def __init__(self, file: IO[bytes], on_row: Callable[[Row], None]) -> None:
-        """Write to a file; `on_row` hears of every row when its line, and those before it, are on the disk."""
-        self._file, self._on_row = file, on_row
+    def __init__(
+        self,
+        file: IO[bytes],
+        on_row: Callable[[Row], None],
+        similar: Callable[[Ticket], list[dict[str, Any]]] | None = None,
+    ) -> None:
+        """Write to a file.
+
+        Args:
+            on_row: hears of every row when its line, and those before it, are on the disk.
+            similar: gives the resolved tickets that are written beside an answer.
+        """
+        self._file, self._on_row, self._similar = file, on_row, similar
         self._lines: deque[Line] = deque()  # not on the disk yet
         self.doubts: Counter[str] = Counter()
 
@@ -60,6 +70,8 @@ class Lines:
         elif job.answer:
             line.record = answer_to_dict(job.answer)
             del line.record["timings"]  # they tell of the other tickets rather than of this
+            if self._similar:
+                line.record["similar"] = self._similar(job.ticket)
             self.doubts.update(_doubts(job.answer))
 
     def write(self) -> None:

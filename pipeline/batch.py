@@ -26,6 +26,7 @@ from engines.protocols import TicketRefused
 from pipeline.answer_lines import Line, Lines, Row
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder
+from pipeline.predict import open_resolved
 from pipeline.scheduler import Job
 from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
@@ -47,6 +48,7 @@ class BatchOptions:
     """What to answer and how the source is read.
 
     Of the steps of cleaning, None stands for what the training data had, and for `escapes` for what the source means.
+    `similar` is how many resolved tickets are written beside every answer.
     """
 
     source: str
@@ -61,6 +63,7 @@ class BatchOptions:
     labels_only: bool = False
     restart: bool = False
     allowed_contacts: tuple[str, ...] = ()
+    similar: int = 0
 
 
 def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoice) -> int:
@@ -85,6 +88,7 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     source = Source.open(options.source, options.preset, options.maps, encoding=options.encoding)
     opened = open_to_answer(model, choice)
     refuse_overlap([opened.path], written, "--out")
+    resolved = open_resolved(opened) if options.similar else None
     reading = opened.reading.changed(html=options.html, quotes=options.quotes, signatures=options.signatures)
     cleaner = reading.cleaner(options.escapes)
     cleaner.decide_escapes(source.sample)
@@ -109,7 +113,8 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
                 bar.update(row.line - line)
                 line = row.line
 
-            lines = Lines(file, count_row)
+            similar = (lambda ticket: resolved.similar_as_dicts(ticket, options.similar)) if resolved else None
+            lines = Lines(file, count_row, similar)
             _answer_rows(rows, system, options.labels_only, choice.together, lines)
         partial.replace(options.out)
         plan_path.unlink(missing_ok=True)
@@ -226,6 +231,7 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, read
         "map": list(options.maps),
         "cleaning": {"escapes": options.escapes, **reading.to_dict()},
         "labels_only": options.labels_only,
+        "similar": options.similar or None,  # plans of before do not have it
         "allowed_contacts": list(options.allowed_contacts),
         "model": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in manifests.items()},
         "engine": choice.kind,

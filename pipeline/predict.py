@@ -51,7 +51,7 @@ def predict_files(
             print(f"warning: {text.name}: {text.doubt}", file=sys.stderr)
     opened = open_to_answer(model, choice)
     tickets = [text.ticket(opened.reading) for text in texts]
-    resolved = _resolved(opened) if options.similar else None
+    resolved = open_resolved(opened) if options.similar else None
     system = load_two_stage(opened, options.labels_only, choice, options.allowed_contacts)
     if system.generator is None and not options.labels_only:
         print("this model has no generator: labels only; `duet train-gen` adds replies", file=sys.stderr)
@@ -60,7 +60,7 @@ def predict_files(
             answer = system.answer([ticket])[0]
             record = answer_to_dict(answer)
             if resolved:
-                record["similar"] = [resolved.to_dict(one) for one in resolved.similar(ticket, options.similar)]
+                record["similar"] = resolved.similar_as_dicts(ticket, options.similar)
             print(json.dumps(record, ensure_ascii=False, allow_nan=False), flush=True)
         else:
             heading = f"{ticket.id}\n" if len(tickets) > 1 else ""
@@ -72,7 +72,12 @@ def predict_files(
             print(f"warning: {ticket.id}: {warning}", file=sys.stderr)
 
 
-def _resolved(opened: ModelFolder) -> "ResolvedTickets":
+def open_resolved(opened: ModelFolder) -> "ResolvedTickets":
+    """Return the resolved tickets of a bundle.
+
+    Raises:
+        InputError: it has none, or a file of them is damaged.
+    """
     from pipeline.resolved import load_resolved  # a tenth of a start
 
     return load_resolved(opened.bundle, opened.path)

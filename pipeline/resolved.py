@@ -52,6 +52,10 @@ class ResolvedTickets:
         """Return whether a ticket is the same matter as a resolved one, so that its reply can be offered as it is."""
         return self.repeat_similarity is not None and similar.similarity >= self.repeat_similarity
 
+    def similar_as_dicts(self, ticket: Ticket, count: int) -> list[dict[str, Any]]:
+        """Return the most similar resolved tickets in their JSON form, best first."""
+        return [self.to_dict(one) for one in self.similar(ticket, count)]
+
     def to_dict(self, similar: Similar) -> dict[str, Any]:
         """Return the JSON form of a similar ticket."""
         ticket = similar.ticket

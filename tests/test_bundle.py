@@ -14,6 +14,7 @@ from backbone.dataset import load_part
 from backbone.runs.files import sha256
 from backbone.runs.layout import MANIFEST
 from classifier.onnx_export import check_size
+from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
 from pipeline.export import check as export_check
 from pipeline.export import parity
@@ -24,7 +25,7 @@ from pipeline.export.parity import ColumnParity, Parity
 from pipeline.predict import PredictOptions, predict_files
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError, WorkError
-from tickets.schema import Ticket
+from tickets.schema import Ticket, write_tickets
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,11 @@ def test_resolved_tickets_are_shown_beside_an_answer(
     found = json.loads(capsys.readouterr().out)["similar"]
     assert len(found) == 2 and found[0]["similarity"] >= found[1]["similarity"] > 0
     assert set(found[0]) == {"id", "similarity", "subject", "labels", "tags", "reply", "repeat"}
+    write_tickets(tmp_path / "t.jsonl", tickets[:3])
+    batch = BatchOptions(str(tmp_path / "t.jsonl"), tmp_path / "a.jsonl", labels_only=True, similar=2)
+    assert predict_batch(batch, bundle, EngineChoice()) == 3
+    answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert answers[0]["similar"] == found and all(len(answer["similar"]) == 2 for answer in answers)
 
 
 @pytest.mark.parametrize("engine", ["auto", "llama", "onnx", "torch"])
