@@ -131,9 +131,12 @@ class PromptEncoder:
 
         Raises:
             InputError: its patterns do not come to an end on this text.
+            TypeError: half a character, as a server may send.
         """
         try:
             return self._plain.encode(text, add_special_tokens=False)
+        except TypeError:
+            raise
         except BaseException as error:
             # the library raises Exception itself; a panic of Rust is none
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

@@ -83,10 +83,10 @@ def check_adapter(path: Path, base: GgufHeader) -> None:
     try:
         header = read_gguf_header(path)
         values = header.values
-        _check_keys(values, _ADAPTER_KEYS)
         alpha = values["adapter.lora.alpha"]
         if (values["general.type"], values["adapter.type"]) != ("adapter", "lora") or not 0 < alpha < math.inf:
             raise ValueError("no LoRA adapter with a finite alpha")
+        _check_keys(values, _ADAPTER_KEYS)
         if values["general.architecture"] != base.values["general.architecture"]:
             raise ValueError(f"of a {values['general.architecture']} base")
         for name, shape in header.shapes.items():

@@ -35,8 +35,8 @@ LEVELS = {
     "serve": 14,
     "commands": 15,
     "cli": 16,
-    "scripts": 17,
     "bench": 17,
+    "scripts": 18,
 }
 PACKAGES = (
     "configs",

@@ -21,6 +21,7 @@ from backbone.config_file import load_config
 from backbone.runs.folder import publish, verify
 from backbone.training.callbacks import SELECTED, evaluations_since_best
 from backbone.training.sampler import TokenBudgetSampler
+from classifier.objective import ClassifierLoss
 from classifier.train import train_classifier
 from generator.train import train_generator
 from pipeline.model_folder import open_model
@@ -221,11 +222,12 @@ def test_every_epoch_has_its_own_batches(make_config: MakeConfig, monkeypatch: p
     assert epochs == [0, 1, 2]
 
 
-def test_a_diverged_run_is_not_published(make_config: MakeConfig) -> None:
+def test_a_diverged_run_is_not_published(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(classifier__training__max_steps=2)
     finished = train_classifier(config)
     before = weights(finished)
-    wild = make_config(classifier__training__max_steps=2, classifier__training__head_learning_rate=1e38)
+    wild = make_config(classifier__training__max_steps=2, classifier__training__learning_rate=1.0)
+    monkeypatch.setattr(ClassifierLoss, "forward", lambda *_: torch.tensor(torch.nan, requires_grad=True))
     with pytest.raises(WorkError, match="loss is not a number at step"):
         train_classifier(wild)
     assert equal(weights(finished), before)

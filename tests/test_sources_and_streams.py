@@ -42,6 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").write_text(ROWS, encoding="utf-8")
+    (tmp_path / "t.txt").write_text("The printer does not print.", encoding="utf-8")
     return tmp_path
 
 
@@ -190,17 +191,17 @@ def run(command: str, home: Path) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("line", "code", "told"),
     [
-        ("DUET predict t.csv --labels-only >&-", 2, "error: stdout is closed"),
+        ("DUET predict t.txt --labels-only >&-", 2, "error: stdout is closed"),
         ("DUET check >&-", 2, "error: stdout is closed"),
         ("DUET predict - --labels-only <&-", 2, "error: stdin is closed"),
-        ("DUET predict t.csv --labels-only 2>&-", 0, ""),
+        ("DUET predict t.txt --labels-only 2>&-", 0, ""),
         ("DUET predict nothing 2>&-", 2, ""),
-        ("DUET predict t.csv --labels-only >&- 2>&-", 2, ""),
+        ("DUET predict t.txt --labels-only >&- 2>&-", 2, ""),
         ("DUET predict-batch t.csv --out a.jsonl --labels-only 2>&-", 0, ""),
         ("DUET predict /dev/zero", 2, "error: /dev/zero: over 16 MB"),
         ("cat t.csv | DUET predict-batch /dev/stdin --out a.jsonl", 2, "error: /dev/stdin: found a pipe"),
-        ("DUET predict t.csv --labels-only > /dev/full", 1, "error: the output could not be written"),
-        ("PYTHONIOENCODING=ascii DUET predict 'n\u00f6' ", 2, "error: n\\xf6: No such file"),
+        ("DUET predict t.txt --labels-only > /dev/full", 1, "error: the output could not be written"),
+        ("PYTHONIOENCODING=ascii DUET predict 'n\u00f6' ", 2, "error: n\\u00f6: No such file"),
         ("DUET check | true", 0, ""),
     ],
 )

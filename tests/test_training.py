@@ -28,6 +28,7 @@ from backbone.training.selection import score
 from backbone.training.stage import open_stage
 from backbone.training.token_cache import TokenCache
 from classifier.encoded import encode_tickets
+from classifier.objective import ClassifierLoss
 from classifier.train import build_model, train_classifier
 from generator.single_prompt.train import train_baseline
 from generator.train import train_generator
@@ -362,8 +363,9 @@ def test_nf4_with_fp32_compute_trains_and_writes(make_config: MakeConfig) -> Non
     assert (train_generator(config) / "samples.jsonl").is_file()
 
 
-def test_a_diverged_run_says_so_again(make_config: MakeConfig) -> None:
-    wild = make_config(classifier__training__max_steps=2, classifier__training__head_learning_rate=1e38)
+def test_a_diverged_run_says_so_again(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    wild = make_config(classifier__training__max_steps=2, classifier__training__learning_rate=1.0)
+    monkeypatch.setattr(ClassifierLoss, "forward", lambda *_: torch.tensor(torch.nan, requires_grad=True))
     for _ in range(2):
         with pytest.raises(WorkError, match="loss is not a number at step"):
             train_classifier(wild)
