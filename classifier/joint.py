@@ -137,7 +137,7 @@ class JointDecoder:
         if shapes != {(a, b): (sizes[a], sizes[b]) for a, b in combinations(self.scales, 2)}:
             raise ValueError("other pairs of columns than labels.json")
         arrays = [np.array(list(self.scales.values())), *self.weightings.values(), *self.tables.values()]
-        if not all((np.abs(values) <= _LARGEST).all() for values in arrays):  # nor is one that is no number
+        if not all((np.abs(values) <= _LARGEST).all() for values in arrays):  # NaN fails this too
             raise ValueError(f"a value is not a number, or beyond {_LARGEST:g}")
 
 

@@ -52,7 +52,7 @@ class Classifier:
             raise InputError(f"{folder / HEADS}: not readable ({error}); train the classifier again") from None
         damaged = next((name for name, values in tensors.items() if not np.isfinite(values).all()), None)
         if damaged:
-            raise InputError(f"{folder / HEADS}: {damaged} is not a number everywhere; train the classifier again")
+            raise InputError(f"{folder / HEADS}: {damaged} holds NaN or infinity; train the classifier again")
         settings, space = config.classifier, LabelSpace.load(folder / LABELS)
         calibration = Calibration.load(folder / CALIBRATION)
         check_parts(folder, space, calibration, heads)

@@ -14,10 +14,10 @@ from tickets.errors import WorkError
 
 
 class Context(Protocol):
-    """A base with adapters and a memory of keys and values; `engines.llama_context.LlamaContext` says what is what."""
+    """A base with adapters and a KV cache; `engines.llama_context.LlamaContext` documents the methods."""
 
     hidden_size: int
-    gives_all_states: bool  # at no cost: of every token of a call, without the vocabulary head
+    gives_all_states: bool  # hidden states of every token come at no cost, without running the LM head
 
     def activate(self, adapter: str) -> None:
         """Compute with this adapter from now on."""
@@ -99,7 +99,7 @@ class SequenceEngine:
         that stops before that head computes whole prompts at once.
 
         Raises:
-            WorkError: a prompt is longer than what the context leaves to labels.
+            WorkError: a prompt needs more cells than the context has free for labels.
         """
         return self.encode_and_cache(prompts, adapter, [0] * len(prompts))
 

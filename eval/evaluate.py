@@ -59,7 +59,7 @@ def evaluate(
     Args:
         data: prepared folder; what the model was trained on when None.
         replies: how many tickets to answer for reply metrics; 0 for none.
-        choice: engine; the fastest that the model has files for without one.
+        choice: engine to use; None for the fastest one that the model has files for.
     """
     opened = open_to_answer(model, choice)
     folder = resolve_data(data if data is not None else opened.any_stage.config.data.path)

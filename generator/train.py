@@ -145,7 +145,8 @@ def _label_noise(stage: Stage, confusions: Mapping[str, Mapping[str, Any]]) -> L
         )
     folder = stage.config.folder / CLASSIFIER
     print(
-        f"no classifier in {folder} yet: label noise is drawn from class shares; train-cls first for its confusions",
+        f"no classifier in {folder} yet: label noise follows class frequencies; run `duet train-cls` first to use "
+        "its confusion matrices",
         file=sys.stderr,
     )
     return LabelNoise.from_shares(stage.train, stage.config.classifier.columns)

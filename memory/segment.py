@@ -65,7 +65,7 @@ class Segment:
         try:
             count = sum(bool(ticket_to_json(ticket).encode()) for ticket in iter_tickets(tickets))
         except UnicodeEncodeError:
-            raise unreadable(tickets, "holds half a character, which cannot be shown") from None
+            raise unreadable(tickets, "holds a lone surrogate, which is no Unicode text") from None
         check_values(tickets, count == len(self), "a ticket in every line")
         terms, starts, rows, weights = self._arrays
         paths = [self.folder / name for name in ARRAYS]

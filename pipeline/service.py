@@ -49,7 +49,7 @@ class Closed(WorkError):
 class Pending(Future[Answer]):
     """An answer to come. `cancel` ends the ticket also when its reply is already being written.
 
-    `running` is not true before the answer is complete: until then a ticket can be cancelled.
+    `running` stays false until the answer is complete, so that a ticket can be cancelled until then.
     """
 
     def __init__(self, ticket: Ticket, tokens: int) -> None:
@@ -160,7 +160,7 @@ class Service:
 
     @property
     def rate(self) -> float:
-        """Answers per second of work, over the last ones; 0 before the second."""
+        """Answers per second of busy time, over the last ones; 0 until two tickets are answered."""
         with self._changed:
             seconds = self._done_at[-1] - self._done_at[0] if self._done_at else 0.0
             return (len(self._done_at) - 1) / seconds if seconds else 0.0

@@ -45,7 +45,7 @@ class TwoStage:
         return caching_encoder(self.encoder, self.generator, self.writer)
 
     def scheduler(self, together: int | None = None, label_tokens: int | None = LABEL_TOKENS) -> Scheduler:
-        """Return one that answers on these engines; it says what the arguments are."""
+        """Return a scheduler for these engines; `Scheduler` documents the arguments."""
         return Scheduler(
             self.classifier, self.encoder, self.generator, self.writer, self._compose, together, label_tokens
         )

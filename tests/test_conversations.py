@@ -145,7 +145,7 @@ def test_no_reply_is_guessed_where_author_or_audience_is_unknown(missing: str) -
 def test_jira_csv_comments_are_a_reply_only_when_asked_for() -> None:
     record = {"Description": ASK, "Reporter": "ann", "Comment": f"04/Mar/24 9:12 AM;ann;{MORE}"}
     record["Comment.2"] = f"04/Mar/24 10:12 AM;agent1;{ANSWER}"
-    assert read(record, "Description").unknown == "whether the requester sees a message"
+    assert read(record, "Description").unknown == "it is unknown whether the requester sees a message"
     assert [turn.reply for turn in read(record, "Description", "Comment").turns] == [ANSWER]
 
 

@@ -49,8 +49,7 @@ def fault(checkpoint: Path) -> str | None:
 
 
 def newest_intact(folder: Path) -> Path | None:
-    """Return the newest checkpoint that is whole, and whose best checkpoint is; says which newer ones were dropped
-    and why.
+    """Return the newest intact checkpoint whose best checkpoint is intact too; print why newer ones are removed.
 
     What is newer than the one returned is removed: training writes those again.
     """

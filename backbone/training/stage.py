@@ -30,7 +30,7 @@ class Stage:
     """An open run of one stage: where it is written, and what it trains on.
 
     Attributes:
-        asked: the configuration as given; `config` is what this machine makes of it.
+        asked: the configuration as given; `config` is the same with the formats of the base resolved for this machine.
     """
 
     name: str

@@ -17,10 +17,10 @@ from tickets.conversations.requesters import Requester, proven_kinds
 
 _ANSWERS = re.compile(r"comment|repl(?:y|ies)|note|kommentar", re.I)  # lists without the ticket's own text
 REQUESTER, SUPPORT = "Requester", "Support"
-NO_AUTHOR, NO_AUDIENCE = "who wrote a message", "whether the requester sees a message"
-NO_MATCH = "whether the requester wrote a message, because names cannot be compared,"
-NO_NAME = "who wrote a message, because it names nobody,"
-NO_ORDER = "which message came first, because dates have two meanings,"
+NO_AUTHOR, NO_AUDIENCE = "it is unknown who wrote a message", "it is unknown whether the requester sees a message"
+NO_MATCH = "it is unknown whether the requester wrote a message: names cannot be compared"
+NO_NAME = "it is unknown who wrote a message: it names nobody"
+NO_ORDER = "it is unknown which message came first: dates have two meanings"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a row's messages say: the text of the ticket, every public reply, and why there is none."""
+    """What a row's messages say: the text of the ticket, every public reply, and why no reply was taken."""
 
     text: str
     turns: tuple[Turn, ...]
@@ -44,8 +44,8 @@ class Conversation:
 class ConversationColumns:
     """Where the messages of a source are: lists of objects, or columns of text.
 
-    Messages of the lists and columns in `trusted` count as public. `day_first` says how the source writes dates, and
-    `proven` by which kinds of names its customers are people.
+    Messages of the lists and columns in `trusted` count as public. `day_first` says how the source writes dates.
+    `proven` are the kinds of names by which customers are people: some message's author has its ticket's customer.
     """
 
     lists: tuple[str, ...] = ()
@@ -91,8 +91,8 @@ def find_conversations(header: Sequence[str], samples: Sequence[Mapping[str, Any
     lists = dict.fromkeys(name for column in header if (name := _list_name(column)) and _text_column(name, header))
     cells = [column for column in header if JIRA_COLUMN.fullmatch(column) or JOURNAL_COLUMN.fullmatch(column)]
     messages = [m for fields in samples for m in cell_messages(fields, cells)] if cells else []
-    dated = bool(messages) and sum(bool(message.author) for message in messages) >= len(messages) / 2
-    columns = ConversationColumns(tuple(lists), tuple(cells) if dated else ())
+    has_authors = bool(messages) and sum(bool(message.author) for message in messages) >= len(messages) / 2
+    columns = ConversationColumns(tuple(lists), tuple(cells) if has_authors else ())
     if not columns:
         return columns
     dates: list[str] = []
@@ -107,9 +107,7 @@ def find_conversations(header: Sequence[str], samples: Sequence[Mapping[str, Any
 def read_conversation(
     fields: Mapping[str, Any], columns: ConversationColumns, body: str, subject: str = ""
 ) -> Conversation:
-    """Return the conversation of a row whose own columns for text and heading say `body` and `subject`, empty
-    without any.
-    """
+    """Return the conversation of a row; `body` and `subject` are what its own text and subject hold, or empty."""
     messages = [
         replace(m, public=True) if m.public is None and m.place in columns.trusted else m
         for m in columns.messages(fields)
@@ -143,18 +141,16 @@ def _with_roles(messages: Sequence[Message], requester: Requester, trusted: froz
 
 
 def _is_machine(message: Message, place: int, body: str) -> bool:
-    """Return whether a machine wrote a message; the ticket itself may be about an automatic reply, or come from a
-    machine.
-    """
+    """Return whether a machine wrote a message; the ticket itself may be about an automatic reply, or come from one."""
     is_ticket = message.role == "requester" or (place == 0 and (not body.strip() or _same(message.text, body)))
     return message.automatic or (message.seems_automatic and not is_ticket)
 
 
 def _opening(spoken: Sequence[Message], body: str, has_subject: bool) -> int | None:
-    """Place of the message that is the ticket; None where the ticket is not among the messages.
+    """Return the index of the message that is the ticket; None if the ticket is not among the messages.
 
-    The requester's first, else the first of unknown author: what is surely public goes first, and a comment below a
-    heading may be an answer. An agent's message is no ticket.
+    That is the requester's first message, else the first of unknown author, and of these a public one if there is any.
+    If there is a subject, lists of answers count only when public. An agent's message is no ticket.
     """
     if body.strip():
         return next((place for place, message in enumerate(spoken) if _same(message.text, body)), None)

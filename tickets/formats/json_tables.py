@@ -13,12 +13,13 @@ from tickets.formats.json_pages import is_ticket, ticket_score, unwrap
 _NAMES = ("columns", "cols", "fields", "header", "headers")
 _ROWS = ("data", "rows", "values", "records")
 _DEPTH = 3
+_FEWEST_NAMED = 3  # tickets under keys without digits; fewer may be any object
 
 Record = Mapping[str, Any] | Sequence[Any]
 
 
 def header_names(value: object) -> list[str] | None:
-    """Return the names of a table's columns; None where a value is another list, or none."""
+    """Return `value` if it is a list of two or more strings that name at least two parts of a ticket; else None."""
     if not isinstance(value, list) or len(value) < 2 or not all(isinstance(name, str) for name in value):
         return None
     return value if ticket_score(dict.fromkeys(value)) >= 2 else None
@@ -44,7 +45,7 @@ def table_records(value: Mapping[str, Any], depth: int = 0) -> list[Record] | No
 
 
 def _objects(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects inside another one; of a list those that are tables of a workbook."""
+    """Yield the nested objects; from a list only if all its items are sheets, which are objects with `values`."""
     for nested in value.values():
         if isinstance(nested, Mapping):
             yield nested
@@ -75,7 +76,7 @@ def _plain_names(value: object) -> object:
 
 
 def _with_index(value: Mapping[str, Any], records: list[Record]) -> list[Record]:
-    """Return the records with the row names of pandas as `id`, where they are names and no count."""
+    """Return the records with the pandas index as `id`, unless it only counts the rows from 0."""
     index = value.get("index")
     if not isinstance(index, list) or len(index) != len(records) or index == list(range(len(records))):
         return records
@@ -83,7 +84,7 @@ def _with_index(value: Mapping[str, Any], records: list[Record]) -> list[Record]
 
 
 def _columns(value: Mapping[str, Any]) -> list[Record] | None:
-    """Return an object per column, with the same keys, or a list per column, of the same length."""
+    """Return one record per ticket from values stored by column: a list, or an object of values by row, per column."""
     if ticket_score(value) < 2:
         return None
     columns = list(value.values())
@@ -96,9 +97,9 @@ def _columns(value: Mapping[str, Any]) -> list[Record] | None:
     keys = list(columns[0])
     if not keys or not all(_has_digit(key) for key in keys):  # `{"rendered": ...}` is a text in an envelope
         return None
-    counted = keys == [str(place) for place in range(len(keys))]
+    is_range = keys == [str(place) for place in range(len(keys))]
     records: list[Record] = [{name: column[key] for name, column in value.items()} for key in keys]
-    return records if counted else [_with_id(key, record) for key, record in zip(keys, records, strict=True)]
+    return records if is_range else [_with_id(key, record) for key, record in zip(keys, records, strict=True)]
 
 
 def _numbered(value: Mapping[str, Any]) -> list[Record] | None:
@@ -106,10 +107,10 @@ def _numbered(value: Mapping[str, Any]) -> list[Record] | None:
     tickets = list(value.values())
     if not tickets or not all(isinstance(ticket, Mapping) and is_ticket(unwrap(ticket)) for ticket in tickets):
         return None
-    if not all(_has_digit(key) for key in value) and len(value) < _DEPTH:
+    if not all(_has_digit(key) for key in value) and len(value) < _FEWEST_NAMED:
         return None
-    counted = list(value) == [str(place) for place in range(len(value))]
-    return [dict(ticket) if counted else _with_id(key, ticket) for key, ticket in value.items()]
+    is_range = list(value) == [str(place) for place in range(len(value))]
+    return [dict(ticket) if is_range else _with_id(key, ticket) for key, ticket in value.items()]
 
 
 def _with_id(key: Any, record: Record) -> Record:

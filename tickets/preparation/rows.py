@@ -126,7 +126,7 @@ class Source:
             )
         helps = reason in _TRUSTED and not conversations.trusted
         advice = f"; --map reply={conversations.name} takes {_TRUSTED[reason]}" if helps else ""
-        return f"No reply was taken from {count:,} tickets: {reason} is not known{advice}."
+        return f"No reply was taken from {count:,} tickets: {reason}{advice}."
 
     def cells(self, row: RawRow) -> Cells:
         """Return the cells of a row."""
