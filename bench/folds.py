@@ -150,7 +150,9 @@ def _earlier_outcomes(
     if not path.is_file():
         return {}, {}
     facts, *records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    if {**facts, **settings} != facts or [record["id"] for record in records] != list(ids):
+    if any(facts.get(key) != value for key, value in settings.items()) or [record["id"] for record in records] != list(
+        ids
+    ):
         return {}, {}
     if "cells" not in facts:  # of a time when all systems were compared at once
         facts["cells"] = {name: {key: facts[key] for key in ("machine", "versions")} for name in facts["training"]}

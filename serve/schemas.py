@@ -58,10 +58,16 @@ class TicketToStore(TicketIn):
     labels_only: bool = False
 
 
+class TicketOfBatch(TicketToStore):
+    """A ticket of a batch, which is stored without those that cannot be: an empty one is no fault of the request."""
+
+    model_config = ConfigDict(json_schema_extra=None)
+
+
 class Batch(Strict):
     """Up to a thousand tickets."""
 
-    tickets: list[TicketToStore] = Field(min_length=1, max_length=1_000)
+    tickets: list[TicketOfBatch] = Field(min_length=1, max_length=1_000)
 
 
 class Answered(BaseModel):

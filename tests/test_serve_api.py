@@ -89,6 +89,12 @@ def test_a_batch_reports_every_row(server: Running) -> None:
     assert [row["error"] is None for row in found["rows"]] == [True, False, True]
 
 
+def test_events_of_no_job_are_404(server: Running) -> None:
+    """Decided before the stream begins; an error inside of it would end the connection."""
+    response = server.ask("GET", f"/v1/jobs/{'0' * 26}/events")
+    assert response.status_code == 404 and response.json() == {"detail": "no such job"}
+
+
 def test_events_tell_labels_words_and_the_end(server: Running) -> None:
     server.service.go.clear()
     job = server.ask("POST", "/v1/tickets", json={"subject": "Hello", "body": "x"}).json()["job"]

@@ -1,8 +1,9 @@
 """/v1/jobs: how far an answer is, once or as a stream of events."""
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, Depends, HTTPException
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -25,11 +26,17 @@ def show_job(request: Request, job_id: TicketId, _caller: Ingest) -> JobOut:
     return _job(serving(request), job_id)
 
 
+def _known_job(request: Request, job_id: TicketId) -> JobOut:
+    return _job(serving(request), job_id)
+
+
+KnownJob = Annotated[JobOut, Depends(_known_job)]  # found before the stream begins: then there is no other status
+
+
 @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=problems(404, beside_json=False))
-async def watch_job(request: Request, job_id: TicketId, _caller: Ingest) -> AsyncIterator[ServerSentEvent]:
+async def watch_job(request: Request, _caller: Ingest, job: KnownJob) -> AsyncIterator[ServerSentEvent]:
     """Stream `labels`, a `token` for every piece of the reply, and at last `done` or `error`."""
-    server = serving(request)
-    job = await run_in_threadpool(_job, server, job_id)
+    server, job_id = serving(request), job.id
     while True:
         async for name, data in server.hub.watch(job_id, _QUIET_SECONDS):
             yield ServerSentEvent(event=name, data=data)

@@ -41,7 +41,6 @@ def problems(*statuses: int, beside_json: bool = True) -> dict[int | str, dict[s
         403: "The token's role does not allow it.",
         404: "No such thing.",
         409: "Somebody else was faster.",
-        410: "It was erased.",
         413: "The body is too large.",
         422: "Not what the schema asks for.",
         428: "The If-Match header is missing.",
