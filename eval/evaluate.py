@@ -99,8 +99,8 @@ def render(evaluation: Evaluation) -> str:
         lines += [
             f"  {name:<28} {scores.accuracy!s:<22} {scores.macro_f1!s:<22}".rstrip() for name, scores in systems.items()
         ]
-        rarest = min(systems[TWO_STAGE].recall, key=lambda label: systems[TWO_STAGE].recall[label].value)
-        lines += [f"  weakest class of ours: {rarest}, recall {systems[TWO_STAGE].recall[rarest]}", ""]
+        lowest = min(systems[TWO_STAGE].recall, key=lambda label: systems[TWO_STAGE].recall[label].value)
+        lines += [f"  lowest recall, two-stage: {lowest}, {systems[TWO_STAGE].recall[lowest]}", ""]
     lines.append("all labels right")
     lines += [f"  {name:<28} {score}" for name, score in evaluation.all_right.items()] + [""]
     if evaluation.tags_micro_f1 is not None:

@@ -59,12 +59,12 @@ class Pending(Future[Answer]):
 
 
 @dataclass(frozen=True, eq=False)
-class _Order:
+class _Submission:
     """A job and whom to tell of it."""
 
     job: Job
     pending: Pending
-    text: "_Telling | None"  # None where nobody listens
+    stream: "_ReplyStream | None"  # None where nobody listens
 
 
 class Service:
@@ -82,12 +82,12 @@ class Service:
         self._changed = threading.Condition()
         self._open: dict[Job, Pending] = {}  # without an answer, in the order in which they came
         self._tokens = 0  # of those
-        self._arrived: deque[_Order] = deque()  # not seen by the thread yet
+        self._arrived: deque[_Submission] = deque()  # not seen by the thread yet
         self._cancelled: deque[Job] = deque()  # likewise
         self._closing = self._stopping = False
-        self._orders: dict[Job, _Order] = {}  # the thread's own
+        self._submissions: dict[Job, _Submission] = {}  # the thread's own
         self._busy = 0.0  # seconds of work
-        self._done_at: deque[float] = deque(maxlen=_MEASURED)  # seconds of work before each of the last answers
+        self._busy_at_answer: deque[float] = deque(maxlen=_MEASURED)  # `_busy` at each of the last answers
         self._thread = threading.Thread(target=self._run, name="engines", daemon=True)
         self._thread.start()
 
@@ -116,10 +116,10 @@ class Service:
         prompt = self._system.classifier.prompts([ticket])[0]
         generator = self._system.generator
         job = Job(ticket, labels_only, on_labels, prompt=prompt)
-        telling = None
+        stream = None
         if generator and on_token:
-            telling = _Telling(GrowingReply(generator.encoder), on_token, ticket.text, self._system.guard)
-            job.on_token = telling.add
+            stream = _ReplyStream(GrowingReply(generator.encoder), on_token, ticket.text, self._system.guard)
+            job.on_token = stream.add
         pending = Pending(ticket, len(prompt.ids))
         with self._changed:
             if self._closing:
@@ -129,7 +129,7 @@ class Service:
                 raise Full(self._retry_after())
             self._open[job] = pending
             self._tokens += pending.tokens
-            self._arrived.append(_Order(job, pending, telling))
+            self._arrived.append(_Submission(job, pending, stream))
             self._changed.notify_all()
         pending.add_done_callback(partial(self._settled, job))
         return pending
@@ -162,8 +162,8 @@ class Service:
     def rate(self) -> float:
         """Answers per second of busy time, over the last ones; 0 until two tickets are answered."""
         with self._changed:
-            seconds = self._done_at[-1] - self._done_at[0] if self._done_at else 0.0
-            return (len(self._done_at) - 1) / seconds if seconds else 0.0
+            seconds = self._busy_at_answer[-1] - self._busy_at_answer[0] if self._busy_at_answer else 0.0
+            return (len(self._busy_at_answer) - 1) / seconds if seconds else 0.0
 
     def _retry_after(self) -> float:
         """Return the seconds until half of what waits is answered."""
@@ -187,13 +187,13 @@ class Service:
                 ended = self._scheduler.step()
             except Exception as error:  # a fault of ours: nobody shall wait for ever
                 self._scheduler.clear()
-                ended = list(self._orders)  # also what the scheduler was at, and no longer knows
+                ended = list(self._submissions)  # jobs too that were in the scheduler when it failed
                 for job in ended:
                     if job.answer is None:
                         job.error = job.error or error
             self._busy += time.perf_counter() - start
             for job in ended:
-                self._tell(self._orders.pop(job))
+                self._tell(self._submissions.pop(job))
 
     def _take(self) -> bool:
         """Wait for something to do, and hear what has come and what was cancelled; False at the end."""
@@ -201,25 +201,25 @@ class Service:
             self._changed.wait_for(
                 lambda: self._arrived or self._cancelled or self._stopping or self._scheduler.has_work
             )
-            for order in self._arrived:
-                self._orders[order.job] = order
-                self._scheduler.add(order.job)
+            for submission in self._arrived:
+                self._submissions[submission.job] = submission
+                self._scheduler.add(submission.job)
             self._arrived.clear()
-            cancelled = [self._orders.pop(job) for job in self._cancelled if job in self._orders]
+            cancelled = [self._submissions.pop(job) for job in self._cancelled if job in self._submissions]
             self._cancelled.clear()
             stopping = self._stopping
-        for order in cancelled:
+        for submission in cancelled:
             with suppress(Exception):  # an engine that fails here fails in its next step too, which tells of it
-                self._scheduler.end(order.job)
-            order.pending.set_running_or_notify_cancel()
+                self._scheduler.end(submission.job)
+            submission.pending.set_running_or_notify_cancel()
         return not stopping
 
-    def _tell(self, order: _Order) -> None:
+    def _tell(self, submission: _Submission) -> None:
         """Give a job's answer or error to whoever waits for it."""
-        job, pending = order.job, order.pending
+        job, pending = submission.job, submission.pending
         try:
-            if job.answer and order.text:
-                order.text.finish(job.answer.reply or "")
+            if job.answer and submission.stream:
+                submission.stream.finish(job.answer.reply or "")
         except Exception as error:
             job.error = error
         if not pending.set_running_or_notify_cancel():
@@ -228,18 +228,18 @@ class Service:
             pending.set_exception(job.error)
             return
         with self._changed:
-            self._done_at.append(self._busy)
+            self._busy_at_answer.append(self._busy)
         pending.set_result(job.answer)
 
 
-class _Telling:
+class _ReplyStream:
     """Tells a growing reply piece by piece, masked as the finished one is."""
 
     def __init__(
         self, reply: GrowingReply, on_text: Callable[[str], None], ticket: str, guard: "DraftGuard | None"
     ) -> None:
         self._reply, self._on_text, self._ticket, self._guard = reply, on_text, ticket, guard
-        self._written = self._told = ""
+        self._written = self._sent = ""
 
     def add(self, token: int) -> None:
         """Tell what is certain after another token."""
@@ -252,7 +252,7 @@ class _Telling:
         self._tell_up_to(reply)
 
     def _tell_up_to(self, text: str) -> None:
-        rest = text[len(self._told) :]
+        rest = text[len(self._sent) :]
         if rest:
-            self._told = text
+            self._sent = text
             self._on_text(rest)

@@ -21,7 +21,7 @@ from store.jobs import LEASE_SECONDS, MAX_ATTEMPTS, Job, claim, extend_leases, f
 from tickets.schema import Answer, Prediction
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds; doubles with every failure in a row
-_LOOK_SECONDS = 1.0  # poll interval of the store when nothing wakes the thread
+_POLL_SECONDS = 1.0  # poll interval of the store when nothing wakes the thread
 OnStored = Callable[[Connection, Job, Answer], None]
 
 
@@ -64,10 +64,10 @@ class Dispatcher:
         self._hub, self._metrics, self._on_stored = hub, metrics, on_stored
         self._at_once = at_once
         self._held: dict[str, Job] = {}
-        self._news: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._extended = time.monotonic()
-        self._not_before = 0.0  # take no job before this time; set after a full or failed engine
+        self._not_before = 0.0  # claim no job before this time; set when the service is full or closed, or a job fails
         self._failed_in_row = 0
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
@@ -76,13 +76,13 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Look for new jobs at once."""
-        self._news.put(_WAKE)
+        self._events.put(_WAKE)
 
     def stop(self, drain_seconds: float) -> None:
         """Take no more jobs, let the engines finish for so many seconds, and queue the rest again."""
         self._stopping.set()
         self._service.close(drain_seconds)
-        self._news.put(_END)
+        self._events.put(_END)
         self._thread.join()
         give_back(self._database, list(self._held.values()))
 
@@ -98,14 +98,14 @@ class Dispatcher:
                 self._step(news)
             except DataError as error:  # the database rejects this value; a retry cannot succeed
                 if isinstance(news, _Answered):
-                    self._news.put(_Rejected(news.job, error))
+                    self._events.put(_Rejected(news.job, error))
             except SQLAlchemyError as error:  # the database may be down: keep the answer and store it later
                 print(f"the store cannot be reached: {type(error).__name__}; trying again", file=sys.stderr)
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
                 if isinstance(news, (_Answered, _Rejected)):
-                    self._news.put(news)
+                    self._events.put(news)
             try:
-                news = self._news.get(timeout=_LOOK_SECONDS)
+                news = self._events.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 news = _WAKE
 
@@ -143,12 +143,12 @@ class Dispatcher:
         except (Full, Closed) as error:
             del self._held[job.id]
             give_back(self._database, [job])
-            self._not_before = time.monotonic() + (error.retry_after if isinstance(error, Full) else _LOOK_SECONDS)
+            self._not_before = time.monotonic() + (error.retry_after if isinstance(error, Full) else _POLL_SECONDS)
             return
         except Exception as error:
             self._fail(job, error)
             return
-        pending.add_done_callback(lambda done: self._news.put(_Answered(job, done, started)))
+        pending.add_done_callback(lambda done: self._events.put(_Answered(job, done, started)))
 
     def _settle(self, job: Job, done: Future[Answer], started: float) -> None:
         try:
@@ -168,11 +168,11 @@ class Dispatcher:
         self._metrics.answer_seconds.observe(time.monotonic() - started)
         for column, confidence in answer.prediction.confidence.items():
             self._metrics.predictions.labels(column, band(confidence)).inc()
-        told = {"reply": answer.reply, "reply_cut": answer.reply_cut, "needs_review": answer.needs_review}
-        self._hub.publish(job.id, "done", **told)
+        payload = {"reply": answer.reply, "reply_cut": answer.reply_cut, "needs_review": answer.needs_review}
+        self._hub.publish(job.id, "done", **payload)
 
     def _fail(self, job: Job, error: Exception, final: bool = False) -> None:
-        """Retry the job after a pause; mark it failed if `final` or out of attempts."""
+        """Retry the job after a pause; mark it failed if `final`, refused by the engine, or out of attempts."""
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         if not final and not isinstance(error, TicketRefused) and job.attempts < MAX_ATTEMPTS:
             give_back(self._database, [job], counted=True)

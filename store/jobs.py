@@ -18,7 +18,7 @@ LEASE_SECONDS = 60.0
 MAX_ATTEMPTS = 5
 SUSPECT = 2  # after this many attempts a job runs alone: it may have crashed its worker
 BLIND_SHARE = 0.02  # share of all tickets shown without suggestions
-RANDOM_SHARE = 0.05  # share of tickets needing no review that are shown anyway
+RANDOM_SHARE = 0.05  # share of tickets needing no review, and not drawn blind, that are shown anyway
 BLIND, RANDOM, DOUBT = DRAWS = ("blind", "random", "doubt")
 SAMPLE = (BLIND, RANDOM)  # drawn by chance alone, so that rates measured on them hold for all tickets
 

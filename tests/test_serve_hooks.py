@@ -295,7 +295,7 @@ def test_an_answer_that_the_store_rejects_fails_and_others_go_on(
     server: Running, zammad: FakeZammad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the failure cannot be stored at first."""
-    monkeypatch.setattr("serve.dispatch._LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("serve.dispatch._POLL_SECONDS", 0.02)
     dispatcher, stored, failed, locked = server.server.dispatcher, [DataError], fail, [OperationalError]
 
     def rejected_once(*_arguments: Any) -> None:
