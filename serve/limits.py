@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.metrics import Metrics
 from tickets.numbers import whole_number
 
-_PATIENCE = 4  # times the limit, and seconds, for which a body that is too large is read on
+_READ_ON_BYTES, _READ_ON_SECONDS = 1 << 25, 5  # of a body that is too large
 
 
 class BodyLimit:
@@ -32,7 +32,7 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0").decode("latin-1")
         detail = f"the body is too large; expected at most {limit:,} bytes"
         if whole_number(declared, limit) is None:
-            await _read_on(receive, _PATIENCE * limit)
+            await _read_on(receive)
             refusal = JSONResponse({"detail": detail}, status_code=413, headers={"Connection": "close"})
             await refusal(scope, receive, send)
             return
@@ -44,20 +44,21 @@ class BodyLimit:
             seen += len(message.get("body", b""))
             if seen > limit:
                 if message.get("more_body"):
-                    await _read_on(receive, _PATIENCE * limit)
+                    await _read_on(receive)
                 raise HTTPException(413, detail, {"Connection": "close"})
             return message
 
         await self._app(scope, counted, send)
 
 
-async def _read_on(receive: Receive, most: int) -> None:
-    """Read the rest of a body, up to so many bytes or seconds: a client that still sends never sees the refusal."""
+async def _read_on(receive: Receive) -> None:
+    """Read the rest of a body, within limits: a client that still sends never sees the refusal."""
+    seen = 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
-            while most > 0:
+        async with asyncio.timeout(_READ_ON_SECONDS):
+            while seen < _READ_ON_BYTES:
                 message = await receive()
-                most -= len(message.get("body", b""))
+                seen += len(message.get("body", b""))
                 if not message.get("more_body"):
                     return
 

@@ -24,7 +24,7 @@ def test_requests_made_from_the_schema(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "run"]
     command += [f"{server.address}/openapi.json", "--header", f"Authorization: Bearer {server.token}"]
     command += ["--phases", "coverage,fuzzing,stateful", "--max-examples", "60", "--seed", "7", "--continue-on-failure"]
-    command += ["--no-color", "--warnings", "off", "--request-timeout", "120"]
+    command += ["--no-color", "--warnings", "off", "--request-timeout", "120", "--suppress-health-check", "all"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout[-6_000:] + found.stderr[-2_000:]
+    assert found.returncode == 0, found.stdout + found.stderr
     assert server.stop() == 0

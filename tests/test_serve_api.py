@@ -354,13 +354,13 @@ def test_a_client_that_sends_too_much_reads_why(server: Running, chunked: bool) 
     while not web.started:
         time.sleep(0.01)
     port = web.servers[0].sockets[0].getsockname()[1]
-    body = b'{"body": "' + b"x" * 2_000_000 + b'"}'
+    body = b'{"body": "' + b"x" * 9_000_000 + b'"}'
     headers = {"Authorization": f"Bearer {server.tokens['ingest']}", "Content-Type": "application/json"}
 
     def slowly() -> Iterator[bytes]:
-        for at in range(0, len(body), 65_536):
+        for at in range(0, len(body), 1 << 18):
             time.sleep(0.02)  # the refusal comes while it sends
-            yield body[at : at + 65_536]
+            yield body[at : at + (1 << 18)]
 
     headers |= {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
     client = HTTPConnection("127.0.0.1", port, timeout=30)
