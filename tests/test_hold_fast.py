@@ -173,7 +173,7 @@ def test_heads_that_are_not_numbers_are_refused(damaged: Path) -> None:
     tensors[name] = np.full_like(tensors[name], np.nan)
     save_file(tensors, path)
     resign(damaged)
-    with pytest.raises(InputError, match=f"{name} is not a number"):
+    with pytest.raises(InputError, match=f"{name} holds NaN or infinity"):
         load_two_stage(damaged, labels_only=True)
 
 
