@@ -40,7 +40,7 @@ class TicketIn(Strict):
         cleaner = Cleaner(escapes=None)
         cleaner.decide_escapes((self.body,))
         subject = " ".join(cleaner.clean(without_nul(self.subject), thread=False).split())
-        body = cleaner.clean(without_nul(self.body))
+        body = cleaner.clean(without_nul(self.body), subject=self.subject)
         return Ticket(name, subject, body, self.language) if subject or body else None
 
 

@@ -141,3 +141,30 @@ def test_hostile_texts_take_linear_time(piece: str) -> None:
     start = time.thread_time()
     Cleaner().clean(piece * (300_000 // len(piece)))
     assert time.thread_time() - start < 5
+
+
+SIGNED = "Ida Berg, RN\n\nCenter Manager\n\nNorth Clinics\n\nOffice (555) 010-1500\n\nida@example.org"
+HEADER = "From: Berg, Ida\nSent: Monday, May 12, 2025 4:11 PM\nTo: Desk <desk@example.org>\nSubject: Log in"
+ASKED = "Hello team,\n\nnurse Roe cannot log in on workstation W7."
+
+
+@pytest.mark.parametrize(
+    ("subject", "above"),
+    [
+        ("Fw: Log in", SIGNED),
+        ("WG: Log in", f"Hallo,\n\ndas kam gerade.\n\n{SIGNED}"),
+        ("TR : Log in", SIGNED),
+        ("Log in", f"Please see below...\n\n{SIGNED}"),
+        ("", f"Siehe unten, danke!\n\n{SIGNED}"),
+    ],
+)
+def test_a_signature_above_a_mail_that_is_passed_on_does_not_hide_it(subject: str, above: str) -> None:
+    """As a public export of Autotask has them: the ticket stands below the signature of who passed it on."""
+    text = strip_quotes(f"{above}\n\n{'_' * 32}\n{HEADER}\n\n{ASKED}", subject)
+    assert ASKED in text and "From: Berg, Ida" in text and text.startswith(above.splitlines()[0])
+
+
+@pytest.mark.parametrize("subject", ["Re: Fw: Log in", "Forward planning", "Log in"])
+def test_an_answer_above_an_earlier_mail_stays_alone(subject: str) -> None:
+    answer = f"It works again since this morning, after I had called the desk.\nThank you all.\n\n{SIGNED}"
+    assert strip_quotes(f"{answer}\n\n{'_' * 32}\n{HEADER}\n\n{ASKED}", subject).strip() == answer

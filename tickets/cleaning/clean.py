@@ -72,8 +72,13 @@ class Cleaner:
         if self.escapes is None:
             self.escapes = writes_escapes(texts)
 
-    def clean(self, text: str, thread: bool = True) -> str:
-        """`text` cleaned; `thread` says whether it may hold a quoted thread, as bodies and replies do."""
+    def clean(self, text: str, thread: bool = True, subject: str = "") -> str:
+        """Return `text` cleaned.
+
+        Args:
+            thread: whether it may hold a quoted thread, as bodies and replies do.
+            subject: that of the ticket, which may say that a mail was passed on.
+        """
         text = _as_lines(text)
         if self.escapes and "\\" in text:
             text = self._counted("escapes", text, unescape(text))
@@ -82,7 +87,7 @@ class Cleaner:
             plain = mark_quoted(strip_html(text, marked=True)) if self.quotes and thread else strip_html(text)
             text = self._counted("html", text, plain)
         if self.quotes and thread and "\n" in text:
-            text = self._counted("quotes", text, strip_quotes(text))
+            text = self._counted("quotes", text, strip_quotes(text, subject))
         if self.signatures and thread and "\n" in text:
             text = self._counted("signatures", text, cut_signatures(text))
         return normalise(text)

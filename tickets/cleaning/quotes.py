@@ -54,6 +54,13 @@ _LONGEST_BLOCK = 12  # lines
 _MOST_BLANK = 3  # lines between a marker and the header block below it
 _DEEPEST = 5  # mails passed on inside each other; what is deeper stays as it is
 _NOTE_LINES, _NOTE_WORDS = 2, 25  # what people write above a mail that they pass on
+_POINTS_BELOW = re.compile(
+    r"\b(?:see|check) (?:the )?(?:below|attached|e-?mail below|message below)|\bfyi\b|\bsiehe unten"
+    r"|\bzur (?:info|kenntnis)|\bvoir ci-dessous|\bpour info|\bver (?:abajo|abaixo|m[áa]s abajo)|\bvedi sotto"
+    r"|\bzie (?:hier)?onder|\bter info|\bpatrz poniżej",
+    re.I,
+)
+_PASSED_ON = re.compile(r"\s*(?:fwd?|wg|tr|rv|enc|pd|doorst)\s*:", re.I)  # `RE: FW:` is an answer
 
 
 @dataclass(frozen=True)
@@ -66,16 +73,17 @@ class _Block:
     subject: str
 
 
-def strip_quotes(text: str) -> str:
+def strip_quotes(text: str, subject: str = "") -> str:
     """Return `text` without the quoted thread in it; unchanged where nothing else would be left.
 
-    A mail that is passed on stays, with its sender and subject. It is told by a forward marker, or by a header block
-    below a line or two; a header block below more than that is an earlier mail.
+    A mail that is passed on stays, with its sender and subject. It is told by a forward marker, by a `subject` such as
+    `Fw: ...`, by a line such as `Please see below`, or by a header block below a line or two. A header block below more
+    than that is an earlier mail.
     """
-    return _stripped(text, 0)
+    return _stripped(text, 0, _PASSED_ON.match(subject) is not None)
 
 
-def _stripped(text: str, depth: int) -> str:
+def _stripped(text: str, depth: int, is_passed_on: bool = False) -> str:
     if depth == _DEEPEST or not _CANDIDATE.search(text):
         return _without_answer(text) or text
     lines = text.split("\n")
@@ -88,7 +96,7 @@ def _stripped(text: str, depth: int) -> str:
         if not (forwarded or original or block):
             continue
         above = "\n".join(lines[: number - _has_rule(lines, number)])
-        if not forwarded and not (block and _is_note(above)):
+        if not forwarded and not is_passed_on and not (block and _is_note(above)):
             return _without_answer(above) or _without_answer(text) or text
         below = _stripped("\n".join(lines[block.end if block else number + 1 :]).strip("\n"), depth + 1)
         headers = [f"From: {block.sender}"] if block and block.sender else []
@@ -135,8 +143,10 @@ def _has_rule(lines: list[str], number: int) -> bool:
 
 
 def _is_note(above: str) -> bool:
-    """Return whether so little stands above a header block that the mail below is what matters."""
+    """Return whether the mail below a header block is what matters: little stands above, or it points there."""
     written = [line for line in above.split("\n") if line.strip()]
+    if written and len(written[0].split()) <= _NOTE_WORDS and _POINTS_BELOW.search(written[0]):
+        return True  # a signature may follow
     return len(written) <= _NOTE_LINES and sum(len(line.split()) for line in written) <= _NOTE_WORDS
 
 

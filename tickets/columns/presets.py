@@ -93,6 +93,16 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "queue": ("milestone.title", "milestone"),
         "priority": ("severity", "priority", "weight"),
     },
+    "autotask": {
+        "id": ("ticketNumber", "id"),
+        "subject": ("title",),
+        "body": ("description",),
+        "reply": ("resolution",),
+        "created": ("createDate",),
+        "type": ("ticketType",),
+        "queue": ("queueID",),
+        "priority": ("priority",),
+    },
 }
 # A preset is taken by itself where a source has all columns of one of its groups; the first that fits counts.
 HALLMARKS: Sequence[tuple[str, tuple[str, ...]]] = (
@@ -107,6 +117,7 @@ HALLMARKS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("github", ("user.login", "title")),
     ("github", ("author.login", "title")),
     ("gitlab", ("iid", "title")),
+    ("autotask", ("queueID", "title")),
     ("zammad", ("title", "number")),
     ("zendesk", ("description",)),
 )

@@ -41,7 +41,7 @@ class TicketText:
         cleaner = reading.cleaner()
         cleaner.decide_escapes((self.body,))
         subject = " ".join(cleaner.clean(self.subject, thread=False).split())
-        body = cleaner.clean(self.body)
+        body = cleaner.clean(self.body, subject=self.subject)
         if not subject and not body:
             raise InputError(f"{self.name}: {_BLANK}")
         return Ticket(id=self.name, subject=subject, body=body)

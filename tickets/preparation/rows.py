@@ -182,7 +182,7 @@ class Source:
         return Ticket(
             id=normalise(parts.get("id", "")) or f"{number:06d}",
             subject=" ".join(cleaner.clean(parts.get("subject", ""), thread=False).split()),
-            body=cleaner.clean(parts["body"]),
+            body=cleaner.clean(parts["body"], subject=parts.get("subject", "")),
             language=language_code(normalise(parts.get("language", ""))),
             labels={name: label for name, label in cells.labels.items() if label},
             tags=cells.tags,
