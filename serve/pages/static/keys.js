@@ -63,6 +63,15 @@ document.addEventListener("keydown", (event) => {
     press("save");
     return;
   }
+  if (event.key === "Tab" && !event.shiftKey && event.target.type === "radio") {
+    const next = columns[columns.indexOf(event.target.closest("[data-column]")) + 1];
+    // from "other" it leads to the list of other labels, as without this script
+    if (next && !event.target.closest(".choice").querySelector("select")) {
+      event.preventDefault();
+      focusColumn(next);
+    }
+    return;
+  }
   if (inText || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (event.target.matches("button, a, summary") && event.key === "Enter") return;
   const action = keys[event.key];
