@@ -31,8 +31,9 @@ def resolve_data(path: str) -> Path:
 
 
 def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]:
-    """Return the first `limit` tickets of a part; of the training part some that bring every class, and the first
-    others.
+    """Return the first `limit` tickets of a part.
+
+    Of the training part, these are some that bring every class, and the first others.
 
     Raises:
         InputError: there are none, or the part is none of PARTS.
@@ -48,8 +49,9 @@ def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]
 
 
 def _rows_with_every_class(tickets: Sequence[Ticket], limit: int) -> list[int]:
-    """Return the first `limit` rows; where they lack a class, the first ticket that has it takes the place of the
-    last ones.
+    """Return the first `limit` rows.
+
+    Where they lack a class, the first ticket that has it takes the place of the last ones.
 
     A column with so many classes that they would take more than half of the places is left alone.
     """

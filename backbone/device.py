@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 
 def computes_bf16() -> bool:
-    """Return whether the device that trains has arithmetic for bf16; an x86 CPU without emulates it, eight times
-    slower.
+    """Return whether the device that trains has arithmetic for bf16.
+
+    An x86 CPU without emulates it, eight times slower.
     """
     import torch
 

@@ -112,9 +112,7 @@ class PromptEncoder:
         return turns
 
     def ticket_end(self, ids: Sequence[int]) -> int:
-        """Return how many ids of a prompt the instruction's and the ticket's turn are, which both stages' prompts
-        share.
-        """
+        """Return the length of the instruction's and the ticket's turns, which both stages' prompts share."""
         return [i for i, token in enumerate(ids) if token == self.start_id][2]  # where the third turn starts
 
     @property
@@ -207,8 +205,9 @@ def _empty_thoughts(tokenizer: Tokenizer, folder: Path, blank_line: Sequence[int
 
 
 def _can_switch_thinking(folder: Path) -> bool:
-    """Return whether the chat template can switch thinking off; a folder without a template is taken to have such a
-    one.
+    """Return whether the chat template can switch thinking off.
+
+    A folder without a template is taken to have such a one.
     """
     texts = [path.read_text(encoding="utf-8") for name in TOKENIZER_FILES[1:] if (path := folder / name).is_file()]
     return "enable_thinking" in "".join(texts) or not any("chat_template" in text or "{%" in text for text in texts)
@@ -216,8 +215,9 @@ def _can_switch_thinking(folder: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _tokenizers(text: str) -> tuple[Tokenizer, Tokenizer]:
-    """Return the tokenizer of a `tokenizer.json`, and one without its added tokens; a second to load, so stages
-    share them.
+    """Return the tokenizer of a `tokenizer.json`, and one without its added tokens.
+
+    Loading takes a second, so stages share them.
 
     Raises:
         ValueError: not one of the kind that the supported families have.

@@ -84,8 +84,9 @@ def _data(fold: int) -> Path:
 
 
 def prepare_fold(fold: int) -> Path:
-    """Return the folder of a fold's tickets, split where that was not done; test tickets of earlier folds are for
-    training.
+    """Return the folder of a fold's tickets, split where that was not done.
+
+    Test tickets of earlier folds are for training.
     """
     if _data(fold).is_dir():
         return _data(fold)

@@ -31,10 +31,10 @@ class Served:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self) -> int:
+    def stop(self, timeout: float = 120) -> int:
         """End it as a service manager does; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=120)
+        return self.process.wait(timeout=timeout)
 
     def waiting(self) -> int:
         """Return how many jobs wait or run, by its metrics."""

@@ -19,8 +19,9 @@ def softmax(logits: Floats) -> Floats:
 
 
 def cross_entropy(logits: Floats, targets: Ints) -> float:
-    """Return the mean negative log-likelihood in nats, unweighted, of the rows whose class id is not negative; NaN
-    without any.
+    """Return the mean negative log-likelihood in nats, unweighted, of the rows whose class id is not negative.
+
+    It is NaN without any.
     """
     known = targets >= 0
     logits, targets = logits[known], targets[known]

@@ -33,9 +33,10 @@ class _Graph(nn.Module):
         self.heads = nn.ModuleList(heads.values())
 
     def forward(self, input_ids: Tensor, last: Tensor) -> tuple[Tensor, ...]:
-        """Return the state (batch, hidden) and logits (batch, classes) of each head from right-padded ids (batch, seq)
-        and the
-        position of the last token of each row (batch,). No mask: causal attention never looks at later padding."""
+        """Return state (batch, hidden) and logits (batch, classes) by head from right-padded ids (batch, seq).
+
+        `last` (batch,) are the positions of the last tokens. No mask: causal attention never looks at later padding.
+        """
         # one row of positions per ticket: onnxruntime's RotaryEmbedding does not broadcast a single one
         positions = torch.arange(input_ids.shape[1]).unsqueeze(0).expand_as(input_ids)
         hidden = self.backbone(input_ids=input_ids, position_ids=positions, use_cache=False).last_hidden_state

@@ -26,8 +26,9 @@ def classifier_folder(run: Path) -> Path:
 
 
 def run_identity(run: Path) -> str:
-    """Return what tells a classifier run from others, by its content; empty where there is none, which is refused
-    later.
+    """Return what tells a classifier run from others, by its content.
+
+    It is empty where there is none, which is refused later.
     """
     manifest = classifier_folder(run) / MANIFEST
     return sha256(manifest) if manifest.is_file() else ""

@@ -34,9 +34,7 @@ def without_credentials(url: str) -> str:
 
 
 def secrets_of(url: str) -> list[str]:
-    """Return the password of a URL, or the user where that is a token, and both together as a request's header has
-    them.
-    """
+    """Return the password of a URL, or the user where that is a token, and both as a request's header has them."""
     parts = urlsplit(url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     both = base64.b64encode(f"{user}:{password}".encode()).decode() if user or password else ""

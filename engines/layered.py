@@ -112,8 +112,7 @@ class LayeredEngine:
         shared_prefix: SharedPrefix | None = None,
         count: int | None = None,
     ) -> Iterator[tuple[list[int], Tensor]]:
-        """Yield the rows of a batch and their states after `count` blocks, or all, and the final norm, left-padded,
-        (batch, seq, hidden)."""
+        """Yield rows of a batch and their left-padded states after `count` blocks and norm, (batch, seq, hidden)."""
         count = count or self._config.num_hidden_layers
         buckets = length_buckets([len(ids) for ids in prompts], _TOKENS)
         batches = [pad_left([prompts[row] for row in rows], self._pad_id) for rows in buckets]

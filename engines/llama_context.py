@@ -78,8 +78,9 @@ class LlamaContext:
             )
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """Return scores over the vocabulary of the token at `row` of the last batch, (vocabulary,); valid until the
-        next.
+        """Return scores over the vocabulary of the token at `row` of the last batch, (vocabulary,).
+
+        They are valid until the next batch.
         """
         pointer = llama_cpp.llama_get_logits_ith(self._context, row)
         return np.ctypeslib.as_array(pointer, shape=(self._model.vocabulary_size,))

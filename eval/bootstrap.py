@@ -58,9 +58,7 @@ class Resamples:
         return Score(_divide(top.sum(), bottom.sum()), *self._limits(self._ratios(top, bottom)))
 
     def replicates(self, of_times: Callable[[Floats], float]) -> Floats:
-        """Return a figure computed from how often every ticket counts, (count,): of every draw, and last of all
-        tickets.
-        """
+        """Return a figure of every draw, and last of all tickets, from how often each ticket counts, (count,)."""
         return np.array([of_times(times) for times in [*self.times, np.ones(self.count)]])
 
     def statistic(self, of_times: Callable[[Floats], float]) -> Score:

@@ -138,8 +138,9 @@ def _automated_lines(automated: Mapping[str, Sequence[Automated]]) -> list[str]:
 
 
 def _applied_text(one: Automated) -> str:
-    """Return the share of tickets and the accuracy there; `never` where no confidence is enough, `-` where it is not
-    known.
+    """Return the share of tickets and the accuracy there.
+
+    `never` where no confidence is enough, `-` where it is not known.
     """
     if one.threshold is None:
         return "-"

@@ -131,8 +131,9 @@ def _confusion(y: Ints, p: Ints, width: int, times: Floats) -> Floats:
 
 
 def _macro_f1(matrix: NDArray[np.float64]) -> float:
-    """Return the mean F1 of the classes that occur among the true labels, the same for every system; the last place
-    means none.
+    """Return the mean F1 of the classes that occur among the true labels, the same for every system.
+
+    The last place of the labels means none.
     """
     hits = np.diag(matrix)[:-1]
     total = matrix.sum(axis=1)[:-1] + matrix.sum(axis=0)[:-1]

@@ -45,9 +45,7 @@ class LabelNoise:
 def conditioning_labels(
     ticket: Ticket, columns: Sequence[str], noise: LabelNoise, config: GeneratorConfig, rng: np.random.Generator
 ) -> dict[str, str]:
-    """Return the labels a training prompt shows: mostly true, some replaced by what a classifier might say, some
-    dropped.
-    """
+    """Return the labels of a training prompt: mostly true, some as a classifier might err, some dropped."""
     shown = {}
     for column in columns:
         draw = rng.random()

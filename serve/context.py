@@ -58,8 +58,7 @@ class Serving:
         """Return the resolved tickets most similar to a ticket, best first, in their JSON form."""
         if self.resolved is None:
             return []
-        found = self.resolved.similar(Ticket("", subject, body), _SIMILAR)
-        return [self.resolved.to_dict(one) for one in found]
+        return self.resolved.similar_as_dicts(Ticket("", subject, body), _SIMILAR)
 
 
 def serving(connection: HTTPConnection) -> Serving:

@@ -24,6 +24,7 @@ from tests.bases import build_base, build_qwen3, build_smollm2
 from tickets.schema import Ticket, write_tickets
 
 torch.set_num_threads(1)  # tiny products; a test process per core
+ROWS = "id,subject,body\n" + "".join(f"t{i},s,My printer {i} is broken\n" for i in range(3))
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
@@ -69,6 +70,15 @@ def merged(base: Path, adapter: Mapping[str, LowRank]) -> Any:
             weight = model.get_submodule(name).weight
             weight.copy_(change.merged(weight))
     return model
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home folder and the folder one is in, with a source of three rows."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text(ROWS, encoding="utf-8")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -28,23 +28,19 @@ from pipeline.engine_choice import EngineChoice
 from pipeline.export.export import export
 from pipeline.export.options import ExportOptions
 from pipeline.model_folder import open_model
+from tests.conftest import ROWS
 from tickets.errors import InputError
 from tickets.sources import holds, refuse_overlap
 
-ROWS = "id,subject,body\n" + "".join(f"t{i},s,My printer {i} is broken\n" for i in range(3))
-
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home folder and the folder one is in, with a source, prepared tickets and a model."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "t.csv").write_text(ROWS, encoding="utf-8")
-    (tmp_path / "data").mkdir()
+def home(home: Path) -> Path:
+    """The same with prepared tickets and a model."""
+    (home / "data").mkdir()
     for part in ("train", "validation", "test"):
-        shutil.copy(resolve_data("sample") / f"{part}.jsonl", tmp_path / "data")
-    shutil.copytree(mini_folder(), tmp_path / "mini-copy")
-    return tmp_path
+        shutil.copy(resolve_data("sample") / f"{part}.jsonl", home / "data")
+    shutil.copytree(mini_folder(), home / "mini-copy")
+    return home
 
 
 def files(folder: Path) -> dict[str, int]:

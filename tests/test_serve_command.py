@@ -2,23 +2,23 @@
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi")
 
+import httpx2
 from typer.testing import CliRunner
 
 from backbone.config import RunConfig
 from backbone.config_file import load_config
 from backbone.dataset import load_part, resolve_data
+from bench.served import Served
 from cli import app
 from serve.run import _check_tokens, _say_where, fill_with_samples, only_server
 from serve.upkeep import backup, is_store, restore
@@ -193,31 +193,19 @@ def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
     """Killed in the middle of twenty answers and started again: every ticket has exactly one current answer."""
     url = sqlite_url(tmp_path)
 
-    def start(*more: str) -> tuple[subprocess.Popen[str], str, str]:
-        command = [sys.executable, "cli.py", "serve", "--db", url, "--listen", "127.0.0.1:0", *more]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ})
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(3)]
-        return process, lines[0].split()[-1], lines[1].split()[1]
+    def to_review(server: Served) -> int:
+        return int(httpx2.get(f"{server.address}/v1/stats", headers=server.headers, timeout=30).json()["to_review"])
 
-    def stats(address: str, token: str) -> dict[str, int]:
-        request = urllib.request.Request(f"{address}v1/stats", headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            found: dict[str, int] = json.load(response)
-        return found
-
-    process, address, token = start("--demo")
-    while stats(address, token)["to_review"] < 3:
+    server = Served(url, "--demo")
+    while to_review(server) < 3:
         time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process, address, token = start()
+    server.kill()
+    server = Served(url)
     end = time.monotonic() + 300
-    while stats(address, token)["to_review"] < 20:
+    while to_review(server) < 20:
         assert time.monotonic() < end
         time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert server.stop(timeout=60) == 0
     database = open_database(url)
     with database.read() as connection:
         rows = connection.exec_driver_sql(

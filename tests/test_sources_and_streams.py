@@ -24,6 +24,7 @@ from eval.report.blocks import Section, Table
 from eval.report.page import _markdown, read_report
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
+from tests.conftest import ROWS
 from tickets.cell_text import without_formula
 from tickets.errors import InputError
 from tickets.preparation.prepare import PrepareOptions, prepare
@@ -33,17 +34,13 @@ from tickets.schema import read_tickets
 from tickets.sources import source_fingerprint
 
 ROOT = Path(__file__).parent.parent
-ROWS = "id,subject,body\n" + "".join(f"t{i},s,My printer {i} is broken\n" for i in range(3))
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home folder and the folder one is in, with a source."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "t.csv").write_text(ROWS, encoding="utf-8")
-    (tmp_path / "t.txt").write_text("The printer does not print.", encoding="utf-8")
-    return tmp_path
+def home(home: Path) -> Path:
+    """The same with a ticket."""
+    (home / "t.txt").write_text("The printer does not print.", encoding="utf-8")
+    return home
 
 
 def batch(source: str, out: str, **given: bool) -> int:

@@ -54,8 +54,9 @@ class Shape:
 
     @classmethod
     def load(cls, base: Path, config: RunConfig, stage: str = "") -> "Shape":
-        """Return the shape of a base under a run's adapter; for the stage of the classifier, of the blocks that it
-        uses.
+        """Return the shape of a base under a run's adapter.
+
+        For the classifier, that is the shape of the blocks that it uses.
 
         Raises:
             InputError: the base has fewer blocks.

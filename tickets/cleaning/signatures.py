@@ -80,8 +80,9 @@ def _without_disclaimers(mail: str) -> str:
 
 
 def _delimited(mail: str) -> int | None:
-    """Return where the signature below `--` begins. Without the space behind it, it has to look like one: it may be
-    output.
+    """Return where the signature below `--` begins.
+
+    Without the space behind it, it has to look like one: it may be output.
     """
     lines = list(_DELIMITER.finditer(mail))
     sure = next((line for line in lines if line["space"]), None)

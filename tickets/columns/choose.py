@@ -45,8 +45,7 @@ class ColumnMap:
         return tag_values(self.tags, self.tags_by_spaces, fields)
 
     def text(self, part: str, fields: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the subject, body or reply of a row, and its column: of repeated ones all, else the first filled
-        candidate.
+        """Return the subject, body or reply of a row with its column: all repeated ones, else the first filled one.
 
         A column that was asked for has no other candidates, and a reply has none either: the next column may be a note.
         """
@@ -177,9 +176,7 @@ def _ranks(preset: str | None, part: str) -> dict[str, int]:
 
 
 def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Return columns by part: the first candidate the header has, and of tags all that are numbered, repeated or
-    objects.
-    """
+    """Return columns by part: the first that the header has; of tags all that are numbered, repeated or objects."""
     plain = {plain_name(column): column for column in reversed(header)}
     for column in header:
         plain.setdefault(plain_name(column).removeprefix("ticket"), column)

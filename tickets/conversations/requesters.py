@@ -81,8 +81,6 @@ def _shared(person: Mapping[str, str], author: Mapping[str, str], equal: bool) -
 
 
 def _may_be_same(first: str, second: str, alone: bool) -> bool:
-    """Return whether two names can be one person's: `Ann` and `Ann Lee`, or the login `alee` where nothing else is
-    known.
-    """
+    """Return whether two names can be one person's: `Ann` and `Ann Lee`, or `alee` where only a login is known."""
     one, other = set(first.split()), set(second.split())
     return one <= other or other <= one or (alone and (len(one) == 1) != (len(other) == 1))

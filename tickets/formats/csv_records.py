@@ -94,9 +94,7 @@ class Records:
         return doubled_quotes(line) if self.escaped else line
 
     def _is_stray_quote(self, error: csv.Error) -> bool:
-        """Return whether text stands behind a closing quote, and the field is not one that swallowed the lines
-        behind it.
-        """
+        """Return whether text stands behind a closing quote, in a field that did not swallow the lines behind it."""
         if "expected after" not in str(error):
             return False
         if len(self.taken) == 1:

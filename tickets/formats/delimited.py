@@ -62,9 +62,7 @@ def find_delimiter(lines: Sequence[str]) -> tuple[str, int]:
 
 
 def title_rows(rows: Sequence[Sequence[Any]]) -> int:
-    """Return how many rows lie above the column names: none where the first row has the columns of tickets, or no
-    row has.
-    """
+    """Return how many rows lie above the column names; none if no row, or the first, has columns of tickets."""
     for place, row in enumerate(rows[: _MOST_TITLES + 1]):
         if _is_header(row):
             return place

@@ -44,8 +44,9 @@ _WRAPPER_END = re.compile(
 
 
 def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[ListPath], dict[str, int]]:
-    """Return the paths of the lists of tickets in `record`, none if it is a ticket itself; sizes of the other lists by
-    name.
+    """Return paths of the lists of tickets in `record`, and sizes of its other lists by name.
+
+    There are no paths if it is a ticket itself.
 
     `whole` says that a file holds nothing but the record, so that it rather is a page.
     """

@@ -173,7 +173,12 @@ def _read_jsonl(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[Ra
 
 def _names(line: str) -> list[str] | None:
     """Return the names of the columns where a file of lists begins with them."""
-    return header_names(decode_json(line)) if line.startswith("[") and _is_json(line) else None
+    if not line.startswith("["):
+        return None
+    try:
+        return header_names(decode_json(line))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _decoded(

@@ -73,8 +73,7 @@ def _table(path: Path, sheet: Any) -> _Table | None:
 
 
 def _is_like(table: _Table, main: _Table) -> bool:
-    """Return whether a sheet has the columns of the tickets, in any order and case, with others beside them or
-    without some.
+    """Return whether a sheet has columns of the tickets, in any order and case, with more or fewer beside them.
 
     The columns that are parts of a ticket must be there, or three quarters of all.
     """
@@ -98,8 +97,9 @@ def _rows(path: Path, tables: list[_Table], main: _Table) -> Iterator[RawRow]:
 
 
 def _records(path: Path, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the number and cells of every row that is not empty. The size a sheet states is often wrong, so it is
-    forgotten.
+    """Yield the number and cells of every row that is not empty.
+
+    The size a sheet states is often wrong, so it is forgotten.
     """
     try:
         sheet.reset_dimensions()

@@ -72,8 +72,9 @@ def _section(title: str, lines: Sequence[str]) -> str:
 
 
 def _counts(counts: Mapping[str, int], whole: int | None) -> list[str]:
-    """Return one aligned line per name: count and, where `whole` is given, its share; zeros of a share table are
-    left out.
+    """Return one aligned line per name: count and, where `whole` is given, its share.
+
+    Zeros of a share table are left out.
     """
     shown = [(name, count) for name, count in counts.items() if count or whole is None]
     lines = [f"  {_cut(name, _NAME):<{_NAME}}{count:>10,}{_share(count, whole)}" for name, count in shown[:_SHOWN]]

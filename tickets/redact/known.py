@@ -157,9 +157,7 @@ def _forms(known: Known) -> Forms:
 
 
 def _name_forms(name: str) -> Iterator[str]:
-    """Yield a full name, its parts, and its usual orders: `Anna Maria Koch`, `Anna Koch`, `Koch, Anna`, `A. Koch`,
-    `Koch`.
-    """
+    """Yield a full name, its parts, and its orders: `Anna Maria Koch`, `Anna Koch`, `Koch, Anna`, `A. Koch`, `Koch`."""
     name = " ".join(name.split())
     if "," in name:
         last, _, first = name.partition(",")

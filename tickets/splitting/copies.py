@@ -92,9 +92,7 @@ def large_families(bigrams: sparse.csr_matrix, threshold: float) -> tuple[NDArra
 
 
 def _minhash(bigrams: sparse.csr_matrix, rows: NDArray[np.int64], turn: int, hashes: int) -> NDArray[np.uint64]:
-    """Return one key per row of `rows` (none empty): the more hashes, the likelier that equal keys mean nearly equal
-    sets.
-    """
+    """Return one key per row of `rows` (none empty); with more hashes, equal keys mean closer sets."""
     blocks = [_block_keys(bigrams[rows[at : at + _BLOCK]], turn, hashes) for at in range(0, len(rows), _BLOCK)]
     return np.concatenate([np.empty(0, dtype=np.uint64), *blocks])
 

@@ -128,9 +128,7 @@ def _rarest(
 
 
 def _joins(family: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield rows to join with each other: every family with all that come after it, then the other rows with
-    themselves.
-    """
+    """Yield rows to join: every family with all that come after it, then the other rows with themselves."""
     for number in range(int(family.max(initial=NO_FAMILY)) + 1):
         yield np.flatnonzero(family == number), np.flatnonzero((family > number) | (family == NO_FAMILY))
     others = np.flatnonzero(family == NO_FAMILY)

@@ -53,8 +53,9 @@ class Split:
 
 
 def published_split(tickets: Sequence[Ticket], column: str = "queue") -> Split:
-    """Return the published split: 70 / 15 / 15, random, stratified by queue; `tickets` are the English rows in file
-    order.
+    """Return the published split: 70 / 15 / 15, random, stratified by queue.
+
+    `tickets` are the English rows in file order.
 
     Tickets without a queue, of which the published data has none, go to training.
     """
