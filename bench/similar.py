@@ -28,7 +28,7 @@ from bench.folds import SEEDS, prepare_fold
 from eval.references import tfidf_features
 from generator.rouge import rouge_l
 from memory.memory import open_memory, write_memory
-from memory.terms import Frequencies, count_terms
+from memory.terms import Idf, count_terms
 from tickets.schema import Ticket
 
 Similarities = npt.NDArray[np.float64]  # (test tickets, training tickets)
@@ -91,8 +91,8 @@ def _cosines(train: Any, test: Any) -> Similarities:
 
 def _hashed(train: Sequence[Ticket], test: Sequence[Ticket]) -> Similarities:
     counts = count_terms([ticket.text for ticket in train])
-    frequencies = Frequencies.of(counts)
-    return _cosines(frequencies.weigh(counts), frequencies.weigh(count_terms([ticket.text for ticket in test])))
+    idf = Idf.of(counts)
+    return _cosines(idf.weigh(counts), idf.weigh(count_terms([ticket.text for ticket in test])))
 
 
 def _bm25(train: Sequence[Ticket], test: Sequence[Ticket]) -> Similarities:

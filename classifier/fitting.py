@@ -109,15 +109,15 @@ def _cross_fit_heads(
     logits: Mapping[str, Floats], targets: Ints, shares: Mapping[str, Floats], settings: ClassifierConfig, folds: Ints
 ) -> Decoded:
     """Decode every fold, each column alone, by heads that were calibrated on the other folds."""
-    parts, places = [], []
+    parts, row_indices = [], []
     for fold in np.unique(folds):
         held_out = folds == fold
         rest = {column: values[~held_out] for column, values in logits.items()}
         heads = _fit_heads(rest, targets[~held_out], shares, settings)
         probabilities = {column: heads[column].probabilities(values[held_out]) for column, values in logits.items()}
         parts.append(Decoded({c: p.argmax(axis=1) for c, p in probabilities.items()}, probabilities, None))
-        places.append(np.flatnonzero(held_out))
-    return Decoded.joined(parts, np.concatenate(places))
+        row_indices.append(np.flatnonzero(held_out))
+    return Decoded.joined(parts, np.concatenate(row_indices))
 
 
 def _gain(alone: Mapping[str, Ints], together: Mapping[str, Ints], targets: Ints, wanted: str) -> dict[str, Any]:

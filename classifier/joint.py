@@ -32,22 +32,22 @@ class Decoded:
     Attributes:
         labels: class ids, (tickets,).
         marginals: probability of every class, summed over all combinations that have it, (tickets, classes).
-        together: probability of the combination of the labels, (tickets,); None if columns were decoded independently.
+        joint_probability: of all labels of a ticket at once, (tickets,); None if columns were decoded independently.
     """
 
     labels: Mapping[str, Ints]
     marginals: Mapping[str, Floats]
-    together: Floats | None
+    joint_probability: Floats | None
 
     @classmethod
     def joined(cls, parts: Sequence["Decoded"], rows: Ints | None = None) -> "Decoded":
         """Concatenate parts. `rows`, the ticket index of each entry (tickets,), restores ticket order."""
         order = slice(None) if rows is None else np.argsort(rows)
-        together = [part.together for part in parts if part.together is not None]
+        probabilities = [part.joint_probability for part in parts if part.joint_probability is not None]
         return cls(
             {column: np.concatenate([part.labels[column] for part in parts])[order] for column in parts[0].labels},
             {column: np.concatenate([part.marginals[column] for part in parts])[order] for column in parts[0].labels},
-            np.concatenate(together)[order] if together else None,
+            np.concatenate(probabilities)[order] if probabilities else None,
         )
 
 
@@ -91,16 +91,16 @@ class JointDecoder:
         choosing = self.pair_scores + sum_of_columns(
             [scale * (logits[column] + offsets[column]) for column, scale in self.scales.items()]
         )
-        probabilities = normalised(self.pair_scores + sum_of_columns(self.evidence(logits)))
+        probabilities = normalised(self.pair_scores + sum_of_columns(self.head_scores(logits)))
         count, shape = self.pair_scores.size, self.pair_scores.shape
         best = choosing.reshape(len(choosing), count).argmax(axis=1)
         return Decoded(
             dict(zip(self.scales, np.unravel_index(best, shape), strict=True)),
-            {column: marginal(probabilities, [place]) for place, column in enumerate(self.scales)},
+            {column: marginal(probabilities, [axis]) for axis, column in enumerate(self.scales)},
             probabilities.reshape(len(best), count)[np.arange(len(best)), best],
         )
 
-    def evidence(self, logits: Mapping[str, Floats]) -> list[Floats]:
+    def head_scores(self, logits: Mapping[str, Floats]) -> list[Floats]:
         """Return the scaled scores of the heads without class weights, one (tickets, classes) per column."""
         return [scale * (logits[column] - self.weightings[column]) for column, scale in self.scales.items()]
 
@@ -154,9 +154,9 @@ def has_combinations(space: LabelSpace) -> bool:
 def sum_of_columns(scores: Sequence[Floats]) -> Floats:
     """Add scores per column, (rows, classes), into one per combination, (rows, classes of the first column, ...)."""
     total = np.zeros(1)
-    for place, values in enumerate(scores):
+    for axis, values in enumerate(scores):
         rows, classes = values.shape
-        total = total + values.reshape(rows, *(1,) * place, classes, *(1,) * (len(scores) - place - 1))
+        total = total + values.reshape(rows, *(1,) * axis, classes, *(1,) * (len(scores) - axis - 1))
     return total
 
 
@@ -167,15 +167,15 @@ def normalised(scores: Floats) -> Floats:
     return np.asarray(shifted / shifted.sum(axis=axes, keepdims=True))
 
 
-def marginal(combined: Floats, places: Sequence[int]) -> Floats:
-    """Sum (rows, classes of the first column, ...) over the axes of all columns not in `places`."""
-    return np.asarray(combined.sum(axis=tuple(a for a in range(1, combined.ndim) if a - 1 not in places)))
+def marginal(combined: Floats, columns: Sequence[int]) -> Floats:
+    """Sum (rows, classes of the first column, ...) over all columns but those of these indices."""
+    return np.asarray(combined.sum(axis=tuple(a for a in range(1, combined.ndim) if a - 1 not in columns)))
 
 
-def _along(table: Floats, places: Sequence[int], columns: int) -> Floats:
+def _along(table: Floats, axes: Sequence[int], columns: int) -> Floats:
     """Reshape a table to broadcast: length-1 axes for the columns it lacks."""
     sizes = iter(table.shape)
-    return table.reshape([next(sizes) if place in places else 1 for place in range(columns)])
+    return table.reshape([next(sizes) if axis in axes else 1 for axis in range(columns)])
 
 
 def _row_blocks(rows: int, combinations_per_row: int) -> Iterator[slice]:

@@ -98,7 +98,7 @@ class _Likelihood:
         unscaled = JointDecoder(dict.fromkeys(self._columns, 1.0), data.weightings, data.information)
         self._information = unscaled.pair_scores
         # heads side by side: evidence (tickets, labels), and which labels a combination has, (combinations, labels)
-        self._evidence = np.concatenate(unscaled.evidence(data.logits), axis=1)
+        self._head_scores = np.concatenate(unscaled.head_scores(data.logits), axis=1)
         ids = np.indices(self._information.shape).reshape(len(self._columns), -1)
         self._has = np.concatenate(
             [(ids[i][:, None] == np.arange(size)).astype(np.float64) for i, size in enumerate(self._classes)], axis=1
@@ -139,7 +139,7 @@ class _Likelihood:
         scales, share, _ = self._parts(values)
         added = values[len(scales) + 1 :]
         excess = probabilities - allowed
-        by_label = np.sum((excess @ self._has) * self._evidence, axis=0)
+        by_label = np.sum((excess @ self._has) * self._head_scores, axis=0)
         slopes = np.add.reduceat(by_label, np.cumsum([0, *self._classes[:-1]]))
         summed = excess.sum(axis=0).reshape(1, *self._information.shape)
         tables = [marginal(summed, [self._columns.index(name) for name in pair]).ravel() for pair in self._pairs]
@@ -157,7 +157,7 @@ class _Likelihood:
         """Return the log-likelihood of every ticket, and probabilities of combinations: all, and those it may have."""
         scales = np.repeat(self._parts(values)[0], self._classes)
         pair_scores = self.decoder(values).pair_scores.ravel()
-        probabilities = softmax((self._evidence * scales) @ self._has.T + pair_scores)
+        probabilities = softmax((self._head_scores * scales) @ self._has.T + pair_scores)
         allowed = probabilities * self._allowed
         total = np.maximum(allowed.sum(axis=1), _LEAST)
         return np.log(total), probabilities, allowed / total[:, None]

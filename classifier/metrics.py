@@ -39,11 +39,11 @@ def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], b
     """
     if np.isnan(confidence).any():
         return float("nan")
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
-        abs(confidence[place == b].mean() - correct[place == b].mean()) * np.mean(place == b)
+        abs(confidence[bin_of == b].mean() - correct[bin_of == b].mean()) * np.mean(bin_of == b)
         for b in range(bins)
-        if np.any(place == b)
+        if np.any(bin_of == b)
     ]
     return float(np.sum(gaps))
 

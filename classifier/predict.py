@@ -138,5 +138,5 @@ class Classifier:
                 for column, classes in columns.items()
             },
             tags=given,
-            together=None if decoded.together is None else float(decoded.together[row]),
+            joint_probability=None if decoded.joint_probability is None else float(decoded.joint_probability[row]),
         )

@@ -24,7 +24,7 @@ class LlamaEngine(SequenceEngine):
         self,
         base: Path,
         adapters: Mapping[str, Path | None],
-        prefixes: Mapping[str, Sequence[int]],
+        adapter_prefixes: Mapping[str, Sequence[int]],
         end_ids: Sequence[int],
         sizes: Sizes,
         options: LlamaOptions = LlamaOptions(),  # noqa: B008  # frozen
@@ -35,9 +35,9 @@ class LlamaEngine(SequenceEngine):
 
         Args:
             adapters: LoRA GGUF files by name; None for the base as it is.
-            prefixes: ids that all prompts of an adapter begin with, by its name.
+            adapter_prefixes: ids that all prompts of an adapter begin with, by its name.
             end_ids: ids that end a reply.
-            options: its `sequences` and `cells` follow from `sizes` and the prefixes.
+            options: its `sequences` and `cells` follow from `sizes` and the adapter prefixes.
             blocks: how many blocks of the base an adapter's states come from, by its name: one adapter at most.
             reads_for_replies: rows go on from what that adapter has read.
 
@@ -45,7 +45,7 @@ class LlamaEngine(SequenceEngine):
             InputError: a file is unreadable or does not fit.
         """
         model = LlamaModel(base, adapters, options)
-        beginnings = {name: prefixes.get(name, ()) for name in adapters}
+        beginnings = {name: adapter_prefixes.get(name, ()) for name in adapters}
         reader, count = next(iter((blocks or {}).items()), ("", None))
         self._reader: tuple[str, SequenceEngine] | None = None
         if count and not reads_for_replies and len(adapters) > 1:
@@ -71,13 +71,13 @@ class LlamaEngine(SequenceEngine):
 
 def _context(
     model: LlamaModel,
-    prefixes: Mapping[str, Sequence[int]],
+    adapter_prefixes: Mapping[str, Sequence[int]],
     sizes: Sizes,
     options: LlamaOptions,
     blocks: int | None,
-    goes_on: bool = False,
+    runs_later_blocks: bool = False,
 ) -> LlamaContext:
     """Make a context with a sequence for every prefix beside those of `sizes`."""
-    cells = sizes.all_cells + sum(map(len, prefixes.values()))
-    options = replace(options, sequences=len(prefixes) + sizes.sequences, cells=cells)
-    return LlamaContext(model, options, blocks, goes_on)
+    cells = sizes.all_cells + sum(map(len, adapter_prefixes.values()))
+    options = replace(options, sequences=len(adapter_prefixes) + sizes.sequences, cells=cells)
+    return LlamaContext(model, options, blocks, runs_later_blocks)

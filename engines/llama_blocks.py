@@ -17,31 +17,31 @@ _copy.restype, _copy.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.
 
 
 class BlockWatcher:
-    """llama.cpp asks it about every node of a graph, and gives it those that it wants to see.
+    """A callback for every node of a llama.cpp graph; it keeps the output of one block.
 
     Attributes:
         callback: what llama.cpp calls; has to live as long as the context.
-        wanted: keep the states of the next graphs.
+        keeps_states: keep the states of the next graphs.
         states: of every token of the last graph, before any norm, (tokens, hidden).
     """
 
-    def __init__(self, count: int, hidden_size: int, goes_on: bool) -> None:
+    def __init__(self, count: int, hidden_size: int, runs_later_blocks: bool) -> None:
         """Watch the output of block number `count`, counted from one.
 
         Args:
-            goes_on: compute the blocks behind it too.
+            runs_later_blocks: compute the blocks behind it too.
         """
         self._watched = f"l_out-{count - 1}".encode()
-        self._hidden_size, self._goes_on = hidden_size, goes_on
-        self.wanted = False
+        self._hidden_size, self._runs_later_blocks = hidden_size, runs_later_blocks
+        self.keeps_states = False
         self.states: NDArray[np.float32] = np.empty((0, hidden_size), dtype=np.float32)
-        self.callback = llama_cpp.ggml_backend_sched_eval_callback(self._called)
+        self.callback = llama_cpp.ggml_backend_sched_eval_callback(self._on_node)
 
-    def _called(self, tensor: int, is_question: bool, _user_data: Any) -> bool:
-        """Say whether a node is wanted, and when it is there, whether the graph goes on."""
+    def _on_node(self, tensor: int, is_question: bool, _user_data: Any) -> bool:
+        """Return whether llama.cpp should report a node, and once it is computed, whether to compute the later ones."""
         if is_question:
-            return (self.wanted or not self._goes_on) and _name(tensor) == self._watched
-        if self.wanted:
+            return (self.keeps_states or not self._runs_later_blocks) and _name(tensor) == self._watched
+        if self.keeps_states:
             self.states = np.empty((_bytes(tensor) // 4 // self._hidden_size, self._hidden_size), dtype=np.float32)
             _copy(tensor, self.states.ctypes.data, 0, self.states.nbytes)
-        return self._goes_on
+        return self._runs_later_blocks

@@ -18,14 +18,14 @@ class LlamaContext:
     """A memory of keys and values over a model. Calls map one to one to llama.cpp's."""
 
     def __init__(
-        self, model: LlamaModel, options: LlamaOptions, blocks: int | None = None, goes_on: bool = False
+        self, model: LlamaModel, options: LlamaOptions, blocks: int | None = None, runs_later_blocks: bool = False
     ) -> None:
         """Make a context.
 
         Args:
             blocks: how many blocks of the base hidden states come from; None for all. The others are not computed, so
                 the context gives states alone.
-            goes_on: compute the other blocks all the same; the context then gives logits too.
+            runs_later_blocks: compute the other blocks all the same; the context then gives logits too.
 
         Raises:
             WorkError: memory is short.
@@ -33,7 +33,7 @@ class LlamaContext:
         self._model = model
         self._watcher: BlockWatcher | None = None
         if blocks and blocks < int(llama_cpp.llama_model_n_layer(model.pointer)):
-            self._watcher = BlockWatcher(blocks, model.hidden_size, goes_on)
+            self._watcher = BlockWatcher(blocks, model.hidden_size, runs_later_blocks)
             self._norm = model.final_norm()
         threads = options.threads or usable_cores()
         self._context = _new_context(model.pointer, options, threads, self._watcher)
@@ -97,7 +97,7 @@ class LlamaContext:
     def want_states(self, wanted: bool) -> None:
         """Choose whether the next batches give hidden states, of every token in them."""
         if self._watcher:
-            self._watcher.wanted = wanted
+            self._watcher.keeps_states = wanted
             return
         llama_cpp.llama_set_embeddings(self._context, wanted)
 

@@ -45,8 +45,8 @@ class CachedPrefix:
 class Room:
     """Hands out sequences and cells.
 
-    A row holds the cells it may come to need, so what was admitted can be finished. Readings are given up for rows, the
-    latest first. `ahead` sequences and `label_cells` cells are held by neither, so labels find room at any time.
+    A row reserves the most cells that it can need, so every admitted row can be finished. Cached prefixes are dropped
+    to admit rows, the latest first. `ahead` sequences and `label_cells` cells are always left to labels.
     """
 
     def __init__(self, sizes: Sizes, numbers: Sequence[int], forget: Callable[[int], None]) -> None:

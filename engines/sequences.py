@@ -58,7 +58,7 @@ class SequenceEngine:
     def __init__(
         self,
         context: Context,
-        prefixes: Mapping[str, Sequence[int]],
+        adapter_prefixes: Mapping[str, Sequence[int]],
         end_ids: Sequence[int],
         sizes: Sizes,
         batch: int,
@@ -66,16 +66,16 @@ class SequenceEngine:
         """Take the context for its own.
 
         Args:
-            prefixes: ids that all prompts of an adapter begin with, by its name; every adapter has one sequence, in
-                this order, and those of `sizes` follow.
+            adapter_prefixes: ids that all prompts of an adapter begin with, by its name. Each adapter has a sequence,
+                in this order; the sequences of `sizes` follow.
             end_ids: ids that end a reply.
             batch: most tokens of a decode call.
         """
         self._context = context
-        self._prefixes = {name: list(ids) for name, ids in prefixes.items()}
-        self._prefix_sequence = {name: i for i, name in enumerate(prefixes)}
+        self._adapter_prefixes = {name: list(ids) for name, ids in adapter_prefixes.items()}
+        self._adapter_sequence = {name: i for i, name in enumerate(adapter_prefixes)}
         self._computed: set[str] = set()  # adapters whose prefix is in the context
-        first = len(self._prefixes)
+        first = len(self._adapter_prefixes)
         self._room = Room(sizes, range(first, first + sizes.sequences), context.forget)
         self._live: list[Slot] = []
         self._end_ids = frozenset(end_ids)
@@ -133,14 +133,14 @@ class SequenceEngine:
         """
         adapter = row.prefix_adapter if row.prefix_length else row.adapter
         covered = self._covered(row.prompt, adapter)
-        place = self._room.admit(len(row.prompt) - covered + row.options.max_new_tokens, row.prefix)
-        if place is None:
+        admitted = self._room.admit(len(row.prompt) - covered + row.options.max_new_tokens, row.prefix)
+        if admitted is None:
             return False
-        sequence, is_read = place
-        start = row.prefix_length if is_read else covered
-        if start and not is_read:
+        sequence, is_cached = admitted
+        start = row.prefix_length if is_cached else covered
+        if start and not is_cached:
             self._activate(adapter)
-            self._context.copy(self._prefix_sequence[adapter], sequence)
+            self._context.copy(self._adapter_sequence[adapter], sequence)
         chooser = TokenChooser(row.options, row.prompt)
         self._live.append(Slot(row, sequence, list(row.prompt[start:]), start, chooser))
         return True
@@ -194,14 +194,14 @@ class SequenceEngine:
     def _activate(self, adapter: str) -> None:
         """Switch adapters, and compute the adapter's prefix the first time."""
         self._context.activate(adapter)
-        prefix = self._prefixes[adapter]
+        prefix = self._adapter_prefixes[adapter]
         if prefix and adapter not in self._computed:
-            self._prefill([(prefix, 0, self._prefix_sequence[adapter])])
+            self._prefill([(prefix, 0, self._adapter_sequence[adapter])])
             self._computed.add(adapter)
 
     def _covered(self, prompt: Sequence[int], adapter: str) -> int:
         """Return how many ids of the prompt the adapter's prefix covers; at least one id is left to compute."""
-        prefix = self._prefixes[adapter]
+        prefix = self._adapter_prefixes[adapter]
         return len(prefix) if len(prompt) > len(prefix) and list(prompt[: len(prefix)]) == prefix else 0
 
     def _encode_group(
@@ -213,7 +213,7 @@ class SequenceEngine:
         try:
             for start, sequence in zip(starts, sequences, strict=True):
                 if start:
-                    self._context.copy(self._prefix_sequence[adapter], sequence)
+                    self._context.copy(self._adapter_sequence[adapter], sequence)
             parts = list(zip(prompts, starts, sequences, strict=True))
             if self._context.gives_all_states:
                 states = self._whole_states([(list(p[start:]), start, sequence) for p, start, sequence in parts])

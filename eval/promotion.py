@@ -39,12 +39,12 @@ class Promotion:
 
 
 def rivals(systems: Sequence[System]) -> tuple[int, int]:
-    """Return places of the model in use and of the new one: the two-stage systems of the two runs given.
+    """Return the indices of the model in use and of the new one: the two-stage systems of the two runs given.
 
     Raises:
         InputError: not two.
     """
-    found = [place for place, system in enumerate(systems) if isinstance(system, TwoStageSystem)]
+    found = [index for index, system in enumerate(systems) if isinstance(system, TwoStageSystem)]
     if len(found) != _TWO:
         raise InputError(
             f"--promote: found {len(found)} two-stage systems, expected two: give the run folder of the model in use, "
@@ -63,11 +63,11 @@ def decide(old: Answered, new: Answered, test: TestSet) -> Promotion:
     Raises:
         InputError: the old model's data are gone, or no ticket is left.
     """
-    places = _places(old, test)
-    pairs = {kind: _pair(old, new, test, rows) for kind, rows in places.items() if rows}
+    rows_of = _rows_by_kind(old, test)
+    pairs = {kind: _pair(old, new, test, rows) for kind, rows in rows_of.items() if rows}
     if not pairs:
         raise InputError("--promote: the old model was trained on all test tickets; prepare the new data --keep-split")
-    counts = {kind: len(rows) for kind, rows in places.items()}
+    counts = {kind: len(rows) for kind, rows in rows_of.items()}
     differences = {kind: _figures(pair, test.columns) for kind, pair in pairs.items()}
     for kind, pair in pairs.items():
         for column in test.columns:
@@ -93,7 +93,7 @@ def decide(old: Answered, new: Answered, test: TestSet) -> Promotion:
     return Promotion(PROMOTE, f"better in {'; '.join(better)}; no column is worse{alone}", counts, differences)
 
 
-def _places(old: Answered, test: TestSet) -> dict[str, list[int]]:
+def _rows_by_kind(old: Answered, test: TestSet) -> dict[str, list[int]]:
     """Return the rows of the test tickets by kind; texts are compared, because ids change from export to export."""
     assert isinstance(old.system, TwoStageSystem)
     folder = resolve_data(old.system.model.any_stage.config.data.path)

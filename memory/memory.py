@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from memory.segment import Segment
-from memory.terms import Frequencies, count_terms
+from memory.terms import Idf, count_terms
 from tickets.redact.known import NOBODY
 from tickets.redact.redactor import Redactor
 from tickets.redact.tickets import TicketRedactor
@@ -32,10 +32,10 @@ class Similar:
 
 @dataclass(frozen=True)
 class Memory:
-    """Tickets in segments that share one table of document frequencies."""
+    """Tickets in segments that share one table of inverse document frequencies (IDF)."""
 
     segments: Sequence[Segment]
-    frequencies: Frequencies
+    idf: Idf
 
     def __len__(self) -> int:
         return sum(len(segment) for segment in self.segments)
@@ -46,7 +46,7 @@ class Memory:
         Args:
             without: id of a ticket to leave out.
         """
-        asked = self.frequencies.weigh(count_terms([text]))
+        asked = self.idf.weigh(count_terms([text]))
         found: list[tuple[float, int, int]] = []
         wanted = count + (without is not None)
         for number, segment in enumerate(self.segments):
@@ -68,7 +68,7 @@ def open_memory(folder: Path, segments: Iterable[str] | None = None) -> Memory:
     """
     if segments is None:
         segments = sorted((path.name for path in folder.iterdir() if path.name != FREQUENCIES), key=int)
-    memory = Memory([Segment(folder / name) for name in segments], Frequencies.load(folder / FREQUENCIES))
+    memory = Memory([Segment(folder / name) for name in segments], Idf.load(folder / FREQUENCIES))
     for segment in memory.segments:
         segment.check()
     return memory
@@ -77,16 +77,16 @@ def open_memory(folder: Path, segments: Iterable[str] | None = None) -> Memory:
 def write_memory(folder: Path, tickets: Sequence[Ticket]) -> None:
     """Write tickets into a new folder, private data replaced."""
     redacted = redact(tickets)
-    frequencies = Frequencies.of(count_terms([ticket.text for ticket in redacted[:SEGMENT]]))
-    frequencies.save(folder / FREQUENCIES)
-    write_segments(folder, redacted, frequencies, first=0)
+    idf = Idf.of(count_terms([ticket.text for ticket in redacted[:SEGMENT]]))
+    idf.save(folder / FREQUENCIES)
+    write_segments(folder, redacted, idf, first=0)
 
 
-def write_segments(folder: Path, tickets: Sequence[Ticket], frequencies: Frequencies, first: int) -> list[str]:
+def write_segments(folder: Path, tickets: Sequence[Ticket], idf: Idf, first: int) -> list[str]:
     """Write tickets in segments that are named by numbers from `first` on; returns their names."""
     names = []
     for number, start in enumerate(range(0, len(tickets), SEGMENT), start=first):
-        Segment.write(folder / str(number), tickets[start : start + SEGMENT], frequencies)
+        Segment.write(folder / str(number), tickets[start : start + SEGMENT], idf)
         names.append(str(number))
     return names
 

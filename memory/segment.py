@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from backbone.runs.files import open_own
 from memory.arrays import ascends, check_values, load_array, unreadable
-from memory.terms import BUCKETS, Floats, Frequencies, Terms, count_terms
+from memory.terms import BUCKETS, Floats, Idf, Terms, count_terms
 from tickets.schema import Ticket, iter_tickets, read_tickets, ticket_from_line, ticket_to_json
 
 TICKETS = "tickets.jsonl"
@@ -32,9 +32,9 @@ class Segment:
     folder: Path
 
     @classmethod
-    def write(cls, folder: Path, tickets: Sequence[Ticket], frequencies: Frequencies) -> "Segment":
+    def write(cls, folder: Path, tickets: Sequence[Ticket], idf: Idf) -> "Segment":
         """Write tickets into a new folder."""
-        by_term = frequencies.weigh(count_terms([ticket.text for ticket in tickets])).tocsc()
+        by_term = idf.weigh(count_terms([ticket.text for ticket in tickets])).tocsc()
         terms = np.flatnonzero(np.diff(by_term.indptr))
         arrays = (
             terms.astype(np.int32),
@@ -93,14 +93,14 @@ class Segment:
         return ticket_from_line(line, f"{self.folder / TICKETS}: row {row}")
 
     def similarities(self, terms: Terms, weights: Floats) -> Floats:
-        """Cosine of every ticket (tickets,) with a text of these terms."""
-        known, starts, rows, of_rows = self._arrays
+        """Return the cosine of every ticket (tickets,) with a text of these terms."""
+        known, starts, rows, row_weights = self._arrays
         found = np.zeros(len(self), dtype=np.float32)
-        places = np.searchsorted(known, terms)
-        for place, term, weight in zip(places, terms, weights, strict=True):
-            if place < len(known) and known[place] == term:
-                those = slice(int(starts[place]), int(starts[place + 1]))
-                found[rows[those]] += weight * of_rows[those]
+        indices = np.searchsorted(known, terms)
+        for index, term, weight in zip(indices, terms, weights, strict=True):
+            if index < len(known) and known[index] == term:
+                span = slice(int(starts[index]), int(starts[index + 1]))
+                found[rows[span]] += weight * row_weights[span]
         return found
 
     @cached_property

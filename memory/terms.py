@@ -29,8 +29,8 @@ def count_terms(texts: Sequence[str]) -> Any:
 
 
 @dataclass(frozen=True)
-class Frequencies:
-    """How rare terms are: the inverse document frequency of those known, and of any other.
+class Idf:
+    """Inverse document frequency of the known terms, and of any other.
 
     Attributes:
         terms: (known,), ascending.
@@ -41,8 +41,8 @@ class Frequencies:
     inverse: Floats
 
     @classmethod
-    def of(cls, counts: Any) -> "Frequencies":
-        """Return those of a matrix of counts; smoothed as in scikit-learn."""
+    def of(cls, counts: Any) -> "Idf":
+        """Compute them from a matrix of counts, smoothed as in scikit-learn."""
         found = np.bincount(counts.indices, minlength=1)
         terms = np.flatnonzero(found).astype(np.int32)
         tickets = counts.shape[0]
@@ -50,7 +50,7 @@ class Frequencies:
         return cls(terms, inverse.astype(np.float32))
 
     @classmethod
-    def load(cls, folder: Path) -> "Frequencies":
+    def load(cls, folder: Path) -> "Idf":
         """Read what `save` wrote.
 
         Raises:
@@ -72,9 +72,9 @@ class Frequencies:
 
     def weigh(self, counts: Any) -> Any:
         """Return the matrix with sublinear TF-IDF weights; every row has length one, or is empty."""
-        places = np.searchsorted(self.terms, counts.indices)
-        is_known = np.append(self.terms, -1)[places] == counts.indices
-        weights = (1 + np.log(counts.data)) * self.inverse[np.where(is_known, places, -1)]
+        indices = np.searchsorted(self.terms, counts.indices)
+        is_known = np.append(self.terms, -1)[indices] == counts.indices
+        weights = (1 + np.log(counts.data)) * self.inverse[np.where(is_known, indices, -1)]
         rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
         lengths = np.sqrt(np.bincount(rows, weights**2, minlength=counts.shape[0]))
         weighed = counts.copy()

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from engines.protocols import TicketRefused
 from pipeline.predict import answer_to_dict
-from pipeline.scheduler import Job
+from pipeline.scheduler import Request
 from tickets.schema import Answer, Ticket
 from tickets.terminal import json_text
 
@@ -63,16 +63,16 @@ class Lines:
         self._lines.append(line)
         return line
 
-    def complete(self, line: Line, job: Job) -> None:
-        """Note what is written for a row whose job has ended; nothing where it failed and is to be tried again."""
-        if isinstance(job.error, TicketRefused):
-            line.record = _error(line.row, str(job.error))
-        elif job.answer:
-            line.record = answer_to_dict(job.answer)
+    def complete(self, line: Line, request: Request) -> None:
+        """Note what is written for a row whose request has ended; nothing where it failed and is to be tried again."""
+        if isinstance(request.error, TicketRefused):
+            line.record = _error(line.row, str(request.error))
+        elif request.answer:
+            line.record = answer_to_dict(request.answer)
             del line.record["timings"]  # they tell of the other tickets rather than of this
             if self._similar:
-                line.record["similar"] = self._similar(job.ticket)
-            self.doubts.update(_doubts(job.answer))
+                line.record["similar"] = self._similar(request.ticket)
+            self.doubts.update(_doubts(request.answer))
 
     def write(self) -> None:
         """Write the lines whose turn it is."""

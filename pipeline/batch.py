@@ -27,7 +27,7 @@ from pipeline.answer_lines import Line, Lines, Row
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder
 from pipeline.predict import open_resolved
-from pipeline.scheduler import Job
+from pipeline.scheduler import Request
 from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.cleaning.clean import Cleaner
@@ -170,7 +170,7 @@ def _answer_rows(rows: Iterator[Row], system: TwoStage, labels_only: bool, toget
     # a ticket that is read once has to stay in the context from its labels to its reply
     ahead = max(1, together // 4) if system.caching_encoder else (_WINDOW - 1) * together
     scheduler = system.scheduler(label_tokens=None)
-    line_of: dict[Job, Line] = {}
+    line_of: dict[Request, Line] = {}
     try:
         while True:
             missing = together + ahead - len(line_of)
@@ -178,18 +178,18 @@ def _answer_rows(rows: Iterator[Row], system: TwoStage, labels_only: bool, toget
                 for row in islice(rows, missing):
                     line = lines.add(row)
                     if row.ticket:
-                        job = Job(row.ticket, labels_only)
-                        line_of[job] = line
-                        scheduler.add(job)
+                        request = Request(row.ticket, labels_only)
+                        line_of[request] = line
+                        scheduler.add(request)
             if not lines:
                 return
             ended = scheduler.step()
-            for job in ended:
-                lines.complete(line_of.pop(job), job)
+            for request in ended:
+                lines.complete(line_of.pop(request), request)
             lines.write()
-            for job in ended:
-                if job.error and not isinstance(job.error, TicketRefused):
-                    raise job.error
+            for request in ended:
+                if request.error and not isinstance(request.error, TicketRefused):
+                    raise request.error
     finally:
         scheduler.clear()
 

@@ -220,7 +220,7 @@ def _commit(
         if isinstance(part, Segment):
             names.append(part.folder.name)
             continue
-        written = write_segments(root, part, resolved.memory.frequencies, number)
+        written = write_segments(root, part, resolved.memory.idf, number)
         names += written
         number += len(written)
     memory = open_memory(root, names)

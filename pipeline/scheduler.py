@@ -39,13 +39,13 @@ Compose = Callable[[Ticket, Labelled, Reply | None, Mapping[str, float]], Answer
 
 
 @dataclass(eq=False)
-class Job:
+class Request:
     """One ticket to answer.
 
     Attributes:
-        on_labels: called once, when the labels are known; if it or `on_token` raises, the job ends with that error.
+        on_labels: called once, when the labels are known; if it or `on_token` raises, the request ends with that error.
         on_token: called with every id of the reply as it is generated.
-        answer: the answer; set when the job ends without error.
+        answer: the answer; set when the request ends without error.
         error: why it ended without an answer.
     """
 
@@ -69,7 +69,7 @@ class Job:
 
 
 class Scheduler:
-    """Answers jobs that are added at any time; all calls come from one thread.
+    """Answers requests that are added at any time; all calls come from one thread.
 
     Jobs are taken in the order in which they are added. Each step labels at most one group, then continues all replies.
     Neither waits for the other to finish.
@@ -96,148 +96,149 @@ class Scheduler:
         self._generator, self._writer = generator, writer
         self._cache = caching_encoder(encoder, generator, writer)
         self._compose, self._together, self._label_tokens = compose, together, label_tokens
-        self._unlabelled: deque[Job] = deque()
-        self._unwritten: deque[Job] = deque()  # labelled, waiting for a place
-        self._writing: dict[Row, Job] = {}
+        self._unlabelled: deque[Request] = deque()
+        self._unwritten: deque[Request] = deque()  # labelled, waiting for a place
+        self._writing: dict[Row, Request] = {}
 
     @property
     def has_work(self) -> bool:
-        """Whether any job has not ended."""
+        """Whether any request has not ended."""
         return bool(self._unlabelled or self._unwritten or self._writing)
 
-    def add(self, job: Job) -> None:
-        job.marked = time.perf_counter()
-        self._unlabelled.append(job)
+    def add(self, request: Request) -> None:
+        request.marked = time.perf_counter()
+        self._unlabelled.append(request)
 
-    def end(self, job: Job) -> None:
-        """Give up a job, wherever it is."""
-        if job in self._unlabelled:
-            self._unlabelled.remove(job)
-        elif job in self._unwritten:
-            self._unwritten.remove(job)
-            self._drop_reading(job)
-        elif job.row is not None and job.row in self._writing:
+    def end(self, request: Request) -> None:
+        """Give up a request, wherever it is."""
+        if request in self._unlabelled:
+            self._unlabelled.remove(request)
+        elif request in self._unwritten:
+            self._unwritten.remove(request)
+            self._drop_prefix(request)
+        elif request.row is not None and request.row in self._writing:
             assert self._writer
-            del self._writing[job.row]
-            self._writer.end(job.row)
+            del self._writing[request.row]
+            self._writer.end(request.row)
 
     def clear(self) -> None:
-        """Drop all jobs, ignoring errors of the engines."""
-        for job in [*self._writing.values(), *self._unwritten, *self._unlabelled]:
+        """Drop all requests, ignoring errors of the engines."""
+        for request in [*self._writing.values(), *self._unwritten, *self._unlabelled]:
             with suppress(Exception):
-                self.end(job)
+                self.end(request)
 
-    def step(self) -> list[Job]:
-        """Do some work; return the jobs that ended by it, with an answer or an error."""
+    def step(self) -> list[Request]:
+        """Do some work; return the requests that ended by it, with an answer or an error."""
         ended = self._label()
         ended += self._admit()
         if self._writing:
             ended += self._write()
         return ended
 
-    def _label(self) -> list[Job]:
-        """Label the oldest tickets; return the jobs that are then finished."""
+    def _label(self) -> list[Request]:
+        """Label the oldest tickets; return the requests that are then finished."""
         group = self._label_group()
         if not group:
             return []
-        for job, read in zip(group, self._read(group), strict=True):
+        for request, read in zip(group, self._read(group), strict=True):
             if isinstance(read, Exception):
-                job.error = read
+                request.error = read
                 continue
-            job.labelled = read
-            self._mark(job, "labels")
-            self._after_labels(job, read)
-        return [job for job in group if job.answer or job.error]
+            request.labelled = read
+            self._mark(request, "labels")
+            self._after_labels(request, read)
+        return [request for request in group if request.answer or request.error]
 
-    def _read(self, group: Sequence[Job]) -> Sequence[Labelled | Exception]:
-        """Return labels or an error per job; one failing ticket does not affect others."""
-        prompts = [job.prompt for job in group if job.prompt]
+    def _read(self, group: Sequence[Request]) -> Sequence[Labelled | Exception]:
+        """Return labels or an error per request; one failing ticket does not affect others."""
+        prompts = [request.prompt for request in group if request.prompt]
         ids = [prompt.ids for prompt in prompts]
         try:
             if self._cache:
-                states = self._cache.encode_and_cache(ids, CLASSIFIER, [len(self._reading(job)) for job in group])
+                lengths = [len(self._prefix(request)) for request in group]
+                states = self._cache.encode_and_cache(ids, CLASSIFIER, lengths)
             else:
                 states = self._encoder.encode(ids, CLASSIFIER)
             predictions = self._classifier.read(states)
         except Exception as error:
-            return [error] if len(group) == 1 else [one for job in group for one in self._read([job])]
+            return [error] if len(group) == 1 else [one for request in group for one in self._read([request])]
         return [Labelled(one, prompt.truncated) for one, prompt in zip(predictions, prompts, strict=True)]
 
-    def _label_group(self) -> list[Job]:
+    def _label_group(self) -> list[Request]:
         """Take the next label group from the queue and encode its prompts."""
-        group: list[Job] = []
+        group: list[Request] = []
         tokens = 0
         while self._unlabelled and len(group) < _LABEL_TICKETS:
-            job = self._unlabelled[0]
-            job.prompt = job.prompt or self._classifier.prompts([job.ticket])[0]
-            tokens += len(job.prompt.ids)
+            request = self._unlabelled[0]
+            request.prompt = request.prompt or self._classifier.prompts([request.ticket])[0]
+            tokens += len(request.prompt.ids)
             if group and self._writing and self._label_tokens is not None and tokens > self._label_tokens:
                 break
             group.append(self._unlabelled.popleft())
         return group
 
-    def _after_labels(self, job: Job, labelled: Labelled) -> None:
-        """Report the labels; queue the job if it needs a reply."""
+    def _after_labels(self, request: Request, labelled: Labelled) -> None:
+        """Report the labels; queue the request if it needs a reply."""
         try:
-            if job.on_labels:
-                job.on_labels(labelled.prediction)
-            if self._generator and not job.labels_only:
-                job.reply_prompt = self._generator.prompts([job.ticket], [labelled.prediction.labels])[0]
-                job.row = self._generator.row(job.reply_prompt, job.on_token)
+            if request.on_labels:
+                request.on_labels(labelled.prediction)
+            if self._generator and not request.labels_only:
+                request.reply_prompt = self._generator.prompts([request.ticket], [labelled.prediction.labels])[0]
+                request.row = self._generator.row(request.reply_prompt, request.on_token)
         except Exception as error:
-            job.error = error
-        if job.error or job.row is None:
-            self._drop_reading(job)
-            self._finish(job)
+            request.error = error
+        if request.error or request.row is None:
+            self._drop_prefix(request)
+            self._finish(request)
             return
-        if job.row.prefix != self._reading(job):  # long tickets are truncated differently for the reply
-            self._drop_reading(job)
-        self._unwritten.append(job)
+        if request.row.prefix != self._prefix(request):  # long tickets are truncated differently for the reply
+            self._drop_prefix(request)
+        self._unwritten.append(request)
 
-    def _finish(self, job: Job) -> None:
-        """Make the answer of a job without an error."""
-        assert job.labelled
+    def _finish(self, request: Request) -> None:
+        """Make the answer of a request without an error."""
+        assert request.labelled
         try:
-            if job.error is None:
-                job.answer = self._compose(job.ticket, job.labelled, self._reply(job), job.timings)
+            if request.error is None:
+                request.answer = self._compose(request.ticket, request.labelled, self._reply(request), request.timings)
         except Exception as error:
-            job.error = error
+            request.error = error
 
-    def _reply(self, job: Job) -> Reply | None:
-        """Return the job's reply; None for labels only."""
-        if job.row is None:
+    def _reply(self, request: Request) -> Reply | None:
+        """Return the request's reply; None for labels only."""
+        if request.row is None:
             return None
-        assert self._generator and job.reply_prompt
-        return Reply(self._generator.text(job.row.written), job.reply_prompt.truncated, job.row.is_cut)
+        assert self._generator and request.reply_prompt
+        return Reply(self._generator.text(request.row.written), request.reply_prompt.truncated, request.row.is_cut)
 
-    def _admit(self) -> list[Job]:
-        """Admit the next jobs while there is room; return those that the writer refuses."""
+    def _admit(self) -> list[Request]:
+        """Admit the next requests while there is room; return those that the writer refuses."""
         refused = []
         while self._unwritten and (self._together is None or len(self._writing) < self._together):
-            job = self._unwritten[0]
-            assert self._writer and job.row
+            request = self._unwritten[0]
+            assert self._writer and request.row
             try:
-                if not self._writer.admit(job.row):
+                if not self._writer.admit(request.row):
                     break
-                self._writing[job.row] = job
+                self._writing[request.row] = request
             except Exception as error:
-                job.error = error
-                self._drop_reading(job)
-                refused.append(job)
+                request.error = error
+                self._drop_prefix(request)
+                refused.append(request)
             self._unwritten.popleft()
         return refused
 
-    def _write(self) -> list[Job]:
-        """Go on with all replies; return the jobs whose reply is complete, or failed."""
+    def _write(self) -> list[Request]:
+        """Go on with all replies; return the requests whose reply is complete, or failed."""
         ended = []
         for row in self._next_token():
-            job = self._writing.pop(row, None)
-            if job is None:
+            request = self._writing.pop(row, None)
+            if request is None:
                 continue  # it was given up while the writer was at it
-            self._mark(job, "reply")
-            job.error = row.error
-            self._finish(job)
-            ended.append(job)
+            self._mark(request, "reply")
+            request.error = row.error
+            self._finish(request)
+            ended.append(request)
         return ended
 
     def _next_token(self) -> Sequence[Row]:
@@ -252,21 +253,21 @@ class Scheduler:
                 row.error = error
             return rows
 
-    def _mark(self, job: Job, stage: str) -> None:
+    def _mark(self, request: Request, stage: str) -> None:
         """Note how long a stage took, its waiting included."""
         now = time.perf_counter()
-        job.timings[stage] = now - job.marked
-        job.marked = now
+        request.timings[stage] = now - request.marked
+        request.marked = now
 
-    def _reading(self, job: Job) -> Sequence[int]:
+    def _prefix(self, request: Request) -> Sequence[int]:
         """Return the prefix ids that the encoder was asked to cache."""
-        if not self._cache or job.labels_only or job.prompt is None:
+        if not self._cache or request.labels_only or request.prompt is None:
             return ()
-        return job.prompt.ids[: self._classifier.encoder.ticket_end(job.prompt.ids)]
+        return request.prompt.ids[: self._classifier.encoder.ticket_end(request.prompt.ids)]
 
-    def _drop_reading(self, job: Job) -> None:
-        if self._cache and (reading := self._reading(job)):
-            self._cache.drop(reading)
+    def _drop_prefix(self, request: Request) -> None:
+        if self._cache and (prefix := self._prefix(request)):
+            self._cache.drop(prefix)
 
 
 def caching_encoder(

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from generator.reply import GrowingReply
-from pipeline.scheduler import Job
+from pipeline.scheduler import Request
 from pipeline.two_stage import TwoStage
 from tickets.errors import WorkError
 from tickets.schema import Answer, Prediction, Ticket
@@ -60,9 +60,9 @@ class Pending(Future[Answer]):
 
 @dataclass(frozen=True, eq=False)
 class _Submission:
-    """A job and whom to tell of it."""
+    """A request and whom to tell of it."""
 
-    job: Job
+    request: Request
     pending: Pending
     stream: "_ReplyStream | None"  # None where nobody listens
 
@@ -80,12 +80,12 @@ class Service:
         self._system, self._limits = system, waiting or Limits()
         self._scheduler = system.scheduler(together)
         self._changed = threading.Condition()
-        self._open: dict[Job, Pending] = {}  # without an answer, in the order in which they came
+        self._open: dict[Request, Pending] = {}  # without an answer, in the order in which they came
         self._tokens = 0  # of those
         self._arrived: deque[_Submission] = deque()  # not seen by the thread yet
-        self._cancelled: deque[Job] = deque()  # likewise
+        self._cancelled: deque[Request] = deque()  # likewise
         self._closing = self._stopping = False
-        self._submissions: dict[Job, _Submission] = {}  # the thread's own
+        self._submissions: dict[Request, _Submission] = {}  # the thread's own
         self._busy = 0.0  # seconds of work
         self._busy_at_answer: deque[float] = deque(maxlen=_MEASURED)  # `_busy` at each of the last answers
         self._thread = threading.Thread(target=self._run, name="engines", daemon=True)
@@ -115,11 +115,11 @@ class Service:
         """
         prompt = self._system.classifier.prompts([ticket])[0]
         generator = self._system.generator
-        job = Job(ticket, labels_only, on_labels, prompt=prompt)
+        request = Request(ticket, labels_only, on_labels, prompt=prompt)
         stream = None
         if generator and on_token:
             stream = _ReplyStream(GrowingReply(generator.encoder), on_token, ticket.text, self._system.guard)
-            job.on_token = stream.add
+            request.on_token = stream.add
         pending = Pending(ticket, len(prompt.ids))
         with self._changed:
             if self._closing:
@@ -127,11 +127,11 @@ class Service:
             is_over = self._tokens + pending.tokens > self._limits.tokens and self._open
             if is_over or len(self._open) >= self._limits.tickets:
                 raise Full(self._retry_after())
-            self._open[job] = pending
+            self._open[request] = pending
             self._tokens += pending.tokens
-            self._arrived.append(_Submission(job, pending, stream))
+            self._arrived.append(_Submission(request, pending, stream))
             self._changed.notify_all()
-        pending.add_done_callback(partial(self._settled, job))
+        pending.add_done_callback(partial(self._settled, request))
         return pending
 
     def close(self, drain_seconds: float) -> list[Ticket]:
@@ -170,13 +170,13 @@ class Service:
         rate = self.rate
         return max(1.0, len(self._open) / 2 / rate) if rate else _FIRST_RETRY
 
-    def _settled(self, job: Job, pending: Future[Answer]) -> None:
+    def _settled(self, request: Request, pending: Future[Answer]) -> None:
         """Hear that a ticket has its answer, or was cancelled."""
         with self._changed:
-            self._tokens -= self._open.pop(job).tokens
+            self._tokens -= self._open.pop(request).tokens
             if pending.cancelled():
-                job.stop()
-                self._cancelled.append(job)
+                request.stop()
+                self._cancelled.append(request)
             self._changed.notify_all()
 
     def _run(self) -> None:
@@ -187,13 +187,13 @@ class Service:
                 ended = self._scheduler.step()
             except Exception as error:  # a fault of ours: nobody shall wait for ever
                 self._scheduler.clear()
-                ended = list(self._submissions)  # jobs too that were in the scheduler when it failed
-                for job in ended:
-                    if job.answer is None:
-                        job.error = job.error or error
+                ended = list(self._submissions)  # requests too that were in the scheduler when it failed
+                for request in ended:
+                    if request.answer is None:
+                        request.error = request.error or error
             self._busy += time.perf_counter() - start
-            for job in ended:
-                self._tell(self._submissions.pop(job))
+            for request in ended:
+                self._tell(self._submissions.pop(request))
 
     def _take(self) -> bool:
         """Wait for something to do, and hear what has come and what was cancelled; False at the end."""
@@ -202,34 +202,34 @@ class Service:
                 lambda: self._arrived or self._cancelled or self._stopping or self._scheduler.has_work
             )
             for submission in self._arrived:
-                self._submissions[submission.job] = submission
-                self._scheduler.add(submission.job)
+                self._submissions[submission.request] = submission
+                self._scheduler.add(submission.request)
             self._arrived.clear()
-            cancelled = [self._submissions.pop(job) for job in self._cancelled if job in self._submissions]
+            cancelled = [self._submissions.pop(request) for request in self._cancelled if request in self._submissions]
             self._cancelled.clear()
             stopping = self._stopping
         for submission in cancelled:
             with suppress(Exception):  # an engine that fails here fails in its next step too, which tells of it
-                self._scheduler.end(submission.job)
+                self._scheduler.end(submission.request)
             submission.pending.set_running_or_notify_cancel()
         return not stopping
 
     def _tell(self, submission: _Submission) -> None:
-        """Give a job's answer or error to whoever waits for it."""
-        job, pending = submission.job, submission.pending
+        """Give a request's answer or error to whoever waits for it."""
+        request, pending = submission.request, submission.pending
         try:
-            if job.answer and submission.stream:
-                submission.stream.finish(job.answer.reply or "")
+            if request.answer and submission.stream:
+                submission.stream.finish(request.answer.reply or "")
         except Exception as error:
-            job.error = error
+            request.error = error
         if not pending.set_running_or_notify_cancel():
             return
-        if job.error or job.answer is None:
-            pending.set_exception(job.error)
+        if request.error or request.answer is None:
+            pending.set_exception(request.error)
             return
         with self._changed:
             self._busy_at_answer.append(self._busy)
-        pending.set_result(job.answer)
+        pending.set_result(request.answer)
 
 
 class _ReplyStream:

@@ -12,7 +12,7 @@ from engines.protocols import Encoder, KnowsClasses, KnowsWidth, OnToken, Prefix
 from generator.reply import Generator
 from pipeline.engine_choice import EngineChoice, load_engines
 from pipeline.model_folder import ModelFolder
-from pipeline.scheduler import LABEL_TOKENS, Job, Labelled, Reply, Scheduler, caching_encoder
+from pipeline.scheduler import LABEL_TOKENS, Labelled, Reply, Request, Scheduler, caching_encoder
 from pipeline.shipped import open_to_answer
 from tickets.errors import InputError
 from tickets.schema import Answer, Prediction, Ticket
@@ -68,8 +68,8 @@ class TwoStage:
         Raises:
             DuetError: the first ticket that fails ends all.
         """
-        jobs = [
-            Job(
+        requests = [
+            Request(
                 ticket,
                 labels_only,
                 on_labels=partial(on_labels, row) if on_labels else None,
@@ -78,16 +78,16 @@ class TwoStage:
             for row, ticket in enumerate(tickets)
         ]
         scheduler = self.scheduler(label_tokens=None)
-        for job in jobs:
-            scheduler.add(job)
+        for request in requests:
+            scheduler.add(request)
         try:
             while scheduler.has_work:
-                for job in scheduler.step():
-                    if job.error:
-                        raise job.error
+                for request in scheduler.step():
+                    if request.error:
+                        raise request.error
         finally:
             scheduler.clear()  # an interrupted call leaves nothing behind
-        return [job.answer for job in jobs if job.answer]
+        return [request.answer for request in requests if request.answer]
 
     def _compose(self, ticket: Ticket, labelled: Labelled, reply: Reply | None, timings: Mapping[str, float]) -> Answer:
         text = reply.text if reply else None

@@ -26,7 +26,7 @@ from pipeline.engine_choice import EngineChoice
 from pipeline.export.export import export
 from pipeline.export.options import ExportOptions
 from pipeline.model_folder import open_model
-from pipeline.scheduler import Job
+from pipeline.scheduler import Request
 from pipeline.two_stage import load_two_stage
 from tests.conftest import MakeConfig, merged, random_adapter
 from tests.test_packing import COMPLETIONS, PROMPTS, assert_same, gradients, replies_model
@@ -215,7 +215,7 @@ def test_llama_reads_a_ticket_once(bundle: Path, tickets: list[Ticket], monkeypa
     first = sum(counts)
     assert not engine.cached_prefixes and stages.free == free
     assert stages.reply(some, labels) == replies  # nothing is left of the reading, so all tickets are read
-    read = [len(ids) - len(engine._prefixes[CLASSIFIER]) for ids in map(stages.reading, some)]
+    read = [len(ids) - len(engine._adapter_prefixes[CLASSIFIER]) for ids in map(stages.reading, some)]
     assert sum(counts) - first == first + sum(read)
 
 
@@ -260,13 +260,17 @@ def test_a_prefix_that_no_reply_will_use_is_dropped(bundle: Path, tickets: list[
     stages = Stages(bundle, together=2)
     scheduler, free = stages.system.scheduler(), stages.free
     long = Ticket("long", "", "the printer does not work " * 300)
-    jobs = [Job(tickets[0], labels_only=True), *(Job(one) for one in stages.cut_alike(tickets)[1:5]), Job(long)]
-    for job in jobs:
-        scheduler.add(job)
+    requests = [
+        Request(tickets[0], labels_only=True),
+        *(Request(one) for one in stages.cut_alike(tickets)[1:5]),
+        Request(long),
+    ]
+    for request in requests:
+        scheduler.add(request)
     ended = scheduler.step()
-    assert ended == [jobs[0]] and stages.engine.cached_prefixes == 1
-    for job in jobs[1:]:
-        scheduler.end(job)
+    assert ended == [requests[0]] and stages.engine.cached_prefixes == 1
+    for request in requests[1:]:
+        scheduler.end(request)
     assert not scheduler.has_work and (stages.engine.cached_prefixes, stages.free) == (0, free)
 
 

@@ -78,8 +78,8 @@ def test_decoding_is_what_trying_every_combination_finds(
             chosen[labels] = sum(plain) + sum(moved) + pairs  # but they were asked for
         best, total = max(chosen, key=lambda labels: chosen[labels]), sum(likely.values())
         assert tuple(found.labels[name][row] for name in names) == best
-        assert found.together is not None
-        assert found.together[row] == pytest.approx(likely[best] / total)
+        assert found.joint_probability is not None
+        assert found.joint_probability[row] == pytest.approx(likely[best] / total)
         for place, name in enumerate(names):
             for label in range(logits[name].shape[1]):
                 share = sum(p for labels, p in likely.items() if labels[place] == label) / total
@@ -171,8 +171,8 @@ def test_related_labels_are_decoded_together_and_gain() -> None:
     decoded = fit.fit().decode(logits, no_offsets(logits))
     right = np.all([decoded.labels[name] == targets[:, i] for i, name in enumerate(logits)], axis=0)
     assert found["all_right_joint"] == pytest.approx(right.mean(), abs=0.06)  # cross-fitting promises what then comes
-    assert decoded.together is not None
-    assert decoded.together.mean() == pytest.approx(right.mean(), abs=0.03)
+    assert decoded.joint_probability is not None
+    assert decoded.joint_probability.mean() == pytest.approx(right.mean(), abs=0.03)
 
 
 def test_unrelated_labels_are_decoded_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,9 +287,9 @@ def test_a_run_decodes_together_keeps_the_figures_and_older_runs_do_not(
     assert JOINT in read_json(folder / MANIFEST)["files"]
     answer = load_two_stage(joint_run.folder, labels_only=True).answer(tickets[:1])[0]
     prediction = answer.prediction
-    assert prediction.together is not None
-    assert answer_to_dict(answer)["confidence_all"] == round(prediction.together, 4)
-    assert prediction.together <= min(prediction.confidence.values())
+    assert prediction.joint_probability is not None
+    assert answer_to_dict(answer)["confidence_all"] == round(prediction.joint_probability, 4)
+    assert prediction.joint_probability <= min(prediction.confidence.values())
     older = Path(shutil.copytree(joint_run.folder, tmp_path / "older"))
     (older / "classifier" / JOINT).unlink()
     with pytest.raises(InputError, match=r"joint\.json"):
@@ -329,5 +329,5 @@ def test_every_engine_decodes_together(
     found = load_two_stage(joint_bundle, labels_only=True, choice=EngineChoice(engine, together=4)).answer(tickets[:8])
     for one, other in zip(expected, found, strict=True):
         assert one.prediction.labels == other.prediction.labels
-        assert one.prediction.together == pytest.approx(other.prediction.together, abs=2e-3)
+        assert one.prediction.joint_probability == pytest.approx(other.prediction.joint_probability, abs=2e-3)
         assert one.apply == other.apply

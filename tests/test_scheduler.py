@@ -16,7 +16,7 @@ from backbone.config import DecodingConfig
 from engines.protocols import Row
 from engines.room import Sizes
 from engines.writing import write_all
-from pipeline.scheduler import Job, Scheduler
+from pipeline.scheduler import Request, Scheduler
 from pipeline.service import Closed, Full, Limits, Pending, Service
 from tests.scripted import (
     READER,
@@ -197,60 +197,62 @@ def test_no_ticket_is_lost_doubled_or_starved(
 ) -> None:
     system, context, stages = scripted_system(SIZES, hand_over)
     scheduler = system.scheduler(together, label_tokens=40)
-    open_jobs: dict[Job, str] = {}
-    labels_told: list[Job] = []
-    begun: list[Job] = []  # in the order in which their first token came
+    open_requests: dict[Request, str] = {}
+    labels_told: list[Request] = []
+    begun: list[Request] = []  # in the order in which their first token came
 
     def step() -> None:
         calls = len(context.calls)
         unlabelled = len(scheduler._unlabelled)
-        for job in scheduler.step():
-            kind = open_jobs.pop(job)  # it was open, and ends once
-            if kind == "labels fail" or (kind == "token fails" and expected_reply(stages, job.ticket)):
-                assert isinstance(job.error, ValueError) and job.answer is None
+        for request in scheduler.step():
+            kind = open_requests.pop(request)  # it was open, and ends once
+            if kind == "labels fail" or (kind == "token fails" and expected_reply(stages, request.ticket)):
+                assert isinstance(request.error, ValueError) and request.answer is None
             else:
-                assert job.error is None and job.answer
-                reply = None if kind == "labels" else expected_reply(stages, job.ticket)
-                assert job.answer.reply == reply
+                assert request.error is None and request.answer
+                reply = None if kind == "labels" else expected_reply(stages, request.ticket)
+                assert request.answer.reply == reply
         assert len(scheduler._unlabelled) < unlabelled or not unlabelled  # each step reads some, before it writes
         writing = [adapter for adapter, tokens in context.calls[calls:] if adapter == WRITER]
         assert len(writing) <= 2  # one decode step, and once the prefix of the adapter
 
     def add(length: int, kind: str) -> None:
-        job = Job(Ticket(str(len(labels_told) + len(open_jobs)), "", str(length)), labels_only=kind == "labels")
+        request = Request(
+            Ticket(str(len(labels_told) + len(open_requests)), "", str(length)), labels_only=kind == "labels"
+        )
 
         def on_labels(prediction: Prediction) -> None:
-            assert int(prediction.labels["length"]) == len(stages.prompts([job.ticket])[0].ids)
-            labels_told.append(job)
+            assert int(prediction.labels["length"]) == len(stages.prompts([request.ticket])[0].ids)
+            labels_told.append(request)
             if kind == "labels fail":
                 raise ValueError("the listener is gone")
 
         def on_token(_token: int) -> None:
-            if job not in begun:
-                begun.append(job)
+            if request not in begun:
+                begun.append(request)
             if kind == "token fails":
                 raise ValueError("the listener is gone")
 
-        job.on_labels, job.on_token = on_labels, on_token
-        open_jobs[job] = kind
-        scheduler.add(job)
+        request.on_labels, request.on_token = on_labels, on_token
+        open_requests[request] = kind
+        scheduler.add(request)
 
     for action, number, kind in program:
         if action == "add":
             add(number, kind)
-        elif action == "end" and open_jobs:
-            job = list(open_jobs)[number % len(open_jobs)]
-            del open_jobs[job]
-            scheduler.end(job)
-            scheduler.end(job)
+        elif action == "end" and open_requests:
+            request = list(open_requests)[number % len(open_requests)]
+            del open_requests[request]
+            scheduler.end(request)
+            scheduler.end(request)
         elif action == "step":
             for _ in range(number):
                 step()
     for _ in range(60 * len(program)):
-        if not open_jobs:
+        if not open_requests:
             break
         step()
-    assert not open_jobs and not scheduler.has_work
+    assert not open_requests and not scheduler.has_work
     assert len(set(labels_told)) == len(labels_told)
     assert system.encoder.cached_prefixes == 0, "a prefix that nobody needs is kept"
     assert len(system.encoder._room._free) == SIZES.sequences
@@ -260,14 +262,14 @@ def test_replies_begin_in_the_order_of_the_tickets() -> None:
     """A long ticket at the head of the queue is not overtaken for ever by short ones."""
     system, _, _ = scripted_system(SIZES)
     scheduler = system.scheduler()
-    jobs = [Job(Ticket(str(i), "", "36" if i == 3 else "2")) for i in range(20)]
-    for job in jobs:
-        scheduler.add(job)
-    taken: list[Job] = []
+    requests = [Request(Ticket(str(i), "", "36" if i == 3 else "2")) for i in range(20)]
+    for request in requests:
+        scheduler.add(request)
+    taken: list[Request] = []
     while scheduler.has_work:
         scheduler.step()
-        taken += [job for job in scheduler._writing.values() if job not in taken]
-    assert [int(job.ticket.id) for job in taken] == sorted(int(job.ticket.id) for job in taken)
+        taken += [request for request in scheduler._writing.values() if request not in taken]
+    assert [int(request.ticket.id) for request in taken] == sorted(int(request.ticket.id) for request in taken)
 
 
 @pytest.mark.parametrize("hand_over", [False, True])
@@ -276,12 +278,12 @@ def test_labels_wait_for_one_decode_step(hand_over: bool) -> None:
     system, context, _ = scripted_system(SIZES, hand_over, limit=30)
     scheduler = system.scheduler()
     for i in range(4):
-        scheduler.add(Job(Ticket(str(i), "", "5")))
+        scheduler.add(Request(Ticket(str(i), "", "5")))
     for _ in range(4):
         scheduler.step()
     assert scheduler._writing
     heard: list[Prediction] = []
-    scheduler.add(Job(Ticket("50", "", "20"), on_labels=heard.append))
+    scheduler.add(Request(Ticket("50", "", "20"), on_labels=heard.append))
     context.calls.clear()
     scheduler.step()
     assert heard and context.calls[0][0] == READER  # before any reply goes on
@@ -290,32 +292,32 @@ def test_labels_wait_for_one_decode_step(hand_over: bool) -> None:
 def test_a_ticket_that_cannot_be_read_fails_alone() -> None:
     system, _, _ = scripted_system(SIZES)
     system.classifier._room = 1000
-    jobs = [Job(Ticket("1", "", "5")), Job(Ticket("2", "", "500")), Job(Ticket("3", "", "6"))]
+    requests = [Request(Ticket("1", "", "5")), Request(Ticket("2", "", "500")), Request(Ticket("3", "", "6"))]
     scheduler = system.scheduler()
-    for job in jobs:
-        scheduler.add(job)
+    for request in requests:
+        scheduler.add(request)
     while scheduler.has_work:
         scheduler.step()
-    assert [job.error is None for job in jobs] == [True, False, True]
-    assert "a prompt needs" in str(jobs[1].error)
+    assert [request.error is None for request in requests] == [True, False, True]
+    assert "a prompt needs" in str(requests[1].error)
 
 
 def test_a_writer_that_fails_ends_what_is_being_written_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     system, _, stages = scripted_system(SIZES, limit=30)
     scheduler = system.scheduler(together=2)
-    jobs = [Job(Ticket(str(i), "", "5")) for i in (2, 3, 4, 5)]  # with replies of several ids
-    for job in jobs:
-        scheduler.add(job)
+    requests = [Request(Ticket(str(i), "", "5")) for i in (2, 3, 4, 5)]  # with replies of several ids
+    for request in requests:
+        scheduler.add(request)
     scheduler.step()
     with monkeypatch.context() as patch:
         patch.setattr(type(system.writer), "step", lambda _self: (_ for _ in ()).throw(MemoryError("short")))
         failed = set(scheduler.step())
-    assert 0 < len(failed) <= 2 and all(isinstance(job.error, MemoryError) for job in failed)
+    assert 0 < len(failed) <= 2 and all(isinstance(request.error, MemoryError) for request in failed)
     while scheduler.has_work:
         scheduler.step()
-    assert any(job.answer for job in jobs)
-    for job in set(jobs) - failed:
-        assert job.answer and job.answer.reply == expected_reply(stages, job.ticket)
+    assert any(request.answer for request in requests)
+    for request in set(requests) - failed:
+        assert request.answer and request.answer.reply == expected_reply(stages, request.ticket)
 
 
 @pytest.mark.parametrize("failing", ["prompts", "row", "text"])
@@ -332,15 +334,15 @@ def test_a_reply_that_cannot_be_made_fails_alone(failing: str, monkeypatch: pyte
         return work(*arguments)
 
     scheduler = system.scheduler()
-    jobs = [Job(Ticket(str(i), "", "5")) for i in range(4)]
-    for job in jobs:
-        scheduler.add(job)
+    requests = [Request(Ticket(str(i), "", "5")) for i in range(4)]
+    for request in requests:
+        scheduler.add(request)
     monkeypatch.setattr(stages, failing, fail_once)
     while scheduler.has_work:
         scheduler.step()
     monkeypatch.undo()
-    assert sorted(str(job.error) for job in jobs) == ["None", "None", "None", "no reply"]
-    assert all(job.answer.reply == expected_reply(stages, job.ticket) for job in jobs if job.answer)
+    assert sorted(str(request.error) for request in requests) == ["None", "None", "None", "no reply"]
+    assert all(request.answer.reply == expected_reply(stages, request.ticket) for request in requests if request.answer)
     assert system.encoder.cached_prefixes == 0
 
 

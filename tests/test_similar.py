@@ -15,7 +15,7 @@ from backbone.runs.files import sha256, write_json
 from backbone.runs.folder import verify
 from backbone.runs.layout import MANIFEST
 from memory.memory import open_memory, write_memory
-from memory.terms import Frequencies, count_terms
+from memory.terms import Idf, count_terms
 from pipeline.export.bundle import CHECK, MEMORY, NO_GGUF, Bundle, bundle_facts
 from pipeline.predict import render_similar
 from pipeline.resolved import ResolvedTickets, add_tickets, erase_tickets, load_resolved, memory_facts
@@ -73,10 +73,10 @@ def test_search_is_exact(tmp_path: Path, small_segments: None) -> None:
     write_memory(tmp_path / "memory", tickets)
     memory = open_memory(tmp_path / "memory")
     assert [len(segment) for segment in memory.segments] == [10, 10, 10, 5]
-    frequencies = Frequencies.of(count_terms([ticket.text for ticket in tickets[:10]]))
-    rows = frequencies.weigh(count_terms([ticket.text for ticket in tickets])).toarray()
+    idf = Idf.of(count_terms([ticket.text for ticket in tickets[:10]]))
+    rows = idf.weigh(count_terms([ticket.text for ticket in tickets])).toarray()
     for text in ("printer error update", "Drucker Drucker refund", "About vpn vpn slow"):
-        cosines = rows @ frequencies.weigh(count_terms([text])).toarray()[0]
+        cosines = rows @ idf.weigh(count_terms([text])).toarray()[0]
         expected = [tickets[row].id for row in np.lexsort((np.arange(35), -cosines))[:4]]
         found = memory.search(text, 4)
         assert [one.similarity for one in found] == pytest.approx(sorted(cosines)[:-5:-1], abs=1e-5)

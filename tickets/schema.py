@@ -39,13 +39,13 @@ class Ticket:
 class Prediction:
     """Labels by column, calibrated probability of every class by column, and tags with their probability.
 
-    `together` is the probability of all labels at once; None where columns were decoded independently.
+    `joint_probability` is that of all labels at once; None where columns were decoded independently.
     """
 
     labels: Mapping[str, str]
     probabilities: Mapping[str, Mapping[str, float]]
     tags: Mapping[str, float]
-    together: float | None = None
+    joint_probability: float | None = None
 
     @property
     def confidence(self) -> dict[str, float]:
@@ -55,7 +55,7 @@ class Prediction:
     @property
     def confidence_all(self) -> float:
         """Probability that all labels are right: of the combination, or the product of independent ones."""
-        return prod(self.confidence.values()) if self.together is None else self.together
+        return prod(self.confidence.values()) if self.joint_probability is None else self.joint_probability
 
 
 @dataclass(frozen=True)
