@@ -17,7 +17,7 @@ from commands.comparison import compare, evaluate, human_eval_make, human_eval_s
 from commands.data import prepare
 from commands.memory import memory
 from commands.serving import serve
-from commands.training import check, pretrain, train_baseline, train_cls, train_gen
+from commands.training import calibrate, check, pretrain, train_baseline, train_cls, train_gen
 from tickets.errors import DuetError, Interrupted, WorkError
 from tickets.terminal import JSON_ESCAPES, EscapingStream
 
@@ -36,6 +36,7 @@ COMMANDS = (
     check,
     train_cls,
     train_gen,
+    calibrate,
     predict,
     predict_batch,
     export,

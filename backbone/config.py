@@ -126,6 +126,7 @@ class TrainingConfig(_Section):
 
 
 Weights = Literal["none", "balanced", "effective"] | dict[str, Positive]
+Adjustment = Literal["none", "accuracy", "macro_f1"] | Annotated[float, Field(ge=-2.0, le=5.0)]
 
 
 class BalanceConfig(_Section):
@@ -160,8 +161,10 @@ class ClassifierConfig(BalanceConfig):
         "balanced", description="none, balanced, effective, or per column, e.g. {priority: {low: 2.0}}"
     )
     label_smoothing: Share = Field(0.0, description="share of a label's target spread over all labels")
-    adjustment: Literal["none", "accuracy", "macro_f1"] = Field(
-        "none", description="fit a logit adjustment (Menon et al. 2021) per head on validation towards this metric"
+    adjustment: Adjustment | dict[str, Adjustment] = Field(
+        "none",
+        description="logit adjustment (Menon et al. 2021) per head: fitted on validation tickets for this metric, or a "
+        "strength, from which on rare classes are predicted more often; or per column, e.g. {priority: macro_f1}",
     )
     decode: Literal["auto", "joint", "independent"] = Field(
         "auto",
@@ -188,6 +191,10 @@ class ClassifierConfig(BalanceConfig):
         given = self.review_accuracy
         return given.get(column, REVIEW_ACCURACY) if isinstance(given, dict) else given
 
+    def adjustment_of(self, column: str) -> Adjustment:
+        """Return how the logits of a column are adjusted."""
+        return self.adjustment.get(column, "none") if isinstance(self.adjustment, dict) else self.adjustment
+
     @field_validator("columns")
     @classmethod
     def _names_make_heads(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -197,7 +204,7 @@ class ClassifierConfig(BalanceConfig):
             )
         return names
 
-    @field_validator("review_accuracy", "required_columns")
+    @field_validator("adjustment", "review_accuracy", "required_columns")
     @classmethod
     def _names_are_columns(cls, given: Any, info: ValidationInfo) -> Any:
         names = given if isinstance(given, dict | tuple) else ()

@@ -109,7 +109,7 @@ def _row(scores: Scores) -> str:
     offsets = {column: np.zeros(values.shape[1]) for column, values in scores.test.items()}
     validation, test = scores.targets
     fit = JointFit(scores.validation, validation, scores.weightings, pair_information(scores.train, scores.space))
-    unseen = _right(fit.cross_fit(offsets, folds_of(len(validation))).labels, validation)
+    unseen = _right(fit.cross_fit(folds_of(len(validation))).decode(offsets).labels, validation)
     seen_alone = _right({c: scores.validation[c].argmax(axis=1) for c in columns}, validation)
     together = _right(fit.fit().decode(scores.test, offsets).labels, test)
     alone = _right({c: scores.test[c].argmax(axis=1) for c in columns}, test)

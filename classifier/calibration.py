@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from backbone.config import Adjustment
 from backbone.runs.files import read_json, write_json
 from classifier.metrics import Floats, Ints, cross_entropy, macro_f1, micro_f1, softmax
 from classifier.review import NEVER, Bools, review_threshold, thresholds_for
@@ -86,19 +87,17 @@ class Calibration:
             raise InputError(f"{path}: not a calibration ({error}); train the classifier again") from None
 
 
-def fit_head(
-    logits: Floats, targets: Ints, priors: Floats, adjustment: Literal["none", "accuracy", "macro_f1"], target: float
-) -> HeadCalibration:
+def fit_head(logits: Floats, targets: Ints, priors: Floats, adjustment: Adjustment, target: float) -> HeadCalibration:
     """Fit one head on validation logits (rows, classes) and class ids (rows,).
 
     Rows with the class id NO_LABEL are left out, UNSEEN counts as wrong; without any known class nothing is fitted and
     a person looks at everything.
 
-    The adjustment subtracts strength * log(prior), the strength chosen by grid for the metric that it is called by; the
-    temperature minimises cross-entropy (Guo et al. 2017).
+    The temperature minimises cross-entropy (Guo et al. 2017).
 
     Args:
         priors: class shares in training, (classes,).
+        adjustment: strength of the logit adjustment, or the metric for which it is chosen from a grid.
         target: the accuracy that labels applied without a person should have.
     """
     from scipy.optimize import minimize_scalar  # not needed for prediction
@@ -107,8 +106,8 @@ def fit_head(
     logits, targets = logits[labelled], targets[labelled]
     if not (targets >= 0).any():
         return HeadCalibration((0.0,) * len(priors), temperature=1.0, threshold=NEVER)
-    strength = 0.0 if adjustment == "none" else _best_strength(logits, targets, priors, adjustment)
-    offset = -strength * np.log(np.maximum(priors, 1e-9))
+    strength = _strength(logits, targets, priors, adjustment)
+    offset = adjustment_offset(strength, priors)
     adjusted = logits + offset
     optimum = minimize_scalar(
         lambda log_t: cross_entropy(adjusted / np.exp(log_t), targets), bounds=(-3.0, 3.0), method="bounded"
@@ -125,12 +124,20 @@ def fit_tag_threshold(probabilities: Floats, targets: Floats) -> float:
     return float(grid[int(np.argmax(scores))])
 
 
-def _best_strength(logits: Floats, targets: Ints, priors: Floats, metric: str) -> float:
-    log_priors = np.log(np.maximum(priors, 1e-9))
+def adjustment_offset(strength: float, priors: Floats) -> Floats:
+    """Return what a logit adjustment adds to the logits, (classes,): the rarer a class in training, the more."""
+    return np.asarray(-strength * np.log(np.maximum(priors, 1e-9)))
+
+
+def _strength(logits: Floats, targets: Ints, priors: Floats, adjustment: Adjustment) -> float:
+    if adjustment == "none":
+        return 0.0
+    if isinstance(adjustment, float):
+        return adjustment
 
     def score(strength: float) -> tuple[float, float]:
-        predicted = (logits - strength * log_priors).argmax(axis=1)
-        value = float(np.mean(predicted == targets)) if metric == "accuracy" else macro_f1(predicted, targets)
+        predicted = (logits + adjustment_offset(strength, priors)).argmax(axis=1)
+        value = float(np.mean(predicted == targets)) if adjustment == "accuracy" else macro_f1(predicted, targets)
         return value, -abs(strength)  # among equals, the smallest change
 
     return float(max(_STRENGTHS, key=score))

@@ -1,18 +1,17 @@
-"""What is fitted on validation tickets once the weights are there, and what it is worth on tickets it has not seen."""
+"""Fit calibration, thresholds and joint decoding on validation tickets after training, with cross-validated figures."""
 
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from backbone.config import ClassifierConfig
 from backbone.training.balance import effective_examples
-from backbone.training.stage import Stage
 from classifier.calibration import Calibration, HeadCalibration, fit_head, fit_tag_threshold
-from classifier.encoded import EncodedTickets
 from classifier.heads import TAGS
 from classifier.joint import Decoded, JointDecoder, has_combinations
 from classifier.joint_fit import JointFit, pair_information
@@ -43,20 +42,53 @@ class Fitted:
     decode: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class LabelledParts:
+    """The tickets that a classifier was trained on and those it is fitted on, all with labels of its space."""
+
+    train: Sequence[Ticket]
+    validation: Sequence[Ticket]
+    space: LabelSpace
+
+    @cached_property
+    def targets(self) -> Ints:
+        """Class ids of the validation tickets, (tickets, columns); negative where a label is missing or unknown."""
+        ids = [self.space.label_ids(ticket) for ticket in self.validation]
+        return np.array([[row[column] for column in self.space.columns] for row in ids], dtype=np.int64)
+
+    @cached_property
+    def tags(self) -> Floats:
+        """Tags of the validation tickets, (tickets, tags), 0 or 1."""
+        return np.array([self.space.tag_vector(ticket) for ticket in self.validation], dtype=np.float64)
+
+    @cached_property
+    def class_shares(self) -> dict[str, Floats]:
+        """Share of every class among the training tickets with a label, by column, (classes,)."""
+        shares = {}
+        for column, classes in self.space.columns.items():
+            counts = Counter(ticket.labels.get(column) for ticket in self.train)
+            shares[column] = np.array([counts[label] for label in classes]) / (len(self.train) - counts[None])
+        return shares
+
+
 def fit_on_validation(
-    logits: Mapping[str, Floats], validation: EncodedTickets, stage: Stage, space: LabelSpace
+    logits: Mapping[str, Floats], parts: LabelledParts, settings: ClassifierConfig, data: str
 ) -> Fitted:
-    """Fit everything that follows the weights. Logits are by head, (tickets, classes)."""
-    settings, targets = stage.config.classifier, validation.targets
+    """Fit everything that follows the weights.
+
+    Args:
+        logits: of the validation tickets, by head, (tickets, classes).
+        data: fingerprint of the tickets.
+    """
+    space, targets, shares = parts.space, parts.targets, parts.class_shares
     by_column = {column: logits[column] for column in space.columns}
-    shares = _class_shares(stage.train, space)
     folds = folds_of(len(targets))
     heads = _fit_heads(by_column, targets, shares, settings)
     decoder, decode, unseen = None, {}, _cross_fit_heads(by_column, targets, shares, settings, folds)
     if settings.decode != "independent" and has_combinations(space):
-        fit = JointFit(by_column, targets, _weightings(stage, space), pair_information(stage.train, space))
+        fit = joint_fit(logits, parts, settings)
         offsets = {column: np.array(head.offset) for column, head in heads.items()}
-        together = fit.cross_fit(offsets, folds)
+        together = fit.cross_fit(folds).decode(offsets)
         alone = {column: (values + offsets[column]).argmax(axis=1) for column, values in by_column.items()}
         decode = _gain(alone, together.labels, targets, settings.decode)
         if decode["decode"] == "joint":
@@ -74,25 +106,24 @@ def fit_on_validation(
             reports[column] = head_report(_logs(heads[column].probabilities(by_column[column])), targets[:, i], classes)
     threshold = 0.5
     if TAGS in logits:
-        threshold = fit_tag_threshold(1 / (1 + np.exp(-logits[TAGS])), validation.tags.astype(np.float64))
-    fitted_on = {"validation_tickets": len(stage.validation), "data": stage.data}
+        threshold = fit_tag_threshold(1 / (1 + np.exp(-logits[TAGS])), parts.tags)
+    fitted_on = {"validation_tickets": len(parts.validation), "data": data}
     return Fitted(Calibration(heads, threshold, fitted_on), decoder, reports, automated, decode)
 
 
-def _class_shares(train: Sequence[Ticket], space: LabelSpace) -> dict[str, Floats]:
-    shares = {}
-    for column, classes in space.columns.items():
-        counts = Counter(ticket.labels.get(column) for ticket in train)
-        shares[column] = np.array([counts[label] for label in classes]) / (len(train) - counts[None])
-    return shares
+def joint_fit(logits: Mapping[str, Floats], parts: LabelledParts, settings: ClassifierConfig) -> JointFit:
+    """Return what joint decoding is fitted on; logits are by head, (tickets, classes)."""
+    space = parts.space
+    by_column = {column: logits[column] for column in space.columns}
+    return JointFit(by_column, parts.targets, _weightings(parts, settings), pair_information(parts.train, space))
 
 
-def _weightings(stage: Stage, space: LabelSpace) -> dict[str, Floats]:
+def _weightings(parts: LabelledParts, settings: ClassifierConfig) -> dict[str, Floats]:
     """Return the log of how much more often training saw every class than the data has it, by column, (classes,)."""
-    examples = effective_examples(stage.train, space, stage.config.classifier)
+    examples = effective_examples(parts.train, parts.space, settings)
     return {
         column: np.log([examples[column][label]["effective"] / examples[column][label]["tickets"] for label in classes])
-        for column, classes in space.columns.items()
+        for column, classes in parts.space.columns.items()
     }
 
 
@@ -100,7 +131,9 @@ def _fit_heads(
     logits: Mapping[str, Floats], targets: Ints, shares: Mapping[str, Floats], settings: ClassifierConfig
 ) -> dict[str, HeadCalibration]:
     return {
-        column: fit_head(values, targets[:, i], shares[column], settings.adjustment, settings.review_target(column))
+        column: fit_head(
+            values, targets[:, i], shares[column], settings.adjustment_of(column), settings.review_target(column)
+        )
         for i, (column, values) in enumerate(logits.items())
     }
 

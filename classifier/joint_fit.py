@@ -78,12 +78,24 @@ class JointFit:
         likelihood = _Likelihood(self.of(known))
         return likelihood.decoder(likelihood.path(_STRENGTHS[: np.argmax(held_out) + 1])[-1])
 
-    def cross_fit(self, offsets: Mapping[str, Floats], folds: Ints) -> Decoded:
-        """Decode every fold of the tickets, (tickets,), by what was fitted on the others."""
-        parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-        decoders = [self.of(np.setdiff1d(np.arange(len(folds)), held_out)).fit() for held_out in parts]
-        decoded = [d.decode(self.of(held_out).logits, offsets) for d, held_out in zip(decoders, parts, strict=True)]
-        return Decoded.joined(decoded, np.concatenate(parts))
+    def cross_fit(self, folds: Ints) -> "CrossFit":
+        """Return, for every fold of the tickets, (tickets,), the decoder that was fitted on the others."""
+        rows = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+        everything = np.arange(len(folds))
+        return CrossFit(self, [(part, self.of(np.setdiff1d(everything, part)).fit()) for part in rows])
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Decoders with the rows that each was not fitted on."""
+
+    data: JointFit
+    decoders: Sequence[tuple[Ints, JointDecoder]]
+
+    def decode(self, offsets: Mapping[str, Floats]) -> Decoded:
+        """Decode every ticket by the decoder that was not fitted on it; `JointDecoder.decode` documents `offsets`."""
+        decoded = [decoder.decode(self.data.of(rows).logits, offsets) for rows, decoder in self.decoders]
+        return Decoded.joined(decoded, np.concatenate([rows for rows, _ in self.decoders]))
 
 
 class _Likelihood:

@@ -88,12 +88,12 @@ class Classifier:
                     f"the confidence of {column} is not a number; expected finite states, heads and calibration; train "
                     "or export the classifier again"
                 )
-        tags = 1 / (1 + np.exp(-self._logits(TAGS, states))) if self.space.tags else np.zeros((len(states), 0))
+        tags = 1 / (1 + np.exp(-self.head_logits(TAGS, states))) if self.space.tags else np.zeros((len(states), 0))
         return [self._prediction(decoded, tags[row], row) for row in range(len(states))]
 
     def logits(self, states: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
         """Return scores of the heads by column, (tickets, classes), from hidden states (tickets, hidden)."""
-        return {column: self._logits(column, states) for column in self.space.columns}
+        return {column: self.head_logits(column, states) for column in self.space.columns}
 
     def applicable(self, prediction: Prediction) -> dict[str, bool]:
         """Return by column whether the label is sure enough to be applied without a person."""
@@ -112,7 +112,8 @@ class Classifier:
             not applied for column, applied in self.applicable(prediction).items() if column in self.required
         )
 
-    def _logits(self, head: str, states: NDArray[np.float32]) -> NDArray[np.float64]:
+    def head_logits(self, head: str, states: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the scores of one head, a column's or TAGS, (tickets, classes); states are (tickets, hidden)."""
         weight, bias = self.heads[head]
         return states.astype(np.float64) @ weight.T.astype(np.float64) + bias
 

@@ -32,7 +32,7 @@ from backbone.training.selection import check_select_by
 from backbone.training.stage import Stage, finish, open_stage
 from classifier.encoded import encode_tickets
 from classifier.evaluation import compute_logits, evaluate, selectable_metrics
-from classifier.fitting import fit_on_validation
+from classifier.fitting import LabelledParts, fit_on_validation
 from classifier.label_checks import check_decode, labelled_tickets, training_warnings, validation_warnings
 from classifier.model import label_model_class
 from classifier.objective import ClassifierLoss
@@ -84,7 +84,8 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     rest = save_adapter(stage, model)
     if not processes.is_first():
         return stage.folder
-    fitted = fit_on_validation(logits, validation, stage, space)
+    parts = LabelledParts(stage.train, stage.validation, space)
+    fitted = fit_on_validation(logits, parts, settings, stage.data)
     heads = {name.removeprefix(HEADS_KEY): tensor for name, tensor in rest.items()}
     with disk_guard(stage.partial):
         save_file(heads, stage.partial / HEADS)

@@ -1,4 +1,4 @@
-"""Commands that train: check, pretrain, train-cls, train-gen, train-baseline.
+"""Commands that train: check, pretrain, train-cls, train-gen, train-baseline, calibrate.
 
 Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
 """
@@ -95,3 +95,29 @@ def train_baseline(config: Config = None, overrides: Overrides = None, restart: 
     from generator.single_prompt.train import train_baseline as run
 
     print(run(settings, restart))
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="Run folder with a finished classifier.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", parser=path, help="New run folder; without it, operating points are printed."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Choose another operating point without training again.
+
+    Without --out, prints how accuracy and the recall of rare classes change with the strength of the logit adjustment.
+    With --out, fits adjustment, calibration, joint decoding and thresholds again, and prints the new run folder.
+
+    Example: duet calibrate runs/qwen2-7b --out runs/rare --set 'classifier.adjustment={priority: 1.0}'
+    """
+    from pipeline.calibrate import calibrate as run_calibrate
+    from pipeline.calibrate import show_operating_points
+
+    if out is None:
+        if overrides:
+            raise typer.BadParameter("--set needs --out: a new run folder for the changed settings")
+        print(show_operating_points(run))
+    else:
+        print(run_calibrate(run, out, overrides or []))

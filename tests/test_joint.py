@@ -136,7 +136,7 @@ def fit_of(rows: int, seed: int, related: bool) -> JointFit:
 def gain_of(fit: JointFit) -> dict[str, Any]:
     offsets = no_offsets(dict(fit.logits))
     alone = {name: values.argmax(axis=1) for name, values in fit.logits.items()}
-    return _gain(alone, fit.cross_fit(offsets, folds_of(len(fit.targets))).labels, fit.targets, "auto")
+    return _gain(alone, fit.cross_fit(folds_of(len(fit.targets))).decode(offsets).labels, fit.targets, "auto")
 
 
 def test_the_information_of_pairs_is_that_of_their_counts() -> None:
