@@ -164,7 +164,9 @@ def _outcome(true: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     tags: Sequence[str] = given["tags"]
     found = len({*tags} & {*true["tags"]})
     reply = given["reply"]
+    priority = given["probabilities"].get("priority")
     return {
+        **({"priority_probabilities": priority} if priority else {}),
         "labels": given["labels"],
         "tags": [found, len({*tags}), len({*true["tags"]})],  # right, given, true
         "rouge_l": None if reply is None or not true["reply"] else round(rouge_l([reply], [true["reply"]]), 4),

@@ -7,6 +7,7 @@ of tickets, paired between systems; they hold no variation of training. Tables a
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from classifier.operating_points import STRENGTHS
 from eval.bootstrap import Difference, Floats, Resamples, Score
 from eval.labels import macro_f1_replicates
 from eval.systems import CONSTRAINED, NEAREST, SINGLE, TFIDF, TWO_STAGE
@@ -77,6 +79,31 @@ class Pool:
         filled = np.where(known, np.nan_to_num(values), 0.0)
         return self.resamples.replicates(lambda times: float(times @ filled / (times @ known)))
 
+    def adjusted(self, system: str, strength: float) -> "Pool":
+        """Return the tickets with priorities chosen by probability / share ** strength; shares are of other folds.
+
+        This is the logit adjustment of Menon et al. (2021), applied to calibrated probabilities.
+        """
+        shares = {fold: self._priority_shares(fold) for fold in {ticket["fold"] for ticket in self.tickets}}
+        tickets = []
+        for ticket in self.tickets:
+            given = ticket["systems"][system]
+            by_class, share = given["priority_probabilities"], shares[ticket["fold"]]
+            best = max(by_class, key=lambda label: by_class[label] / share[label] ** strength)
+            labels = {**given["labels"], "priority": best}
+            tickets.append({**ticket, "systems": {**ticket["systems"], system: {**given, "labels": labels}}})
+        return Pool(tickets)
+
+    def recall(self, system: str, column: str, label: str) -> Floats:
+        """Return replicates of the share of tickets with a label that were given it."""
+        true = np.array([ticket["labels"].get(column) == label for ticket in self.tickets], dtype=float)
+        hits = true * [self._label(ticket, system, column) == label for ticket in self.tickets]
+        return self.resamples.replicates(lambda times: float(times @ hits / (times @ true)))
+
+    def _priority_shares(self, left_out: int) -> dict[str, float]:
+        counts = Counter(ticket["labels"]["priority"] for ticket in self.tickets if ticket["fold"] != left_out)
+        return {label: count / counts.total() for label, count in counts.items()}
+
     @staticmethod
     def _label(ticket: Mapping[str, Any], system: str, column: str) -> str | None:
         label = ticket["systems"][system]["labels"].get(column)
@@ -123,7 +150,7 @@ def read_folds(folder: Path) -> list[Fold]:
     if not files:
         raise SystemExit(f"{folder}: holds no outcomes; run bench/folds.py first")
     rows = [[json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in files]
-    return [Fold(facts, tickets) for facts, *tickets in rows]
+    return [Fold(facts, [{**ticket, "fold": facts["fold"]} for ticket in tickets]) for facts, *tickets in rows]
 
 
 def groups(folds: Sequence[Fold]) -> list[list[Fold]]:
@@ -154,8 +181,24 @@ def main() -> None:
     folds = read_folds(OUTCOMES)
     for group in groups([fold for fold in folds if not fold.layers]):
         _tell(group, Pool([ticket for fold in group for ticket in fold.tickets]), PAIRS)
+        _tell_low_priority(group)
     for layers, (group, pool) in depths(folds).items():
         _tell(group, pool, [(f"{layers} blocks", ALL_BLOCKS)])
+
+
+def _tell_low_priority(folds: Sequence[Fold]) -> None:
+    """Print, by strength of the adjustment, how many low-priority tickets the two-stage system finds, and the cost."""
+    pool = Pool([ticket for fold in folds for ticket in fold.tickets])
+    if len(folds) < 2 or not all("priority_probabilities" in t["systems"][TWO_STAGE] for t in pool.tickets):
+        return  # the shares come from other folds
+    before = pool.accuracy(TWO_STAGE, "priority")
+    print("\n| strength | recall of low | Priority accuracy | minus strength 0 | macro-F1 |\n|" + " --- |" * 5)
+    for strength in STRENGTHS:
+        adjusted = pool.adjusted(TWO_STAGE, strength)
+        accuracy = adjusted.accuracy(TWO_STAGE, "priority")
+        scores = [adjusted.recall(TWO_STAGE, "priority", "low"), accuracy, adjusted.macro_f1(TWO_STAGE, "priority")]
+        recall, accuracy_text, f1 = (_score(pool.resamples.score(values)) for values in scores)
+        print(f"| {strength} | {recall} | {accuracy_text} | {_gap(pool.resamples.gap(accuracy, before))} | {f1} |")
 
 
 def _tell(folds: Sequence[Fold], pool: Pool, pairs: Sequence[tuple[str, str]]) -> None:

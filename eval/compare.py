@@ -250,6 +250,7 @@ def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> N
                     "tags": list(one.outputs[row].tags),
                     "reply": one.outputs[row].reply,
                     UNKNOWN_LABEL: dict(one.outputs[row].unknown_labels),
+                    "probabilities": _rounded(one.outputs[row].probabilities),
                 }
                 for one in answered
             }
@@ -257,6 +258,10 @@ def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> N
             record = {"id": ticket.id, "subject": ticket.subject, "body": ticket.body, "true": true, "systems": systems}
             lines.append(json_text(record) + "\n")
         write_text(path, "".join(lines))
+
+
+def _rounded(probabilities: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {column: {label: round(p, 4) for label, p in by_class.items()} for column, by_class in probabilities.items()}
 
 
 def _bert(answered: Answered, test: TestSet, options: CompareOptions) -> BertScore | None:
