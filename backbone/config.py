@@ -62,9 +62,9 @@ class PromptConfig(_Section):
 class LoraSettings(_Section):
     """Low-rank adapters (Hu et al. 2021), the same shape for every stage."""
 
-    rank: Annotated[int, Field(ge=1, le=4096)] = Field(64, description="of both factors")
+    rank: Annotated[int, Field(ge=1, le=4096)] = Field(64, description="rank r of the LoRA matrices A and B")
     alpha: Positive | None = Field(None, description="scale; twice the rank when not given")
-    dropout: Share = Field(0.05, description="of what the adapters read, in training")
+    dropout: Share = Field(0.05, description="dropout on the adapters' input, in training only")
     targets: Literal["all-linear"] | tuple[LinearLayer, ...] = Field(
         "all-linear", description="module names such as q_proj, or all-linear for every linear layer but lm_head"
     )
@@ -94,10 +94,12 @@ class TrainingConfig(_Section):
     max_steps: Annotated[int, AfterValidator(_positive_or_all)] = Field(
         -1, description="stop after this many optimiser steps; -1: after `epochs`"
     )
-    learning_rate: Positive = Field(2e-4, description="highest, after the warm-up")
-    head_learning_rate: Positive | None = Field(None, description="of the classifier heads; like the rest if not given")
-    weight_decay: NotNegative = Field(0.01, description="of AdamW, on matrices")
-    warmup: Share = Field(0.1, description="share of all steps")
+    learning_rate: Positive = Field(2e-4, description="peak learning rate, reached after the warm-up")
+    head_learning_rate: Positive | None = Field(
+        None, description="learning rate of the classifier heads; default: as for the rest"
+    )
+    weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW; matrices only")
+    warmup: Share = Field(0.1, description="share of all steps in which the learning rate rises")
     max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
     max_length: Annotated[int, Field(ge=32, le=_LONGEST_TEXT)] = Field(
         1024, description="tokens per sample; longer tickets are cut"
@@ -110,7 +112,7 @@ class TrainingConfig(_Section):
         "auto", description="all tickets of a batch in one row, without padding; auto: on CUDA in bf16"
     )
     accumulation: Count = Field(1, description="batches per optimiser step")
-    evaluations_per_epoch: Count = Field(2, description="each with a checkpoint")
+    evaluations_per_epoch: Count = Field(2, description="evaluations per epoch, each with a checkpoint")
     select_by: str = Field(
         "loss",
         description="metric of an evaluation that tells which weights are best, e.g. macro_f1 or priority_recall_low",
@@ -138,10 +140,12 @@ class BalanceConfig(_Section):
         "none", description="none, balanced, effective, or per column, e.g. {priority: {low: 2.0}}"
     )
     effective_beta: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.999, description="of `effective` weights (Cui et al. 2019)"
+        0.999, description="beta of `effective` weights (Cui et al. 2019)"
     )
     sampling: Literal["none", "balanced"] | str = Field(
-        "none", description="none, or a column whose classes are drawn equally often (an alternative to weights)"
+        "none",
+        description="none; a label column, whose classes are then drawn equally often; or balanced: the column with "
+        "the rarest class (an alternative to weights)",
     )
 
 
@@ -177,7 +181,7 @@ class ClassifierConfig(BalanceConfig):
         f"{{type: 0.9}}, {REVIEW_ACCURACY:g} for the rest",
     )
     required_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        None, description="columns of which a person looks at an unsure label (`needs_review`); all when not given"
+        None, description="columns whose unsure labels need a review (`needs_review`); default: all"
     )
     training: TrainingConfig = TrainingConfig()
 
@@ -222,8 +226,8 @@ class GeneratorConfig(_Section):
     label_drop: Share = Field(0.10, description="share of training labels left out")
     reading: Literal["own", "classifier"] = Field(
         "own",
-        description="whose adapter reads the ticket: the generator's own, or the classifier's, which llama.cpp then "
-        "reads once for both stages; ties the generator to that classifier",
+        description="adapter that processes the ticket: the generator's own, or the classifier's. With `classifier`, "
+        "llama.cpp processes the ticket once for both stages, and the generator works only with that classifier",
     )
     rouge_sample: CountOrZero = Field(64, description="validation tickets answered for ROUGE-L")
     training: TrainingConfig = TrainingConfig()
@@ -253,11 +257,11 @@ class SinglePromptConfig(BalanceConfig):
 class DecodingConfig(_Section):
     """How replies are written."""
 
-    max_new_tokens: Count = Field(256, description="of a reply, at most")
+    max_new_tokens: Count = Field(256, description="maximum number of tokens of a reply")
     temperature: NotNegative = Field(0.0, description="0: greedy")
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="share of probability to sample from")
     repetition_penalty: Positive = Field(1.0, description="divides the scores of tokens already there; 1: none")
-    seed: Seed = Field(0, description="of sampling")
+    seed: Seed = Field(0, description="seed of sampling")
     mask_contacts: bool = Field(
         True, description="mask addresses and numbers in drafts that are neither in the ticket nor allowed"
     )
@@ -274,10 +278,10 @@ class RunConfig(_Section):
     """A whole experiment."""
 
     name: Annotated[str, AfterValidator(_no_dots)] = Field(
-        "mini", pattern=r"^[\w.-]+$", max_length=200, description="of the run, and of its folder below runs"
+        "mini", pattern=r"^[\w.-]+$", max_length=200, description="name of the run, and of its folder in runs/"
     )
     output: str | None = Field(None, description="run folder; runs/NAME when not given")
-    seed: Seed = Field(42, description="of weights, order and dropout")
+    seed: Seed = Field(42, description="seed of weights, order and dropout")
     tensorboard: bool = Field(False, description="also write TensorBoard events into the run folder")
     data: DataConfig = DataConfig()
     base: BaseConfig = BaseConfig()

@@ -184,7 +184,9 @@ class PromptEncoder:
         tail += [self.start_id, *self._opening]
         room = max_length - len(head) - len(tail)
         if room < 1:
-            raise InputError(f"max_length {max_length} leaves no room for a ticket; raise training.max_length")
+            raise InputError(
+                f"max_length {max_length} leaves no room for a ticket; raise max_length of the stage's training"
+            )
         body = self.encode_text(text[: room * _CHARACTERS_PER_TOKEN])
         truncated = len(body) > room or len(text) > room * _CHARACTERS_PER_TOKEN
         return Prompt((*head, *body[:room], *tail), truncated)

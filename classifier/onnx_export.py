@@ -85,7 +85,9 @@ def export_onnx(base: Path, layers: int | None, adapter: Path, classifier: Class
                 verbose=False,
             )
     except Exception as error:
-        raise WorkError(f"{out}: torch.onnx.export failed ({type(error).__name__}: {error})") from None
+        raise WorkError(
+            f"{out}: torch.onnx.export failed ({type(error).__name__}: {error}); leave --onnx out"
+        ) from None
 
 
 def quantize_onnx(source: Path, out: Path, base: Path) -> None:

@@ -78,6 +78,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
         head_parameters=lambda name: ".heads." in name,
         packed=stage.packed,
         tensorboard=config.tensorboard,
+        section=f"{CLASSIFIER}.training",
     )
     result = train(job, stage.checkpoints)
     logits = compute_logits(model, validation, range(len(validation.prompts)), stage, as_served=True)

@@ -19,7 +19,7 @@ def export(
         typer.Option(
             "--model",
             parser=path,
-            help="Run folder, model folder, `smollm2` or `mini`; a shipped model without it.",
+            help="Run folder, model folder, `smollm2` or `mini` (default: a shipped model).",
         ),
     ] = None,
     generator: Annotated[
@@ -42,7 +42,7 @@ def export(
     ] = False,
     data: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--data", help="Folder of `duet prepare` to check on; the classifier's own data without it."),
+        typer.Option("--data", help="Folder of `duet prepare` to check on (default: the classifier's own data)."),
     ] = None,
     check: Annotated[int, typer.Option("--check", min=1, help="How many validation tickets to check on.")] = 256,
     memory: Annotated[

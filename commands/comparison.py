@@ -15,7 +15,7 @@ def evaluate(
     model: Model = None,
     data: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--data", help="Folder of `duet prepare`, or sample; the model's own data without it."),
+        typer.Option("--data", help="Folder of `duet prepare`, or sample (default: the model's own data)."),
     ] = None,
     part: Annotated[str, typer.Option("--part", help="train, validation or test.")] = "test",
     replies: Annotated[int, typer.Option("--replies", min=0, help="How many tickets to answer for reply metrics.")] = 0,
@@ -46,12 +46,12 @@ def compare(
     ] = Path("runs/comparison"),
     data: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--data", help="Folder of `duet prepare`, or sample; the first run's own data without it."),
+        typer.Option("--data", help="Folder of `duet prepare`, or sample (default: the first run's own data)."),
     ] = None,
     part: Annotated[str, typer.Option("--part", help="train, validation or test.")] = "test",
     limit: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--limit", min=2, help="Compare on the first so many tickets; all without it."),
+        typer.Option("--limit", min=2, help="Compare on this many tickets, the first ones (default: all)."),
     ] = None,
     timed: Annotated[
         int, typer.Option("--timed", min=0, help="How many tickets to answer one at a time as well, for latencies.")
@@ -62,12 +62,12 @@ def compare(
     bertscore_model: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            "--bertscore-model", parser=path, help="Folder of an encoder for BERTScore; not computed without it."
+            "--bertscore-model", parser=path, help="Folder of an encoder for BERTScore (default: no BERTScore)."
         ),
     ] = None,
     bertscore_layer: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--bertscore-layer", min=1, help="Layer of its states; two thirds up without it."),
+        typer.Option("--bertscore-layer", min=1, help="Layer of the encoder's states (default: two thirds up)."),
     ] = None,
     beside: Annotated[
         Optional[Path],  # noqa: UP045
@@ -102,9 +102,9 @@ def human_eval_make(
     tickets: Annotated[int, typer.Option("--tickets", min=1, help="How many tickets to rate.")] = 100,
     systems: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--system", metavar="NAME", help="System to rate; all that reply without it. Repeatable."),
+        typer.Option("--system", metavar="NAME", help="System to rate (default: all that write replies). Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the draw and the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draw and the shuffling.")] = 0,
 ) -> None:
     """Write a blinded rating sheet and, apart, its key.
 
@@ -143,26 +143,26 @@ def judge(
     tickets: Annotated[int, typer.Option("--tickets", min=5, help="How many tickets to score, drawn at random.")] = 100,
     systems: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--system", metavar="NAME", help="System to score; all that reply without it. Repeatable."),
+        typer.Option("--system", metavar="NAME", help="System to score (default: all that write replies). Repeatable."),
     ] = None,
     dimensions: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             "--dimension",
             metavar="NAME",
-            help="accuracy, professionalism, completeness, relevance, tone or overall; all without it. Repeatable.",
+            help="accuracy, professionalism, completeness, relevance, tone or overall (default: all). Repeatable.",
         ),
     ] = None,
     draws: Annotated[
         int, typer.Option("--draws", min=1, help="How often to ask for every score; the mean counts.")
     ] = 1,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, max=2.0, help="Of the judge's answers.")
+        float, typer.Option("--temperature", min=0.0, max=2.0, help="Temperature of the judge's answers.")
     ] = 0.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=16, help="Longest answer, in tokens.")] = 512,
     budget_tokens: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--budget-tokens", min=1, help="Stop before this run uses more tokens; no limit without it."),
+        typer.Option("--budget-tokens", min=1, help="Stop before this run uses more tokens (default: no limit)."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print how many questions and tokens it would take, and send nothing.")
@@ -177,7 +177,9 @@ def judge(
     timeout: Annotated[
         float, typer.Option("--timeout", min=1.0, help="Seconds after which a request counts as lost.")
     ] = 120.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw of tickets and of the judge's answers.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the draw of tickets and of the judge's answers.")
+    ] = 0,
 ) -> None:
     """Let a language model score the replies of a comparison.
 

@@ -22,7 +22,7 @@ def prepare(
     split: Annotated[
         str, typer.Option("--split", help="grouped (near-duplicates in one part), random, time or published.")
     ] = "grouped",
-    seed: Annotated[int, typer.Option("--seed", help="Of the grouped and the random split.")] = 42,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the grouped and the random split.")] = 42,
     duplicate_threshold: Annotated[
         float,
         typer.Option("--duplicate-threshold", metavar="SHARE", help="Common word pairs that make a near-duplicate."),
@@ -54,7 +54,8 @@ def prepare(
     clean_quotes: CleanQuotes = True,
     cut_signatures: CutSignatures = False,
     redact: Annotated[
-        bool, typer.Option("--redact", help="Replace private data by placeholders such as <email>; counted without it.")
+        bool,
+        typer.Option("--redact", help="Replace private data by placeholders such as <email> (default: only count it)."),
     ] = False,
     redact_patterns: Annotated[
         Optional[list[str]],  # noqa: UP045

@@ -18,7 +18,7 @@ def path(text: str | Path) -> Path:
 
 Config = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads annotations at run time
-    typer.Option("--config", parser=path, help="YAML of the experiment; the built-in mini configuration without it."),
+    typer.Option("--config", parser=path, help="YAML of the experiment (default: the built-in mini configuration)."),
 ]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -31,7 +31,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         parser=path,
-        help="Run folder, model folder, bundle, `smollm2` or `mini`; a shipped model without it.",
+        help="Run folder, model folder, bundle, `smollm2` or `mini` (default: a shipped model).",
     ),
 ]
 Engine = Annotated[
@@ -70,7 +70,7 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         help="Column names of an export: zendesk, zammad, freshdesk, jira, servicenow, otrs, github, gitlab, autotask "
-        "or public; found by looking without it.",
+        "or public (default: detected).",
     ),
 ]
 Maps = Annotated[
@@ -84,12 +84,12 @@ Maps = Annotated[
 ]
 Encoding = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--encoding", metavar="NAME", help="Of text files, such as cp1251; found by looking without it."),
+    typer.Option("--encoding", metavar="NAME", help="Encoding of text files, such as cp1251 (default: detected)."),
 ]
 CleanEscapes = Annotated[
     Optional[bool],  # noqa: UP045
     typer.Option(
-        "--escapes/--no-escapes", help=r"Turn literal \n into line breaks; without either, where the source means that."
+        "--escapes/--no-escapes", help=r"Turn literal \n into line breaks (default: where the source means that)."
     ),
 ]
 CleanHtml = Annotated[

@@ -30,7 +30,7 @@ Db = Annotated[
     typer.Option(
         "--db",
         metavar="ADDRESS",
-        help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME; a file in your data folder without it.",
+        help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME (default: a file in your data folder).",
     ),
 ]
 
@@ -80,7 +80,7 @@ def token_add(
     role: Annotated[str, typer.Option("--role", help="ingest, review or admin; each may do what those before may.")],
     days: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option("--days", min=0.001, max=36_500, help="How long it is good; for ever without it."),
+        typer.Option("--days", min=0.001, max=36_500, help="How many days it is valid (default: no expiry)."),
     ] = None,
     db: Db = None,
 ) -> None:

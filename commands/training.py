@@ -28,7 +28,7 @@ def pretrain(
     config: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            "--config", parser=path, help="YAML recipe of the base; the recipe of the shipped mini base without it."
+            "--config", parser=path, help="YAML recipe of the base (default: the recipe of the shipped mini base)."
         ),
     ] = None,
     overrides: Overrides = None,
@@ -101,7 +101,7 @@ def calibrate(
     run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="Run folder with a finished classifier.")],
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--out", parser=path, help="New run folder; without it, operating points are printed."),
+        typer.Option("--out", parser=path, help="New run folder (default: none, print operating points)."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:

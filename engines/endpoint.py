@@ -114,7 +114,9 @@ class EndpointEngine:
             may_repeat=lambda: not reply.length,
         )
         if not reply.is_complete:
-            raise WorkError(f"{self._server.shown}: the reply broke off; does another client use the server?")
+            raise WorkError(
+                f"{self._server.shown}: the reply broke off; run it again while no other client uses the server"
+            )
         row.cut = reply.is_cut
 
     async def _ask(

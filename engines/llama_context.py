@@ -74,7 +74,7 @@ class LlamaContext:
         if status != 0:
             raise WorkError(
                 f"llama.cpp could not decode {len(ids)} tokens (status {status}: {last_log()}); expected room for "
-                f"them in {self.options.cells} cells"
+                f"them in {self.options.cells} cells; lower --together"
             )
 
     def logits(self, row: int) -> NDArray[np.float32]:
@@ -159,7 +159,7 @@ def _new_context(model: Any, options: LlamaOptions, threads: int, watcher: Block
     params.no_perf = True
     context = llama_cpp.llama_init_from_model(model, params)
     if not context:
-        raise WorkError(f"llama.cpp could not make a context of {options.cells} cells ({last_log()}); is memory short?")
+        raise WorkError(f"llama.cpp could not make a context of {options.cells} cells ({last_log()}); lower --together")
     return context
 
 

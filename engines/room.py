@@ -143,6 +143,6 @@ class Room:
 
 def _too_long(what: str, need: int, cells: int) -> WorkError:
     return WorkError(
-        f"{what} needs {need} tokens of context, expected at most {cells}; lower decoding.max_new_tokens or "
-        "training.max_length"
+        f"{what} needs {need} tokens of context, expected at most {cells}; lower decoding.max_new_tokens, or train "
+        "with a smaller classifier.training.max_length"
     )

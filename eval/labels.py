@@ -102,7 +102,10 @@ def labelled_tickets(tickets: Sequence[Ticket], columns: Sequence[str], part: st
     """
     used = [column for column in columns if any(column in ticket.labels for ticket in tickets)]
     if not used:
-        raise InputError(f"no {part} ticket has a label in {', '.join(columns)}; expected tickets with such labels")
+        raise InputError(
+            f"no {part} ticket has a label in {', '.join(columns)}; expected tickets with such labels; name "
+            "another folder with --data, or another --part"
+        )
     for column in columns:
         if column not in used:
             print(f"warning: {column}: no {part} ticket has a label, so it is left out", file=sys.stderr)

@@ -66,7 +66,10 @@ def decide(old: Answered, new: Answered, test: TestSet) -> Promotion:
     rows_of = _rows_by_kind(old, test)
     pairs = {kind: _pair(old, new, test, rows) for kind, rows in rows_of.items() if rows}
     if not pairs:
-        raise InputError("--promote: the old model was trained on all test tickets; prepare the new data --keep-split")
+        raise InputError(
+            "--promote: the old model was trained on all test tickets; run `duet prepare` on the new data with "
+            "--keep-split OLD, where OLD is the data folder of the old model"
+        )
     counts = {kind: len(rows) for kind, rows in rows_of.items()}
     differences = {kind: _figures(pair, test.columns) for kind, pair in pairs.items()}
     for kind, pair in pairs.items():

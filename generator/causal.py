@@ -106,6 +106,7 @@ def causal_job(
         weights=sampling,
         packed=stage.packed,
         tensorboard=stage.config.tensorboard,
+        section=f"{stage.name}.training",
     )
 
 

@@ -88,7 +88,7 @@ def _warnings(answer: Answer, system: TwoStage) -> Iterator[str]:
     if answer.truncated:
         yield (
             f"longer than this model reads ({system.classifier.max_length} tokens, reply included); its end was cut "
-            "off; train with a larger training.max_length to read more"
+            "off; train with a larger classifier.training.max_length to read more"
         )
     if answer.reply_cut:
         yield "the reply stops before its end; it reached decoding.max_new_tokens, or the server ended it early"

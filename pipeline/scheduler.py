@@ -71,8 +71,8 @@ class Request:
 class Scheduler:
     """Answers requests that are added at any time; all calls come from one thread.
 
-    Jobs are taken in the order in which they are added. Each step labels at most one group, then continues all replies.
-    Neither waits for the other to finish.
+    Requests are processed in the order in which they are added. Each step labels at most one group, then continues all
+    replies. Neither waits for the other to finish.
     """
 
     def __init__(

@@ -36,7 +36,10 @@ def verify_chain(connection: Connection) -> int:
         count += 1
         expected = _sha(row.seq, row.at, row.actor, row.action, row.object, previous)
         if row.seq != count or row.previous != previous or row.sha256 != expected:
-            raise WorkError(f"audit entry {count} was changed or removed; expected the hash {expected[:12]}...")
+            raise WorkError(
+                f"audit entry {count} was changed or removed; expected the hash {expected[:12]}...; "
+                "restore a backup with `duet serve restore FILE`"
+            )
         previous = row.sha256
     return count
 

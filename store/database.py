@@ -101,7 +101,8 @@ class Database:
             with self.read() as connection:
                 connection.exec_driver_sql("SELECT 1")
         except SQLAlchemyError as error:
-            raise WorkError(f"the database does not answer: {_first_line(error, self.engine.url)}") from None
+            fault = _first_line(error, self.engine.url)
+            raise WorkError(f"the database does not answer: {fault}; start it, or name another with --db") from None
 
     def close(self) -> None:
         """Close all connections."""
@@ -155,7 +156,9 @@ def _upgraded(engine: Engine, shown: str) -> Database:
         with database.write() as connection:
             upgrade(connection)
     except SQLAlchemyError as error:
-        raise InputError(f"{shown}: cannot be opened: {_first_line(error, engine.url)}") from None
+        raise InputError(
+            f"{shown}: cannot be opened: {_first_line(error, engine.url)}; name another with --db"
+        ) from None
     database.empty_log(wait=False)  # a reader may have kept it when a ticket was erased
     return database
 
@@ -169,7 +172,7 @@ def _open_sqlite(name: str | None, shown: str) -> Engine:
         if not path.exists():
             path.touch(mode=0o600)  # tickets are personal data
     except OSError as error:
-        raise InputError(f"--db {shown}: cannot be written: {error.strerror}") from None
+        raise InputError(f"--db {shown}: cannot be written: {error.strerror}; name another file") from None
     address = URL.create("sqlite", database=str(path))  # a path can hold what an address takes for something else
     engine = create_engine(address, connect_args={"timeout": _BUSY_MILLISECONDS / 1000})
 

@@ -51,7 +51,7 @@ tickets = Table(
     Column("review_version", Integer, nullable=False, default=0),  # of the last review
     Column("status", String(16), nullable=False),  # see STATUSES
     Column("doubt", Float),  # one minus the least confidence; null until it is answered
-    Column("draw", String(16)),  # how it came to be reviewed: see store.draws
+    Column("draw", String(16)),  # how it came to be reviewed: see DRAWS in store/jobs.py
     Column("draw_probability", Float),
     Column("erased_at", Float),
     Column("fields", JSON),  # {field: value} of the helpdesk when the ticket came, where the webhook says so

@@ -23,7 +23,7 @@ class TrainingJob:
 
     `collate` turns row numbers into a batch for `model`, which returns its loss; `evaluate` returns at least `loss`
     (validation, unweighted) and `train_loss` (fixed training sample), both in evaluation mode, and what else
-    `config.select_by` may name, higher being better.
+    `config.select_by` may name, higher being better. `section` is where `config` stands in the configuration.
     """
 
     model: nn.Module
@@ -37,6 +37,7 @@ class TrainingJob:
     head_parameters: Callable[[str], bool] = field(default=lambda name: False)
     packed: bool = False
     tensorboard: bool = False
+    section: str = "training"
 
 
 def make_optimizer(job: TrainingJob) -> torch.optim.Optimizer:

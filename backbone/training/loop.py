@@ -96,7 +96,7 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
         trainer.add_callback(BeforeFirstStep(trainer.run_pending_evaluation))
     elif state is not None and is_over(state, patience):
         # all steps are done, and what followed them failed: a further step would change the run
-        result = _result(state, clock["seconds"])
+        result = _result(state, clock["seconds"], job.section)
         trainer.state = state
         trainer.load_best_weights()
         return result
@@ -110,7 +110,7 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
                 "the same command again to go on"
             )
         )
-    return _result(trainer.state, trainer.seconds)
+    return _result(trainer.state, trainer.seconds, job.section)
 
 
 def _run(trainer: StageTrainer, interrupt: Interrupt, checkpoint: Path | None) -> None:
@@ -127,7 +127,7 @@ def _run(trainer: StageTrainer, interrupt: Interrupt, checkpoint: Path | None) -
             trainer.save_before_evaluation()
 
 
-def _result(state: TrainerState, seconds: float) -> TrainingResult:
+def _result(state: TrainerState, seconds: float, section: str) -> TrainingResult:
     """Return the evaluation whose weights were kept.
 
     Raises:
@@ -138,8 +138,8 @@ def _result(state: TrainerState, seconds: float) -> TrainingResult:
     if not finite:
         processes.fail_together(
             WorkError(
-                "training diverged: no evaluation had a finite validation loss; lower training.learning_rate and start "
-                "over with --restart"
+                f"training diverged: no evaluation had a finite validation loss; lower {section}.learning_rate and "
+                "start over with --restart"
             )
         )
     return TrainingResult(max(finite, key=lambda record: float(record[SELECTED])), history, seconds)

@@ -94,7 +94,8 @@ class StageTrainer(Trainer):
             processes.fail_together(
                 WorkError(
                     f"the {part} loss is not a number at step {self.state.global_step}; expected a finite one; lower "
-                    f"training.learning_rate (now {self._job.config.learning_rate:g}) and start over with --restart"
+                    f"{self._job.section}.learning_rate (now {self._job.config.learning_rate:g}) and start over with "
+                    "--restart"
                 )
             )
 
@@ -166,7 +167,7 @@ class StageTrainer(Trainer):
         seal(checkpoint)
         wrong = fault(checkpoint)
         if wrong:
-            raise WorkError(f"{checkpoint}: {wrong} right after it was written; the disk cannot be trusted")
+            raise WorkError(f"{checkpoint}: {wrong} right after it was written; set output to a folder on another disk")
         drop_old(folder, [self.state.best_model_checkpoint])
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

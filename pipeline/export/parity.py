@@ -206,7 +206,7 @@ def compare(
     Args:
         chosen: what the reference would have written, of `choices`.
         tie: a label that changes counts as a tie where the reference gave both labels log-probabilities that differ by
-            less; 0 for a reference computed in fp32.
+            less.
         ends: ids that end a reply.
     """
     columns, difference = {}, None
