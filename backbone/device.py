@@ -22,14 +22,14 @@ def computes_bf16() -> bool:
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
-def settled_format(name: str) -> str:
+def resolve_format(name: str) -> str:
     """Return a format as configured, `auto` chosen for this machine."""
     return name if name != "auto" else "bf16" if computes_bf16() else "fp32"
 
 
-def settled(config: BaseConfig) -> BaseConfig:
+def resolve_formats(config: BaseConfig) -> BaseConfig:
     """Return the configuration with its formats chosen for this machine."""
-    formats = {"precision": settled_format(config.precision), "compute": settled_format(config.compute)}
+    formats = {"precision": resolve_format(config.precision), "compute": resolve_format(config.compute)}
     return config.model_copy(update=formats)
 
 

@@ -16,9 +16,9 @@ from backbone.architecture import read_shape
 from backbone.dataset import load_part, resolve_data
 from backbone.runs.layout import CLASSIFIER
 from backbone.shipped import smollm2_folder
+from engines.kv_allocator import ContextSizes
 from engines.llama import LlamaEngine
 from engines.llama_model import LlamaOptions
-from engines.room import Sizes
 from pipeline.export.bundle import adapter_file, base_file
 from pipeline.shipped import open_to_answer
 
@@ -42,7 +42,7 @@ def main() -> None:
             {CLASSIFIER: bundle.checked(adapter_file(CLASSIFIER))},
             {CLASSIFIER: encoder.prefix},
             (encoder.end_id,),
-            Sizes(1, _MOST_TOKENS, label_cells=_MOST_TOKENS),
+            ContextSizes(1, _MOST_TOKENS, label_cells=_MOST_TOKENS),
             LlamaOptions(threads=arguments.threads),
             blocks={CLASSIFIER: depth} if depth < blocks else None,
         )

@@ -81,8 +81,8 @@ def _both_stages(two: Any, encoder: PromptEncoder, work: Sequence[Work], once: b
 def row_batch(scratch: Path, count: int, once: bool = False) -> dict[str, Any]:
     """Measure our answers per hour, all tickets at once; every ticket read once or for each stage."""
     encoder, work = load_work(scratch, count)
-    places = min(count, 64)
-    two = engine(scratch, encoder, encoder.prefix, sequences=places, cells=places * 320)
+    max_rows = min(count, 64)
+    two = engine(scratch, encoder, encoder.prefix, sequences=max_rows, cells=max_rows * 320)
     warm(two, work[:1])
     labels, replies = _both_stages(two, encoder, work, once)
     return {"tickets": count, "labels s": labels, "replies s": replies, "per hour": 3600 * count / (labels + replies)}
@@ -149,13 +149,13 @@ def row_decode(scratch: Path, _count: int) -> dict[str, Any]:
     """Measure the decoding of several sequences together, tokens/s."""
     encoder, work = load_work(scratch, 64)
     rates = {}
-    for places in (8, 32, 64):
-        many = engine(scratch, encoder, encoder.prefix, sequences=places, cells=places * 64)
-        prompts = [ticket.generator.ids[:24] for ticket in work[:places]]
+    for max_rows in (8, 32, 64):
+        many = engine(scratch, encoder, encoder.prefix, sequences=max_rows, cells=max_rows * 64)
+        prompts = [ticket.generator.ids[:24] for ticket in work[:max_rows]]
         marks: list[float] = []
         write_all(many, prompts, "generator", tokens(12), lambda *_, m=marks: m.append(time.perf_counter()))
-        steady = marks[places:]  # after every sequence has its first token
-        rates[str(places)] = (len(steady) - 1) / (steady[-1] - steady[0])
+        steady = marks[max_rows:]  # after every sequence has its first token
+        rates[str(max_rows)] = (len(steady) - 1) / (steady[-1] - steady[0])
         del many
     return rates
 
@@ -164,9 +164,9 @@ def row_onnx(scratch: Path, count: int) -> dict[str, Any]:
     """Measure labels per second on the mini bundle, same batches: torch fp32, ONNX fp32, ONNX int8, GGUF."""
     from backbone.dataset import load_part, resolve_data
     from backbone.runs.layout import CLASSIFIER
+    from engines.kv_allocator import ContextSizes
     from engines.llama import LlamaEngine
     from engines.onnx import OnnxEngine
-    from engines.room import Sizes
     from pipeline.engine_choice import EngineChoice
     from pipeline.export.bundle import ONNX_FP32, ONNX_INT8
     from pipeline.model_folder import open_model
@@ -177,7 +177,7 @@ def row_onnx(scratch: Path, count: int) -> dict[str, Any]:
     encoder = model.stages[CLASSIFIER].encoder
     prompts = [encoder.classifier_prompt(t, 512).ids for t in load_part(resolve_data("sample"), "test", count)]
     adapter = {CLASSIFIER: bundle / "classifier.lora.gguf"}
-    sizes = Sizes(places=16, cells=8192)
+    sizes = ContextSizes(max_rows=16, cells=8192)
     engines: dict[str, Any] = {
         "torch fp32": load_two_stage(model, labels_only=True, choice=EngineChoice("torch")).encoder,
         "ONNX fp32": OnnxEngine(bundle / ONNX_FP32),

@@ -88,13 +88,13 @@ def engine(
     scratch: Path, encoder: PromptEncoder, prefix: Sequence[int], sequences: int = 1, cells: int = 2048, **options: Any
 ) -> Any:
     """Return the llama engine with both adapters; the single-prompt system uses the generator's."""
+    from engines.kv_allocator import ContextSizes
     from engines.llama import LlamaEngine
     from engines.llama_model import LlamaOptions
-    from engines.room import Sizes
 
     adapters = {stage: scratch / f"{stage}.lora.gguf" for stage in STAGES}
     prefixes = {"classifier": encoder.prefix, "generator": list(prefix)}
-    sizes = Sizes(sequences, cells)
+    sizes = ContextSizes(sequences, cells)
     return LlamaEngine(scratch / f"base.{QUANT}.gguf", adapters, prefixes, (), sizes, LlamaOptions(**options))
 
 

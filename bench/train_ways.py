@@ -24,7 +24,7 @@ from backbone.base import find_base
 from backbone.batches import IGNORE, pad_left
 from backbone.config import RunConfig
 from backbone.config_file import load_config
-from backbone.device import on_cuda, settled
+from backbone.device import on_cuda, resolve_formats
 from backbone.layers import lora
 from backbone.resident import peak_resident
 from backbone.training import loop
@@ -161,7 +161,7 @@ def measure(name: str, overrides: Sequence[str]) -> dict[str, float]:
     classifier.train.train = generator.train.train = train
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Trained):
         config = load_config(None, [*overrides, f"output={folder}/run"])
-        config = config.model_copy(update={"base": settled(config.base)})
+        config = config.model_copy(update={"base": resolve_formats(config.base)})
         STAGES[stage](config)
     figures["peak"] = float(torch.cuda.max_memory_allocated() if on_cuda() else peak_resident())
     shape = Shape.load(find_base(config.base.path), config)

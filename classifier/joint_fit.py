@@ -143,11 +143,11 @@ class _Likelihood:
 
     def log_likelihood(self, values: Floats) -> float:
         """Return that of all tickets in nats."""
-        return float(self._odds(values)[0].sum())
+        return float(self._likelihood_terms(values)[0].sum())
 
     def loss(self, values: Floats, strength: float) -> tuple[float, Floats]:
         """Return the penalised negative log-likelihood of all tickets, and its gradient."""
-        logs, probabilities, allowed = self._odds(values)
+        logs, probabilities, allowed = self._likelihood_terms(values)
         scales, share, _ = self._parts(values)
         added = values[len(scales) + 1 :]
         excess = probabilities - allowed
@@ -165,7 +165,7 @@ class _Likelihood:
         )
         return float(penalty - logs.sum()), gradient
 
-    def _odds(self, values: Floats) -> tuple[Floats, Floats, Floats]:
+    def _likelihood_terms(self, values: Floats) -> tuple[Floats, Floats, Floats]:
         """Return the log-likelihood of every ticket, and probabilities of combinations: all, and those it may have."""
         scales = np.repeat(self._parts(values)[0], self._classes)
         pair_scores = self.decoder(values).pair_scores.ravel()

@@ -15,7 +15,7 @@ from backbone.dataset import training_sample
 from backbone.device import pick_device
 from backbone.load import first_blocks, load_options, readable_base
 from backbone.runs.files import disk_guard
-from backbone.runs.folder import names_of
+from backbone.runs.folder import paths_written_for
 from backbone.runs.layout import (
     CALIBRATION,
     CLASSIFIER,
@@ -50,7 +50,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     start = ""
     if init_from:
         start = run_identity(init_from)
-        refuse_overlap([classifier_folder(init_from)], names_of(config.folder / CLASSIFIER), "output")
+        refuse_overlap([classifier_folder(init_from)], paths_written_for(config.folder / CLASSIFIER), "output")
     stage = open_stage(CLASSIFIER, config, restart, init_from=start)
     settings = config.classifier
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)

@@ -19,7 +19,7 @@ from engines.server_reply import ServerReply
 from tickets.errors import WorkError
 
 CONCURRENT = 8
-_PATIENCE = 0.05  # seconds; what else is to do waits no longer
+_POLL_SECONDS = 0.05  # seconds; what else is to do waits no longer
 _PROBE: Any = [{"role": "user", "content": "Hello"}]
 
 
@@ -67,7 +67,7 @@ class EndpointEngine:
         A row's `error` is a TicketRefused where the server refused it and answers others, else why there is no answer.
         """
         ended: list[Row] = []
-        patience = _PATIENCE if self._requests else 0
+        patience = _POLL_SECONDS if self._requests else 0
         try:
             while True:
                 row, token, error = self._heard.get(timeout=patience)

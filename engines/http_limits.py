@@ -46,7 +46,7 @@ def limited_client(address: str, seconds: float, most_bytes: int) -> httpx2.Asyn
     """
     home = httpx2.URL(address)
 
-    async def stay_home(request: httpx2.Request) -> None:
+    async def refuse_other_servers(request: httpx2.Request) -> None:
         if not _same_server(home, request.url):
             other = request.url.copy_with(username=None, password=None, path="/", query=None, fragment=None)
             raise ServerFault(
@@ -64,7 +64,7 @@ def limited_client(address: str, seconds: float, most_bytes: int) -> httpx2.Asyn
         headers={"Accept-Encoding": "identity"},
         follow_redirects=True,
         max_redirects=_MOST_REDIRECTS,
-        event_hooks={"request": [stay_home], "response": [limit]},
+        event_hooks={"request": [refuse_other_servers], "response": [limit]},
     )
 
 

@@ -22,7 +22,7 @@ from backbone.architecture import find_family
 from backbone.batches import pad_left, prefix_mask
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig
-from backbone.device import computes_bf16, pick_device, settled
+from backbone.device import computes_bf16, pick_device, resolve_formats
 from backbone.load import load_options
 from backbone.progress import track
 from engines.lora import Adapters
@@ -60,7 +60,7 @@ class LayeredEngine:
         for folder in adapters.values():
             self._changes(folder)
         self._pad_id, self._device = pad_id, pick_device()
-        config = settled(config)
+        config = resolve_formats(config)
         if config.precision == "bf16" and not computes_bf16():  # the same numbers, eight times faster, for a block
             config = config.model_copy(update={"precision": "fp32"})
         self._options = load_options(config, self._device)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.kv_allocator import ContextSizes
 from engines.llama_context import LlamaContext
 from engines.llama_model import LlamaModel, LlamaOptions
-from engines.room import Sizes
 from engines.sequences import SequenceEngine
 
 
@@ -26,7 +26,7 @@ class LlamaEngine(SequenceEngine):
         adapters: Mapping[str, Path | None],
         adapter_prefixes: Mapping[str, Sequence[int]],
         end_ids: Sequence[int],
-        sizes: Sizes,
+        sizes: ContextSizes,
         options: LlamaOptions = LlamaOptions(),  # noqa: B008  # frozen
         blocks: Mapping[str, int] | None = None,
         reads_for_replies: bool = False,
@@ -50,7 +50,7 @@ class LlamaEngine(SequenceEngine):
         self._reader: tuple[str, SequenceEngine] | None = None
         if count and not reads_for_replies and len(adapters) > 1:
             own = {reader: beginnings.pop(reader)}
-            few = Sizes(sizes.ahead, options.batch, sizes.ahead, sizes.label_cells)
+            few = ContextSizes(sizes.max_cached_prefixes, options.batch, sizes.max_cached_prefixes, sizes.label_cells)
             context = _context(model, own, few, options, count)
             self._reader = reader, SequenceEngine(context, own, end_ids, few, options.batch)
             sizes, count = replace(sizes, label_cells=0), None
@@ -72,7 +72,7 @@ class LlamaEngine(SequenceEngine):
 def _context(
     model: LlamaModel,
     adapter_prefixes: Mapping[str, Sequence[int]],
-    sizes: Sizes,
+    sizes: ContextSizes,
     options: LlamaOptions,
     blocks: int | None,
     runs_later_blocks: bool = False,

@@ -85,7 +85,7 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
-class KnowsWidth(Protocol):
+class HasHiddenSize(Protocol):
     """Says before anything is computed how long its hidden states are."""
 
     @property
@@ -94,7 +94,7 @@ class KnowsWidth(Protocol):
 
 
 @runtime_checkable
-class KnowsClasses(Protocol):
+class HasClassCounts(Protocol):
     """Was exported with the heads of a classifier."""
 
     classes: Mapping[str, int]  # how many, by head

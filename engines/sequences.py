@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.kv_allocator import CachedPrefix, ContextSizes, KvAllocator
 from engines.protocols import Row
-from engines.room import CachedPrefix, Room, Sizes
 from engines.sampling import TokenChooser
 from engines.slots import Slot, plan_call
 from tickets.errors import WorkError
@@ -60,7 +60,7 @@ class SequenceEngine:
         context: Context,
         adapter_prefixes: Mapping[str, Sequence[int]],
         end_ids: Sequence[int],
-        sizes: Sizes,
+        sizes: ContextSizes,
         batch: int,
     ) -> None:
         """Take the context for its own.
@@ -76,7 +76,7 @@ class SequenceEngine:
         self._adapter_sequence = {name: i for i, name in enumerate(adapter_prefixes)}
         self._computed: set[str] = set()  # adapters whose prefix is in the context
         first = len(self._adapter_prefixes)
-        self._room = Room(sizes, range(first, first + sizes.sequences), context.forget)
+        self._allocator = KvAllocator(sizes, range(first, first + sizes.sequences), context.forget)
         self._live: list[Slot] = []
         self._end_ids = frozenset(end_ids)
         self._batch = batch
@@ -89,7 +89,7 @@ class SequenceEngine:
     @property
     def cached_prefixes(self) -> int:
         """How many prefixes `encode_and_cache` keeps at present."""
-        return self._room.cached_prefixes
+        return self._allocator.cached_prefixes
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
         """Return the hidden state after the final norm at the last token of every prompt, (prompts, hidden).
@@ -115,7 +115,7 @@ class SequenceEngine:
         needs = [len(prompt) - self._covered(prompt, adapter) for prompt in prompts]
         done = 0
         while done < len(prompts):
-            sequences = self._room.label_group(needs[done:])
+            sequences = self._allocator.label_group(needs[done:])
             end = done + len(sequences)
             states[done:end] = self._encode_group(prompts[done:end], adapter, lengths[done:end], sequences)
             done = end
@@ -123,7 +123,7 @@ class SequenceEngine:
 
     def drop(self, prefix: Sequence[int]) -> None:
         """Give up what is kept of a prefix, if anything is."""
-        self._room.drop(tuple(prefix))
+        self._allocator.drop(tuple(prefix))
 
     def admit(self, row: Row) -> bool:
         """Take a row if there is room; it goes on from what `encode_and_cache` kept of its prefix.
@@ -133,7 +133,7 @@ class SequenceEngine:
         """
         adapter = row.prefix_adapter if row.prefix_length else row.adapter
         covered = self._covered(row.prompt, adapter)
-        admitted = self._room.admit(len(row.prompt) - covered + row.options.max_new_tokens, row.prefix)
+        admitted = self._allocator.admit(len(row.prompt) - covered + row.options.max_new_tokens, row.prefix)
         if admitted is None:
             return False
         sequence, is_cached = admitted
@@ -176,7 +176,7 @@ class SequenceEngine:
 
     def _remove(self, slot: Slot) -> None:
         self._live.remove(slot)
-        self._room.release(slot.sequence)
+        self._allocator.release(slot.sequence)
 
     def _advance(self, slot: Slot, output: int) -> bool:
         """Choose the next token of a row from the logits at `output`; return whether the row has ended."""
@@ -221,13 +221,15 @@ class SequenceEngine:
                 self._prefill([(list(p[start:-1]), start, sequence) for p, start, sequence in parts])
                 states = self._last_states(prompts, sequences)
             for prompt, start, sequence, length in zip(prompts, starts, sequences, lengths, strict=True):
-                if length > start and self._room.keep(tuple(prompt[:length]), CachedPrefix(sequence, length - start)):
+                if length > start and self._allocator.keep(
+                    tuple(prompt[:length]), CachedPrefix(sequence, length - start)
+                ):
                     kept.add(sequence)
                     self._context.forget(sequence, length)
         finally:
             for sequence in sequences:
                 if sequence not in kept:
-                    self._room.release(sequence)
+                    self._allocator.release(sequence)
         return states
 
     def _last_states(self, prompts: Sequence[Sequence[int]], sequences: Sequence[int]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from backbone.architecture import find_family
 from backbone.batches import pad_left
 from backbone.buckets import length_buckets
 from backbone.config import BaseConfig, DecodingConfig
-from backbone.device import pick_device, settled
+from backbone.device import pick_device, resolve_formats
 from backbone.load import first_blocks, load_options, readable_base
 from engines.lora import Adapters
 from engines.protocols import Allowed, OnToken, Row, SharedPrefix
@@ -47,7 +47,7 @@ class TorchEngine:
         """
         self._pad_id, self._end_id = pad_id, end_id
         self._rows: list[Row] = []  # in the order in which they came
-        device, config = pick_device(), settled(config)
+        device, config = pick_device(), resolve_formats(config)
         causal_class = find_family(base).transformers_class("ForCausalLM")
         self._blocks = dict(blocks or {})
         needed = max(self._blocks.values()) if adapters and adapters.keys() <= self._blocks.keys() else None

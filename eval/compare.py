@@ -11,7 +11,7 @@ from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, writable, write_text
-from backbone.runs.folder import names_of, package_versions
+from backbone.runs.folder import package_versions, paths_written_for
 from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR, LABELS, RUN
 from backbone.runs.locks import hold, release
 from eval.answers import ANSWERS, Answered, run_system
@@ -20,7 +20,7 @@ from eval.bootstrap import Resamples
 from eval.human import is_key_of
 from eval.judge.plan import still_valid
 from eval.labels import labelled_tickets
-from eval.promotion import Promotion, decide, rivals
+from eval.promotion import Promotion, current_and_candidate, decide
 from eval.replies import spread
 from eval.reply_metrics import BERTSCORE, TrainingReplies
 from eval.report.page import REPORT, read_report, write_report
@@ -129,7 +129,7 @@ def _check_out(options: CompareOptions) -> None:
     runs = [folder for folder in (*options.runs, *stages) if (folder / RUN).is_file()]
     data = resolve_data(options.data) if options.data is not None else None
     others = [folder for folder in (options.beside, options.bertscore_model, data) if folder is not None]
-    refuse_overlap([*runs, *others], names_of(options.out), "--out")
+    refuse_overlap([*runs, *others], paths_written_for(options.out), "--out")
 
 
 def _earlier_report(folder: Path) -> dict[str, Any]:
@@ -159,12 +159,12 @@ def measure(options: CompareOptions) -> Comparison:
     trained = open_runs(options.runs)
     systems = trained + ([zero_shot(trained)] if options.with_zero_shot else [])
     columns = _columns(trained)
-    old, new = rivals(trained) if options.promote else (0, 0)
+    old, new = current_and_candidate(trained) if options.promote else (0, 0)
     # with `promote`, the new model's test part contains the old test tickets plus newer ones
     config = stages_of(trained[new])[0].config.data
     data = options.data if options.data is not None else config.path
     folder = resolve_data(data)
-    refuse_overlap([folder], names_of(options.out), "--out")
+    refuse_overlap([folder], paths_written_for(options.out), "--out")
     train = load_part(folder, "train", config.max_train)  # what the systems saw
     _, columns = labelled_tickets(train, columns, "train")
     tickets, _ = labelled_tickets(load_part(folder, options.part), columns, options.part)

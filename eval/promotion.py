@@ -38,7 +38,7 @@ class Promotion:
         return f"{self.verdict}: {self.reason}"
 
 
-def rivals(systems: Sequence[System]) -> tuple[int, int]:
+def current_and_candidate(systems: Sequence[System]) -> tuple[int, int]:
     """Return the indices of the model in use and of the new one: the two-stage systems of the two runs given.
 
     Raises:

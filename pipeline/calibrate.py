@@ -14,7 +14,7 @@ from backbone.config_file import dump_config, load_config
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.progress import track
 from backbone.runs.files import disk_guard, read_json, sha256, write_json
-from backbone.runs.folder import names_of, open_partial, publish
+from backbone.runs.folder import open_partial, paths_written_for, publish
 from backbone.runs.layout import CALIBRATION, CLASSIFIER, CONFIG, JOINT, MANIFEST, RUN
 from classifier.fitting import Fitted, LabelledParts, fit_on_validation
 from classifier.heads import TAGS
@@ -78,7 +78,7 @@ def calibrate(run: Path, out: Path, overrides: Sequence[str] = ()) -> Path:
     """
     model, stage = _open(run)
     config = _changed(stage, overrides, out)
-    outputs = [path for name in model.stages for path in names_of(out / name)]
+    outputs = [path for name in model.stages for path in paths_written_for(out / name)]
     refuse_overlap([folder.path for folder in model.stages.values()], outputs, "--out")
     source = sha256(stage.path / MANIFEST)
     plan = {"calibrated_from": source, "settings": config.classifier.model_dump(mode="json", include={*_FITTED_KEYS})}

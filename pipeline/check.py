@@ -8,12 +8,12 @@ from pathlib import Path
 from backbone.base import find_base
 from backbone.config import RunConfig
 from backbone.dataset import load_part, resolve_data
-from backbone.device import computes_bf16, on_cuda, settled, uses_liger
+from backbone.device import computes_bf16, on_cuda, resolve_formats, uses_liger
 from backbone.prompts import PromptEncoder
 from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR
 from backbone.training.balance import effective_examples
 from backbone.training.cost import (
-    GENERATES,
+    CAUSAL_STAGES,
     Shape,
     free_memory,
     memory,
@@ -46,7 +46,7 @@ def check(config: RunConfig) -> str:
     Raises:
         InputError: what would stop the run.
     """
-    config = config.model_copy(update={"base": settled(config.base)})
+    config = config.model_copy(update={"base": resolve_formats(config.base)})
     data = resolve_data(config.data.path)
     train = load_part(data, "train", config.data.max_train)
     validation = load_part(data, "validation", config.data.max_validation)
@@ -57,7 +57,7 @@ def check(config: RunConfig) -> str:
     check_decode(space, config.classifier.decode)
     examples = effective_examples(learnt, space, config.classifier)
     check_select_by(CLASSIFIER, config.classifier.training, selectable_metrics(space, judged))
-    for stage in GENERATES:
+    for stage in CAUSAL_STAGES:
         check_select_by(stage, stage_settings(config, stage), [LOSS])
     base = find_base(config.base.path, config.base.revision)  # last: a hub id is downloaded here
     for stage in _STAGES:
@@ -172,7 +172,7 @@ def _describe_active(config: RunConfig, shapes: Mapping[str, Shape]) -> str:
         parts.append("activations recomputed" if recomputes(config, stage, shapes[stage]) else "activations kept")
         if stage == CLASSIFIER and config.classifier.layers:
             parts.append(f"blocks 1 to {config.classifier.layers} of the base")
-        if stage in GENERATES:
+        if stage in CAUSAL_STAGES:
             parts.append("vocabulary head at reply tokens alone")
         if stage == GENERATOR and config.generator.uses_classifier_prefix:
             parts.append("tickets read by the classifier's adapter")

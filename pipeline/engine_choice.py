@@ -94,13 +94,13 @@ def llama_engine(
         cells: tokens of context that they need, replies included.
         longest: tokens of context that one may need.
     """
+    from engines.kv_allocator import ContextSizes
     from engines.llama import LlamaEngine
-    from engines.room import Sizes
 
     encoders = {name: model.stages[name].encoder for name in adapters}
     prefixes = {name: encoder.prefix for name, encoder in encoders.items()}
     encoder = next(iter(encoders.values()))
-    sizes = Sizes(together, cells, ahead=max(1, together // 4), label_cells=longest)
+    sizes = ContextSizes(together, cells, max_cached_prefixes=max(1, together // 4), label_cells=longest)
     blocks = {name: count for name, count in model.blocks.items() if name in adapters}
     reads_for_replies = GENERATOR in adapters and model.stages[GENERATOR].config.generator.uses_classifier_prefix
     end_ids = (encoder.end_id, encoder.pad_id)

@@ -31,7 +31,7 @@ class Limits:
     tokens: int = 131_072
 
 
-class Full(WorkError):
+class QueueFull(WorkError):
     """No more tickets may wait. `retry_after` is in seconds."""
 
     def __init__(self, retry_after: float) -> None:
@@ -39,14 +39,14 @@ class Full(WorkError):
         self.retry_after = retry_after
 
 
-class Closed(WorkError):
+class ServiceClosed(WorkError):
     """The service takes no more tickets."""
 
     def __init__(self) -> None:
         super().__init__("the service is stopping and takes no more tickets")
 
 
-class Pending(Future[Answer]):
+class PendingAnswer(Future[Answer]):
     """An answer to come. `cancel` ends the ticket also when its reply is already being written.
 
     `running` stays false until the answer is complete, so that a ticket can be cancelled until then.
@@ -63,7 +63,7 @@ class _Submission:
     """A request and whom to tell of it."""
 
     request: Request
-    pending: Pending
+    pending: PendingAnswer
     stream: "_ReplyStream | None"  # None where nobody listens
 
 
@@ -80,7 +80,7 @@ class Service:
         self._system, self._limits = system, waiting or Limits()
         self._scheduler = system.scheduler(together)
         self._changed = threading.Condition()
-        self._open: dict[Request, Pending] = {}  # without an answer, in the order in which they came
+        self._open: dict[Request, PendingAnswer] = {}  # without an answer, in the order in which they came
         self._tokens = 0  # of those
         self._arrived: deque[_Submission] = deque()  # not seen by the thread yet
         self._cancelled: deque[Request] = deque()  # likewise
@@ -98,7 +98,7 @@ class Service:
         labels_only: bool = False,
         on_labels: Callable[[Prediction], None] | None = None,
         on_token: Callable[[str], None] | None = None,
-    ) -> Pending:
+    ) -> PendingAnswer:
         """Queue a ticket; its answer comes as the result of what is returned.
 
         The callbacks run in the thread of the engines, so they have to return at once. One that raises ends its own
@@ -110,8 +110,8 @@ class Service:
                 end is held back until it is complete, since it may have to be masked.
 
         Raises:
-            Full: too many tickets, or tokens, wait already.
-            Closed: `close` was called.
+            QueueFull: too many tickets, or tokens, wait already.
+            ServiceClosed: `close` was called.
         """
         prompt = self._system.classifier.prompts([ticket])[0]
         generator = self._system.generator
@@ -120,13 +120,13 @@ class Service:
         if generator and on_token:
             stream = _ReplyStream(GrowingReply(generator.encoder), on_token, ticket.text, self._system.guard)
             request.on_token = stream.add
-        pending = Pending(ticket, len(prompt.ids))
+        pending = PendingAnswer(ticket, len(prompt.ids))
         with self._changed:
             if self._closing:
-                raise Closed
+                raise ServiceClosed
             is_over = self._tokens + pending.tokens > self._limits.tokens and self._open
             if is_over or len(self._open) >= self._limits.tickets:
-                raise Full(self._retry_after())
+                raise QueueFull(self._retry_after())
             self._open[request] = pending
             self._tokens += pending.tokens
             self._arrived.append(_Submission(request, pending, stream))

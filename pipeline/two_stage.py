@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.protocols import Encoder, KnowsClasses, KnowsWidth, OnToken, PrefixCachingEncoder, Writer
+from engines.protocols import Encoder, HasClassCounts, HasHiddenSize, OnToken, PrefixCachingEncoder, Writer
 from generator.reply import Generator
 from pipeline.engine_choice import EngineChoice, load_engines
 from pipeline.model_folder import ModelFolder
@@ -136,13 +136,13 @@ def load_two_stage(
     stages = (CLASSIFIER, GENERATOR) if generator else (CLASSIFIER,)
     cells = max(classifier.max_length, generator.context if generator else 0)
     encoder, writer = load_engines(opened, choice or EngineChoice(), stages, cells)
-    if isinstance(encoder, KnowsWidth) and encoder.hidden_size != classifier.hidden_size:
+    if isinstance(encoder, HasHiddenSize) and encoder.hidden_size != classifier.hidden_size:
         raise InputError(
             f"{stage.path}: its heads read states of {classifier.hidden_size}, and the model gives "
             f"{encoder.hidden_size}; expected the files of one classifier; train or export it again"
         )
     sizes = {head: len(bias) for head, (_, bias) in classifier.heads.items()}
-    if isinstance(encoder, KnowsClasses) and encoder.classes and dict(encoder.classes) != sizes:
+    if isinstance(encoder, HasClassCounts) and encoder.classes and dict(encoder.classes) != sizes:
         raise InputError(
             f"{opened.path}: its graph is of a classifier with {_counts(encoder.classes)}, and {stage.path} has "
             f"{_counts(sizes)}; expected one classifier; export the bundle again"

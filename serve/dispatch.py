@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from engines.protocols import TicketRefused
-from pipeline.service import Closed, Full, Service
+from pipeline.service import QueueFull, Service, ServiceClosed
 from serve.events import EventHub
 from serve.metrics import Metrics, band
 from serve.model_facts import ModelFacts
@@ -140,10 +140,10 @@ class Dispatcher:
             pending = self._service.submit(
                 job.ticket, labels_only=job.labels_only, on_labels=on_labels, on_token=on_token
             )
-        except (Full, Closed) as error:
+        except (QueueFull, ServiceClosed) as error:
             del self._held[job.id]
             give_back(self._database, [job])
-            self._not_before = time.monotonic() + (error.retry_after if isinstance(error, Full) else _POLL_SECONDS)
+            self._not_before = time.monotonic() + (error.retry_after if isinstance(error, QueueFull) else _POLL_SECONDS)
             return
         except Exception as error:
             self._fail(job, error)

@@ -91,12 +91,12 @@ def serve(options: ServeOptions) -> None:
     """
     host, listener = _listen(options.listen)
     database = open_database(options.db or default_database())
-    with listener, only_server(database):
+    with listener, exclusive_server_lock(database):
         _check_tokens(database, host)
         server = _assemble(options, database)
         if options.demo:
             fill_with_samples(database)
-        _say_where(database, host, listener.getsockname()[1], options.demo)
+        _print_addresses(database, host, listener.getsockname()[1], options.demo)
         app = create_app(server, _DRAIN_SECONDS)
         config = uvicorn.Config(
             app, log_level="warning", server_header=False, timeout_graceful_shutdown=int(_DRAIN_SECONDS)
@@ -114,7 +114,7 @@ def fill_with_samples(database: Database) -> None:
 
 
 @contextmanager
-def only_server(database: Database) -> Iterator[None]:
+def exclusive_server_lock(database: Database) -> Iterator[None]:
     """Hold an SQLite file as its only server.
 
     Raises:
@@ -192,7 +192,7 @@ def _check_tokens(database: Database, host: str) -> None:
         )
 
 
-def _say_where(database: Database, host: str, port: int, demo: bool) -> None:
+def _print_addresses(database: Database, host: str, port: int, demo: bool) -> None:
     """Print the address and, on loopback, a token that is good until the next start.
 
     Where others have tokens and nobody looks at the output, as in a service's journal, no token is printed.

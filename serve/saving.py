@@ -59,7 +59,7 @@ def save(server: Serving, ticket_id: str, reviewer: str, version: int, decision:
         server.database,
         ticket_id,
         review,
-        also=lambda connection, action: queue_review(connection, server.helpdesks, ticket_id, action, review),
+        in_transaction=lambda connection, action: queue_review(connection, server.helpdesks, ticket_id, action, review),
     )
     server.metrics.reviews.labels(action).inc()
     return action

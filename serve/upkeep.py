@@ -6,7 +6,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from backbone.runs.files import open_new
-from serve.run import only_server
+from serve.run import exclusive_server_lock
 from store.audit import verify_chain
 from store.database import Database, open_file
 from tickets.errors import InputError, WorkError
@@ -54,7 +54,7 @@ def restore(database: Database, source: Path) -> Path | None:
     refuse_overlap([source], [path], "--db")
     if not is_store(source):
         raise InputError(f"{source}: not a backup of `duet serve backup`; expected a file that it wrote")
-    with only_server(database):
+    with exclusive_server_lock(database):
         database.empty_log()
         database.close()
         checked = path.with_name(f"{path.name}.restoring")

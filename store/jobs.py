@@ -136,14 +136,14 @@ def finish(
     answer: Answer,
     model: str,
     thresholds: Mapping[str, float | None],
-    also: Callable[[Connection], None] | None = None,
+    in_transaction: Callable[[Connection], None] | None = None,
 ) -> str | None:
     """Store an answer as the ticket's current prediction and return its id.
 
     None where the job is no longer this worker's, or the ticket was erased: then nothing is stored.
 
     Args:
-        also: called inside the same transaction.
+        in_transaction: called inside the same transaction.
     """
     prediction_id, now = new_id(), time.time()
     with database.write() as connection:
@@ -160,8 +160,8 @@ def finish(
         row = tickets.c.id == job.ticket.id
         connection.execute(update(tickets).where(row).values(prediction_id=prediction_id, doubt=doubt))
         connection.execute(update(tickets).where(row, tickets.c.draw.is_(None)).values(**first))
-        if also:
-            also(connection)
+        if in_transaction:
+            in_transaction(connection)
     return prediction_id
 
 

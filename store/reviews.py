@@ -84,12 +84,12 @@ def claim_card(database: Database, ticket_id: str, reviewer: str) -> None:
 
 
 def save_review(
-    database: Database, ticket_id: str, review: Review, also: Callable[[Connection, str], None] | None = None
+    database: Database, ticket_id: str, review: Review, in_transaction: Callable[[Connection, str], None] | None = None
 ) -> str:
     """Store a review and return its action.
 
     Args:
-        also: what belongs into the same transaction; it is given the action.
+        in_transaction: what belongs into the same transaction; it is given the action.
 
     Raises:
         NotReviewable: no such ticket, no answer yet, or erased.
@@ -127,8 +127,8 @@ def save_review(
             "draw_probability": ticket.draw_probability,
         }
         _add(connection, ticket, row, REVIEWED)
-        if also:
-            also(connection, action)
+        if in_transaction:
+            in_transaction(connection, action)
     return action
 
 

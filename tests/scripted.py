@@ -9,8 +9,8 @@ import numpy as np
 
 from backbone.config import DecodingConfig
 from backbone.prompts import Prompt
+from engines.kv_allocator import ContextSizes
 from engines.protocols import Row
-from engines.room import Sizes
 from engines.sequences import SequenceEngine
 from pipeline.two_stage import TwoStage
 from tickets.errors import WorkError
@@ -113,7 +113,7 @@ def state(cells: list[Cell]) -> list[float]:
     return [float(len(cells)), float(crc32(repr(cells).encode()) % 1000)]
 
 
-def scripted_engine(sizes: Sizes, batch: int = 32) -> tuple[SequenceEngine, ScriptedContext]:
+def scripted_engine(sizes: ContextSizes, batch: int = 32) -> tuple[SequenceEngine, ScriptedContext]:
     context = ScriptedContext(sizes.all_cells + sum(map(len, PREFIXES.values())), batch)
     return SequenceEngine(context, PREFIXES, [END], sizes, batch), context
 
@@ -166,7 +166,7 @@ class ScriptedStages:
 
 
 def scripted_system(
-    sizes: Sizes, hand_over: bool = True, limit: int = 12
+    sizes: ContextSizes, hand_over: bool = True, limit: int = 12
 ) -> tuple[Any, ScriptedContext, ScriptedStages]:
     engine, context = scripted_engine(sizes)
     stages: Any = ScriptedStages(limit=limit, uses_classifier_prefix=hand_over)

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from pipeline.resolved import ResolvedTickets
-from pipeline.service import Closed, Full, Pending
+from pipeline.service import PendingAnswer, QueueFull, ServiceClosed
 from serve.app import create_app
 from serve.context import Limits, Serving
 from serve.dispatch import Dispatcher
@@ -69,18 +69,18 @@ class ScriptedService:
 
     def submit(
         self, ticket: Ticket, *, labels_only: bool = False, on_labels: Any = None, on_token: Any = None
-    ) -> Pending:
+    ) -> PendingAnswer:
         if self.closed:
-            raise Closed
+            raise ServiceClosed
         if self.full:
-            raise Full(7.0)
-        pending = Pending(ticket, 10)
+            raise QueueFull(7.0)
+        pending = PendingAnswer(ticket, 10)
         self._open.add(pending)
         pending.add_done_callback(self._open.discard)
         threading.Thread(target=self._answer, args=(pending, labels_only, on_labels, on_token), daemon=True).start()
         return pending
 
-    def _answer(self, pending: Pending, labels_only: bool, on_labels: Any, on_token: Any) -> None:
+    def _answer(self, pending: PendingAnswer, labels_only: bool, on_labels: Any, on_token: Any) -> None:
         while not self.go.wait(0.01):
             if pending.cancelled():
                 self.cancelled.append(pending.ticket.id)

@@ -14,7 +14,7 @@ from transformers.generation.logits_process import RepetitionPenaltyLogitsProces
 from backbone.config import DecodingConfig
 from backbone.gguf_files import write_adapter, write_base
 from backbone.prompts import PromptEncoder
-from engines.room import Sizes
+from engines.kv_allocator import ContextSizes
 from engines.writing import write_all
 from tests.conftest import SHARED, merged, random_adapter
 from tickets.errors import InputError, WorkError
@@ -58,7 +58,7 @@ class Case:
         prefixes = dict.fromkeys(self.adapters, self.encoder.prefix) if prefix else {}
         end = (self.encoder.end_id, self.encoder.pad_id)
         options = LlamaOptions(batch=batch)
-        return LlamaEngine(self.base, self.adapters, prefixes, end, Sizes(sequences, cells), options)
+        return LlamaEngine(self.base, self.adapters, prefixes, end, ContextSizes(sequences, cells), options)
 
     @torch.inference_mode()
     def states(self, prompts: Sequence[Sequence[int]], adapter: str) -> np.ndarray:

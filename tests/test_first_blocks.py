@@ -56,9 +56,9 @@ def llama_engine(
 ) -> Any:
     pytest.importorskip("llama_cpp")
     from backbone.gguf_files import write_adapter, write_base
+    from engines.kv_allocator import ContextSizes
     from engines.llama import LlamaEngine
     from engines.llama_model import LlamaOptions
-    from engines.room import Sizes
 
     if not (folder / "base.gguf").exists():
         write_base(base, folder / "base.gguf", "tiny")
@@ -69,7 +69,7 @@ def llama_engine(
         {name: folder / f"{name}.gguf" for name in names},
         dict.fromkeys(names, (5, 6)),
         (1,),
-        Sizes(2, 512),
+        ContextSizes(2, 512),
         LlamaOptions(threads=threads, batch=16),  # fewer than a prompt has
         blocks={CLASSIFIER: 1},
         reads_for_replies=reads_for_replies,

@@ -32,7 +32,7 @@ from eval.judge.questions import LONGEST, Case, point_question, shown
 from eval.judge.rubric import DIMENSIONS
 from eval.judge.run import JudgeOptions, dry_run_text, judge
 from eval.judge.scores import win_rate_at_equal_length
-from eval.judge.style import without_formulas, without_markdown
+from eval.judge.style import without_greeting_and_closing, without_markdown
 from eval.judge.verdicts import PairVerdict, PointVerdict, read_verdict, schema_of
 from eval.report.page import read_report, write_report
 from tests.scripted_judge import Script, serving
@@ -72,13 +72,13 @@ def test_markdown_is_taken_off(written: str, plain: str) -> None:
     ],
 )
 def test_greeting_and_closing_are_taken_off(written: str, bare: str) -> None:
-    assert without_formulas(written) == bare
+    assert without_greeting_and_closing(written) == bare
 
 
 def test_hostile_texts_are_stripped_in_time() -> None:
     start = time.thread_time()
     for text in ("\nregards" * 3000, "*" * 9000, "Dear " * 5000, "[a](" * 3000, "\n" * 20000, "best " * 5000):
-        without_formulas(without_markdown(text))
+        without_greeting_and_closing(without_markdown(text))
     assert time.thread_time() - start < 5
 
 

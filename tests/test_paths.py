@@ -13,7 +13,7 @@ import cli
 from backbone.config import RunConfig
 from backbone.config_file import load_config
 from backbone.dataset import resolve_data
-from backbone.runs.folder import names_of
+from backbone.runs.folder import paths_written_for
 from backbone.shipped import mini_folder
 from backbone.training.pretrain import PretrainConfig, _plan, pretrain
 from backbone.training.pretrain_texts import Texts
@@ -73,10 +73,10 @@ def test_data_that_a_run_would_replace_are_refused(home: Path, place: str) -> No
 
 
 def test_a_run_may_lie_beside_its_data(home: Path) -> None:
-    refuse_overlap([home / "data"], names_of(home / "run" / "classifier"), "output")
+    refuse_overlap([home / "data"], paths_written_for(home / "run" / "classifier"), "output")
     (home / "run").mkdir()
     shutil.move(home / "data", home / "run" / "data")
-    refuse_overlap([home / "run" / "data"], names_of(home / "run" / "classifier"), "output")
+    refuse_overlap([home / "run" / "data"], paths_written_for(home / "run" / "classifier"), "output")
 
 
 @pytest.mark.parametrize("start", ["mini-copy", "mini-copy/classifier", "./mini-copy"])

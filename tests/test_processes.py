@@ -115,12 +115,12 @@ def test_the_first_process_alone_speaks_and_one_tells_what_is_wrong(make_config:
 
 
 def test_a_single_process_shares_with_nobody() -> None:
-    assert processes.count() == 1
+    assert processes.world_size() == 1
     assert processes.is_first()
-    assert processes.share([1, 2, 3]) == [1, 2, 3]
-    assert processes.merge({1: "a"}) == {1: "a"}
-    assert processes.any_of(True) and not processes.any_of(False)
-    assert processes.from_first(lambda: 7) == 7
+    assert processes.local_items([1, 2, 3]) == [1, 2, 3]
+    assert processes.gather_dicts({1: "a"}) == {1: "a"}
+    assert processes.any_process(True) and not processes.any_process(False)
+    assert processes.broadcast_from_first(lambda: 7) == 7
 
 
 def test_shares_are_as_long_as_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +128,6 @@ def test_shares_are_as_long_as_each_other(monkeypatch: pytest.MonkeyPatch) -> No
     found = []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        found.append(processes.share(list(range(7))))
+        found.append(processes.local_items(list(range(7))))
     assert {len(part) for part in found} == {3}
     assert {item for part in found for item in part} == set(range(7))

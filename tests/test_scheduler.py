@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from backbone.config import DecodingConfig
+from engines.kv_allocator import ContextSizes
 from engines.protocols import Row
-from engines.room import Sizes
 from engines.writing import write_all
 from pipeline.scheduler import Request, Scheduler
-from pipeline.service import Closed, Full, Limits, Pending, Service
+from pipeline.service import Limits, PendingAnswer, QueueFull, Service, ServiceClosed
 from tests.scripted import (
     READER,
     WRITER,
@@ -31,7 +31,7 @@ from tests.scripted import (
 from tickets.errors import WorkError
 from tickets.schema import Prediction, Ticket
 
-SIZES = Sizes(places=3, cells=90, ahead=2, label_cells=40)
+SIZES = ContextSizes(max_rows=3, cells=90, max_cached_prefixes=2, label_cells=40)
 LENGTHS = st.integers(1, 36)
 
 
@@ -57,7 +57,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.live: dict[Row, int] = {}  # steps since a row was admitted
         self.failing: set[Row] = set()
         self.number = 0
-        self.free = len(self.engine._room._free)
+        self.free = len(self.engine._allocator._free)
 
     def prompt(self, length: int) -> list[int]:
         self.number += 1
@@ -131,7 +131,7 @@ class EngineMachine(RuleBasedStateMachine):
         for _ in range(100):
             self.step()
         assert not self.live
-        assert len(self.engine._room._free) + self.engine.cached_prefixes == self.free
+        assert len(self.engine._allocator._free) + self.engine.cached_prefixes == self.free
 
 
 EngineMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
@@ -157,7 +157,7 @@ def test_cached_prefixes_give_way_to_rows_the_latest_first() -> None:
     rows = [Row(prompt_of(9 + i, 12), WRITER, DecodingConfig(max_new_tokens=4)) for i in range(2)]
     assert all(engine.admit(row) for row in rows)
     assert engine.cached_prefixes == 3
-    assert [tuple(one[:20]) for one in prompts[:3]] == list(engine._room._cached)
+    assert [tuple(one[:20]) for one in prompts[:3]] == list(engine._allocator._cached)
 
 
 def test_what_never_fits_is_refused() -> None:
@@ -255,7 +255,7 @@ def test_no_ticket_is_lost_doubled_or_starved(
     assert not open_requests and not scheduler.has_work
     assert len(set(labels_told)) == len(labels_told)
     assert system.encoder.cached_prefixes == 0, "a prefix that nobody needs is kept"
-    assert len(system.encoder._room._free) == SIZES.sequences
+    assert len(system.encoder._allocator._free) == SIZES.sequences
 
 
 def test_replies_begin_in_the_order_of_the_tickets() -> None:
@@ -274,7 +274,7 @@ def test_replies_begin_in_the_order_of_the_tickets() -> None:
 
 @pytest.mark.parametrize("hand_over", [False, True])
 def test_labels_wait_for_one_decode_step(hand_over: bool) -> None:
-    """All places write long replies; the labels of a new ticket come within the next step."""
+    """All rows write long replies; the labels of a new ticket come within the next step."""
     system, context, _ = scripted_system(SIZES, hand_over, limit=30)
     scheduler = system.scheduler()
     for i in range(4):
@@ -291,7 +291,7 @@ def test_labels_wait_for_one_decode_step(hand_over: bool) -> None:
 
 def test_a_ticket_that_cannot_be_read_fails_alone() -> None:
     system, _, _ = scripted_system(SIZES)
-    system.classifier._room = 1000
+    system.classifier._allocator = 1000
     requests = [Request(Ticket("1", "", "5")), Request(Ticket("2", "", "500")), Request(Ticket("3", "", "6"))]
     scheduler = system.scheduler()
     for request in requests:
@@ -373,7 +373,7 @@ def test_a_service_answers_from_many_threads() -> None:
         reply = expected_reply(stages, ticket)
         assert found[ticket.id] == (reply, reply, 1)
     assert service.rate > 0 and (service.waiting, service.waiting_tokens) == (0, 0)
-    with pytest.raises(Closed, match="takes no more tickets"):
+    with pytest.raises(ServiceClosed, match="takes no more tickets"):
         service.submit(tickets(1)[0])
 
 
@@ -395,11 +395,11 @@ class Held:
 def test_a_full_service_says_when_to_come_again() -> None:
     held = Held(Limits(tickets=3, tokens=40))
     held.service.submit(Ticket("1", "", "20"))
-    with pytest.raises(Full) as full:  # tokens
+    with pytest.raises(QueueFull) as full:  # tokens
         held.service.submit(Ticket("2", "", "20"))
     assert full.value.retry_after >= 1
     held.service.submit(Ticket("2", "", "2"))
-    with pytest.raises(Full, match="too many tickets are waiting"):
+    with pytest.raises(QueueFull, match="too many tickets are waiting"):
         held.service.submit(Ticket("3", "", "2"))
     assert held.service.waiting == 3
     held.go.set()
@@ -426,7 +426,7 @@ def test_a_ticket_can_be_cancelled_while_its_reply_is_written() -> None:
     service = Service(system)
     long = next(one for one in tickets(200) if len(expected_reply(stages, one).split()) >= 4)
     pieces: list[str] = []
-    pending: list[Pending] = []
+    pending: list[PendingAnswer] = []
     ready = threading.Event()
 
     def cancel(text: str) -> None:

@@ -20,7 +20,7 @@ from backbone.config_file import load_config
 from backbone.dataset import load_part, resolve_data
 from bench.served import Served
 from cli import app
-from serve.run import _check_tokens, _say_where, fill_with_samples, only_server
+from serve.run import _check_tokens, _print_addresses, exclusive_server_lock, fill_with_samples
 from serve.upkeep import backup, is_store, restore
 from store.audit import verify_chain
 from store.database import open_database, open_file
@@ -64,15 +64,15 @@ def test_what_cannot_be_served_is_one_line(tmp_path: Path, options: list[str], t
 def test_the_token_of_this_machine_does_not_outlive_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     database = open_database(sqlite_url(tmp_path))
     _check_tokens(database, "127.0.0.1")
-    _say_where(database, "127.0.0.1", 8077, demo=False)
+    _print_addresses(database, "127.0.0.1", 8077, demo=False)
     assert "token  " in capsys.readouterr().out
     with pytest.raises(InputError, match="no token yet"):  # it is no token for the network
         _check_tokens(database, "0.0.0.0")
     add_token(database, "anna", "review")
     _check_tokens(database, "0.0.0.0")
-    _say_where(database, "127.0.0.1", 8077, demo=False)
+    _print_addresses(database, "127.0.0.1", 8077, demo=False)
     assert "token  " not in capsys.readouterr().out  # a service's journal
-    _say_where(database, "127.0.0.1", 8077, demo=True)
+    _print_addresses(database, "127.0.0.1", 8077, demo=True)
     assert "token  " in capsys.readouterr().out
     database.close()
 
@@ -94,7 +94,7 @@ def test_a_backup_is_the_store_and_comes_back(tmp_path: Path) -> None:
     fill_with_samples(database)
     add_token(database, "anna", "review")
     copy = tmp_path / "copy.db"
-    with only_server(database):
+    with exclusive_server_lock(database):
         backup(database, copy)
         with pytest.raises(InputError, match="another `duet serve` uses it"):
             restore(database, copy)
@@ -143,7 +143,7 @@ def test_neither_links_nor_what_a_cut_off_restore_left_is_followed(tmp_path: Pat
     (tmp_path / "duet.db.lock").unlink()
     (tmp_path / "duet.db.lock").symlink_to(victim)
     again = open_database(sqlite_url(tmp_path))
-    with pytest.raises(InputError, match=r"duet\.db\.lock: found a symbolic link"), only_server(again):
+    with pytest.raises(InputError, match=r"duet\.db\.lock: found a symbolic link"), exclusive_server_lock(again):
         pass
     again.close()
     assert victim.read_text(encoding="utf-8") == "mine"
@@ -162,7 +162,7 @@ def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
 def test_the_store_before_keeps_what_a_reader_held_in_its_log(tmp_path: Path) -> None:
     database = open_database(sqlite_url(tmp_path))
     copy = tmp_path / "copy.db"
-    with only_server(database):
+    with exclusive_server_lock(database):
         backup(database, copy)
     reader = sqlite3.connect(tmp_path / "duet.db")
     reader.execute("BEGIN")

@@ -11,8 +11,8 @@ from backbone.adapters import read_adapter
 from backbone.dataset import load_part, resolve_data
 from backbone.gguf_files import write_adapter, write_base
 from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR
+from engines.kv_allocator import ContextSizes
 from engines.protocols import Row
-from engines.room import Sizes
 from engines.torch import TorchEngine
 from generator.reply import GrowingReply
 from pipeline.engine_choice import EngineChoice
@@ -82,7 +82,7 @@ class Direct:
             self.adapters[name] = path
         self.encoder = stages[GENERATOR].encoder
 
-    def engine(self, sizes: Sizes) -> LlamaEngine:
+    def engine(self, sizes: ContextSizes) -> LlamaEngine:
         prefixes = dict.fromkeys(self.adapters, self.encoder.prefix)
         return LlamaEngine(self.base, self.adapters, prefixes, (self.encoder.end_id, self.encoder.pad_id), sizes)
 
@@ -118,7 +118,7 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Direct:
 def test_neighbours_that_come_and_go_decide_ties_alone(direct: Direct, sample: list[Ticket], handed_over: bool) -> None:
     """Greedy replies among admissions, ends and labels, against the logits of each row by itself."""
     chance = random.Random(5)
-    engine = direct.engine(Sizes(places=4, cells=1600, ahead=2, label_cells=512))
+    engine = direct.engine(ContextSizes(max_rows=4, cells=1600, max_cached_prefixes=2, label_cells=512))
     model = direct.model
     options = model.stages[GENERATOR].config.decoding.model_copy(update={"max_new_tokens": 24})
     rows = []
@@ -159,7 +159,7 @@ def test_noise_is_the_tickets_own_on_every_engine(direct: Direct, sample: list[T
             left -= len(engine.step())
         return [row.written for row in rows]
 
-    llama = direct.engine(Sizes(places=5, cells=2560))
+    llama = direct.engine(ContextSizes(max_rows=5, cells=2560))
     together = sampled(llama, [0, 1, 2, 3, 4])
     assert sampled(llama, [4, 2, 0]) == [together[i] for i in (4, 2, 0)]
     assert [sampled(llama, [i])[0] for i in range(5)] == together

@@ -12,7 +12,7 @@ pytest.importorskip("fastapi")
 
 import httpx2
 
-from engines.room import Sizes
+from engines.kv_allocator import ContextSizes
 from serve.hooks.generic import Generic
 from serve.hooks.helpdesk import Settings
 from serve.hooks.zammad import Zammad
@@ -39,14 +39,14 @@ def unfinished(server: Running, values: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("limit", "is_cut"), [(1, True), (300, False)])
 def test_a_reply_that_was_cut_needs_review(limit: int, is_cut: bool) -> None:
-    system, _, _ = scripted_system(Sizes(2, 2_000), limit=limit)
+    system, _, _ = scripted_system(ContextSizes(2, 2_000), limit=limit)
     answer = system.answer([Ticket("1", "", "8")])[0]
     assert answer.reply_cut == answer.needs_review == is_cut
     assert not system.answer([Ticket("1", "", "8")], labels_only=True)[0].needs_review
 
 
 def test_an_empty_reply_needs_review() -> None:
-    system, _, stages = scripted_system(Sizes(2, 2_000), limit=300)
+    system, _, stages = scripted_system(ContextSizes(2, 2_000), limit=300)
     stages.text = lambda _ids: ""
     answer = system.answer([Ticket("1", "", "8")])[0]
     assert answer.reply == "" and answer.needs_review and not answer.reply_cut

@@ -44,7 +44,7 @@ def partial_folder(folder: Path) -> Path:
     return folder.with_name(folder.name + PARTIAL)
 
 
-def names_of(folder: Path) -> list[Path]:
+def paths_written_for(folder: Path) -> list[Path]:
     """Return every path that is written, replaced or removed where `folder` is written, itself included."""
     return [folder, partial_folder(folder), _replaced(folder), *lock_files(folder)]
 

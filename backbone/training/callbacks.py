@@ -26,7 +26,7 @@ def evaluations_since_best(history: Sequence[dict[str, Any]]) -> int:
     return len(scores) - 1 - best
 
 
-def is_over(state: TrainerState, patience: int) -> bool:
+def is_finished(state: TrainerState, patience: int) -> bool:
     """Return whether a run has nothing left to do, by its own record."""
     return state.global_step >= state.max_steps or evaluations_since_best(state.log_history) >= patience
 
@@ -52,7 +52,7 @@ class FinalEvaluation(TrainerCallback):
             control.should_evaluate = control.should_save = True
 
 
-class NothingLeftToTrain(Exception):
+class TrainingFinished(Exception):
     """Raised when the pending evaluation ends training."""
 
 

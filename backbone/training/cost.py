@@ -13,7 +13,7 @@ from backbone.load import check_blocks, unquantised_bytes
 from backbone.runs.layout import CLASSIFIER
 from backbone.training import processes
 
-GENERATES = ("generator", "baseline")  # stages that train through the vocabulary head
+CAUSAL_STAGES = ("generator", "baseline")  # stages that train through the vocabulary head
 _WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.52}  # per parameter of a linear layer; nf4 with double quantisation
 _TRAINED_BYTES = 16  # fp32 weight, gradient and two AdamW moments
 _LOGIT_BYTES = 1 << 29  # the slice of logits that is at hand, and its gradient
@@ -108,14 +108,14 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
     forward = (3 + 2 * dropped) * shape.hidden + (5 + dropped) * shape.intermediate + 3 * config.lora.rank
     per_layer = attention + forward
     # the last feed-forward part runs where states are read: nowhere to speak of, or at the reply, about half of a row
-    last = attention + (forward / 2 if stage in GENERATES else 0.0)
+    last = attention + (forward / 2 if stage in CAUSAL_STAGES else 0.0)
     kept = shape.layers * shape.hidden + per_layer if recompute else (shape.layers - 1) * per_layer + last
-    tokens = stage_settings(config, stage).batch_tokens / processes.count()
+    tokens = stage_settings(config, stage).batch_tokens / processes.world_size()
     logits = min(_LOGIT_BYTES, 8 * shape.vocabulary * tokens)
     return Memory(
         weights=weights,
         trained=float(shape.per_rank * config.lora.rank * _TRAINED_BYTES),
-        activations=tokens * kept * width + (logits if stage in GENERATES else 0.0),
+        activations=tokens * kept * width + (logits if stage in CAUSAL_STAGES else 0.0),
         program=0.0 if on_cuda() else _PROGRAM_BYTES,
     )
 
@@ -153,7 +153,7 @@ def operations(config: RunConfig, stage: str, shape: Shape, tokens: float, read:
     extra = 2 if recompute else 0
     adapter = shape.per_rank * config.lora.rank
     last = 3 * shape.hidden * shape.intermediate
-    head = 4 * shape.vocabulary * shape.hidden * read if stage in GENERATES else 0.0
+    head = 4 * shape.vocabulary * shape.hidden * read if stage in CAUSAL_STAGES else 0.0
     frozen = tokens * (shape.linear - last) + read * last
     return (4 + extra) * frozen + (6 + extra) * adapter * tokens + head
 

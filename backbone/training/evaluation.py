@@ -35,12 +35,12 @@ def evaluate_rows(
     results: dict[int, Result] = {}
     was_training = model.training
     model.eval()
-    buckets = length_buckets(lengths, batch_tokens // processes.count())
-    for rows in track(processes.share(buckets), "evaluating"):
+    buckets = length_buckets(lengths, batch_tokens // processes.world_size())
+    for rows in track(processes.local_items(buckets), "evaluating"):
         batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in collate(rows).items()}
         with torch.no_grad(), context():
             output = model(**batch)
         results |= dict(zip(rows, read(output, rows), strict=True))
     model.train(was_training)
-    merged = processes.merge(results)
+    merged = processes.gather_dicts(results)
     return [merged[row] for row in range(len(lengths))]

@@ -49,7 +49,7 @@ class Interrupt(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Save and stop if that was asked of any process."""
-        if processes.any_of(self.requested):  # all stop at the same step
+        if processes.any_process(self.requested):  # all stop at the same step
             self.requested = self._is_stopping = True
             control.should_save = control.should_training_stop = True
 
@@ -62,7 +62,7 @@ class Interrupt(TrainerCallback):
         """
         if self._is_stopping:
             raise KeyboardInterrupt
-        self._is_evaluating = processes.count() == 1
+        self._is_evaluating = processes.world_size() == 1
         try:
             return evaluate()
         finally:

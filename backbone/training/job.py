@@ -68,7 +68,7 @@ def training_arguments(job: TrainingJob, batches: int, folder: Path) -> Training
     if config.max_steps > 0:
         every = min(every, config.max_steps)
     on_cpu = not torch.cuda.is_available()
-    is_distributed = processes.count() > 1
+    is_distributed = processes.world_size() > 1
     if not on_cpu and job.compute == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError(
             f"{torch.cuda.get_device_name()} cannot compute in bf16; set base.precision=auto and base.compute=auto, or "

@@ -20,9 +20,9 @@ from backbone.training.callbacks import (
     EarlyStopping,
     FinalEvaluation,
     History,
-    NothingLeftToTrain,
     Progress,
-    is_over,
+    TrainingFinished,
+    is_finished,
     tensorboard,
 )
 from backbone.training.checkpoints import newest_intact
@@ -69,10 +69,10 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
         job.config.batch_tickets,
         job.seed,
         weights=job.weights,
-        world_size=processes.count(),
+        world_size=processes.world_size(),
         rank=processes.rank(),
     )
-    checkpoint = processes.from_first(lambda: newest_intact(folder))
+    checkpoint = processes.broadcast_from_first(lambda: newest_intact(folder))
     state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
     clock = read_json(checkpoint / CLOCK) if checkpoint else _FIRST_START
     if checkpoint:
@@ -94,7 +94,7 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
         trainer.add_callback(tensorboard(folder.parent / TENSORBOARD))
     if clock["owed"]:
         trainer.add_callback(BeforeFirstStep(trainer.run_pending_evaluation))
-    elif state is not None and is_over(state, patience):
+    elif state is not None and is_finished(state, patience):
         # all steps are done, and what followed them failed: a further step would change the run
         result = _result(state, clock["seconds"], job.section)
         trainer.state = state
@@ -103,7 +103,7 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
     _run(trainer, interrupt, checkpoint)
     # accelerate's autocast around forward cannot be switched off by a context; what follows decides for itself
     trainer.accelerator.unwrap_model(job.model, keep_fp32_wrapper=False)
-    if interrupt.requested and (trainer.evaluation_pending or not is_over(trainer.state, patience)):
+    if interrupt.requested and (trainer.evaluation_pending or not is_finished(trainer.state, patience)):
         processes.fail_together(
             Interrupted(
                 f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; saved in {folder}; run "
@@ -119,7 +119,7 @@ def _run(trainer: StageTrainer, interrupt: Interrupt, checkpoint: Path | None) -
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*", category=UserWarning)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except NothingLeftToTrain:
+        except TrainingFinished:
             trainer.close()
         except KeyboardInterrupt:
             if not trainer.evaluation_pending:

@@ -21,12 +21,12 @@ from backbone.base import find_base, identify
 from backbone.batches import IGNORE
 from backbone.buckets import length_buckets
 from backbone.config import SAMPLE, PromptConfig, TrainingConfig
-from backbone.device import settled_format
+from backbone.device import resolve_format
 from backbone.load import quiet_libraries
 from backbone.progress import track
 from backbone.prompts import END, END_OF_TEXT, START, TOKENIZER_FILES, PromptEncoder
 from backbone.runs.files import disk_guard, write_json
-from backbone.runs.folder import names_of, open_partial, publish, run_record
+from backbone.runs.folder import open_partial, paths_written_for, publish, run_record
 from backbone.runs.layout import CHECKPOINTS, RUN
 from backbone.training.job import TrainingJob
 from backbone.training.loop import train
@@ -107,13 +107,13 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
     Returns:
         The folder, config.output.
     """
-    config = config.model_copy(update={"compute": settled_format(config.compute)})
+    config = config.model_copy(update={"compute": resolve_format(config.compute)})
     folder = source_path(config.output)
     _check_output(folder)
     quiet_libraries()
     texts = read_texts(config.source)
     start = find_base(config.init_from) if config.init_from else None
-    refuse_overlap([config.source, *([start / "config.json"] if start else [])], names_of(folder), "output")
+    refuse_overlap([config.source, *([start / "config.json"] if start else [])], paths_written_for(folder), "output")
     partial = open_partial(folder, _plan(config, texts, start), restart)
     _provide_tokenizer(config, start, texts, partial)
     encoder = PromptEncoder(partial, config.prompt.instruction)

@@ -8,13 +8,13 @@ from typing import Any, NoReturn, TypeVar
 
 from tickets.errors import DuetError
 
-_PATIENCE = timedelta(hours=2)  # the others wait while the first process downloads a base or writes a checkpoint
+_COLLECTIVE_TIMEOUT = timedelta(hours=2)  # the others wait while the first downloads a base or writes a checkpoint
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 Key = TypeVar("Key")
 
 
-def count() -> int:
+def world_size() -> int:
     """Return how many processes train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -31,33 +31,33 @@ def is_first() -> bool:
 
 def connect() -> None:
     """Join the others; nothing to do for a single process."""
-    if count() == 1:
+    if world_size() == 1:
         return
     import torch
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+    PartialState(cpu=not torch.cuda.is_available(), timeout=_COLLECTIVE_TIMEOUT)
 
 
-def from_first(make: Callable[[], Result]) -> Result:
+def broadcast_from_first(make: Callable[[], Result]) -> Result:
     """Return what `make` returns in the first process, in all of them; where it fails, all end, one with the reason."""
-    if count() == 1:
+    if world_size() == 1:
         return make()
     from torch.distributed import broadcast_object_list
 
-    box: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]
     error: Exception | None = None
     if is_first():
         try:
-            box[0] = make()
+            outcome[0] = make()
         except Exception as failure:  # whatever it is, the others must not wait for what will not come
-            error, box[1] = failure, getattr(failure, "exit_code", 1)
-    broadcast_object_list(box)
+            error, outcome[1] = failure, getattr(failure, "exit_code", 1)
+    broadcast_object_list(outcome)
     if error is not None:
         raise error
-    if box[1] is not None:
-        sys.exit(box[1])
-    result: Result = box[0]
+    if outcome[1] is not None:
+        sys.exit(outcome[1])
+    result: Result = outcome[0]
     return result
 
 
@@ -68,39 +68,39 @@ def fail_together(error: DuetError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-def share(items: Sequence[Item]) -> list[Item]:
+def local_items(items: Sequence[Item]) -> list[Item]:
     """Return this process's items. Every process gets as many; where the number is uneven, some come twice."""
-    most = -(-len(items) // count())
-    mine = list(items[rank() :: count()])
+    most = -(-len(items) // world_size())
+    mine = list(items[rank() :: world_size()])
     return mine + [items[-1]] * (most - len(mine))
 
 
-def merge(results: dict[Key, Result]) -> dict[Key, Result]:
+def gather_dicts(results: dict[Key, Result]) -> dict[Key, Result]:
     """Return the entries of all processes, in all of them."""
-    if count() == 1:
+    if world_size() == 1:
         return results
     from torch.distributed import all_gather_object
 
-    parts: list[dict[Key, Result]] = [{} for _ in range(count())]
+    parts: list[dict[Key, Result]] = [{} for _ in range(world_size())]
     all_gather_object(parts, results)
     return {key: value for part in parts for key, value in part.items()}
 
 
-def any_of(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Return whether it is true in any process."""
-    if count() == 1:
+    if world_size() == 1:
         return flag
     import torch
     from torch.distributed import ReduceOp, all_reduce
 
-    box = torch.tensor(int(flag), device="cuda" if torch.cuda.is_available() else "cpu")
-    all_reduce(box, op=ReduceOp.MAX)
-    return bool(box.item())
+    outcome = torch.tensor(int(flag), device="cuda" if torch.cuda.is_available() else "cpu")
+    all_reduce(outcome, op=ReduceOp.MAX)
+    return bool(outcome.item())
 
 
-def wait() -> None:
+def barrier() -> None:
     """Wait until all processes are here."""
-    if count() > 1:
-        from torch.distributed import barrier
+    if world_size() > 1:
+        import torch.distributed
 
-        barrier()
+        torch.distributed.barrier()

@@ -9,10 +9,10 @@ from backbone.base import BaseIdentity, find_base, identify
 from backbone.config import SAMPLE, RunConfig, TrainingConfig
 from backbone.config_file import dump_config
 from backbone.dataset import data_fingerprint, load_part, resolve_data
-from backbone.device import on_cuda, settled
+from backbone.device import on_cuda, resolve_formats
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
 from backbone.runs.files import disk_guard, write_json
-from backbone.runs.folder import names_of, open_partial, publish, run_record
+from backbone.runs.folder import open_partial, paths_written_for, publish, run_record
 from backbone.runs.layout import BASE, BASELINE, CHECKPOINTS, CLASSIFIER, CONFIG, GENERATOR, RUN
 from backbone.training import processes
 from backbone.training.cost import Shape, packs, recomputes, stage_settings
@@ -70,17 +70,17 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         InputError: something is missing, or an unfinished run there has another configuration or other data.
     """
     processes.connect()
-    asked, config = config, config.model_copy(update={"base": settled(config.base)})
+    asked, config = config, config.model_copy(update={"base": resolve_formats(config.base)})
     folder = config.folder / name
-    base_folder = processes.from_first(lambda: find_base(config.base.path, config.base.revision))
+    base_folder = processes.broadcast_from_first(lambda: find_base(config.base.path, config.base.revision))
     base = identify(base_folder, config.base.path, config.base.revision)
     data_folder = resolve_data(config.data.path)
     data = data_fingerprint(data_folder)
     check_output(config, name, data_folder, base_folder)
     plan: dict[str, Any] = {"config": _relevant(name, config), "data": data, "base": base.fingerprint, **inputs}
-    if processes.count() > 1:
-        plan["processes"] = processes.count()  # other batches
-    partial = processes.from_first(lambda: open_partial(folder, plan, restart))
+    if processes.world_size() > 1:
+        plan["processes"] = processes.world_size()  # other batches
+    partial = processes.broadcast_from_first(lambda: open_partial(folder, plan, restart))
     return Stage(
         name=name,
         asked=asked,
@@ -107,7 +107,7 @@ def check_output(config: RunConfig, name: str, data: Path, base: Path) -> None:
         InputError: the folder of the stage and what it reads are not apart.
     """
     # a run may lie below its base, but not around it
-    refuse_overlap([data, base / "config.json"], names_of(config.folder / name), "output")
+    refuse_overlap([data, base / "config.json"], paths_written_for(config.folder / name), "output")
 
 
 def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:

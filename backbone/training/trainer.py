@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from backbone.runs.files import write_json
 from backbone.runs.layout import CLOCK, PLAN
 from backbone.training import processes
-from backbone.training.callbacks import SELECTED, NothingLeftToTrain, is_over
+from backbone.training.callbacks import SELECTED, TrainingFinished, is_finished
 from backbone.training.checkpoints import drop_old, fault, seal
 from backbone.training.interrupt import Interrupt
 from backbone.training.job import TrainingJob, make_optimizer
@@ -116,15 +116,15 @@ class StageTrainer(Trainer):
         """Evaluate the weights of the checkpoint just loaded, as if it had happened when that was written.
 
         Raises:
-            NothingLeftToTrain: by this evaluation, training is over.
+            TrainingFinished: by this evaluation, training is over.
         """
         self._is_catching_up = True
         self._determine_best_metric(self.evaluate(), None)
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(self._best_checkpoint())
         self._is_catching_up = False
-        if is_over(self.state, self._job.config.patience):
-            raise NothingLeftToTrain
+        if is_finished(self.state, self._job.config.patience):
+            raise TrainingFinished
 
     def close(self) -> None:
         """Do what the library does at the end of a training, where the pending evaluation was all that was left."""
@@ -152,9 +152,9 @@ class StageTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        processes.wait()
+        processes.barrier()
         loss = float(self.accelerator.reduce(self._tr_loss.detach().clone(), "mean"))
-        processes.from_first(lambda: self._seal(loss))
+        processes.broadcast_from_first(lambda: self._seal(loss))
 
     def _seal(self, loss: float) -> None:
         """Complete a checkpoint and verify it; only then are earlier ones removed."""

@@ -71,7 +71,7 @@ class Dialect:
 
 
 class Budget:
-    """Tokens that may be used: reserved before a call for the most that it can take, and settled after it."""
+    """Tokens that may be used: reserved before a call for the most that it can take, and booked after it."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit, self._reserved, self.used = limit, 0, 0

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from eval.judge.rubric import DIMENSIONS
-from eval.judge.style import without_formulas, without_markdown
+from eval.judge.style import without_greeting_and_closing, without_markdown
 from eval.judge.verdicts import PairVerdict, PointVerdict, Verdict
 
 LONGEST = 6_000  # characters of a text that is shown; the middle of a longer one is left out
@@ -84,17 +84,21 @@ def pair_question(case: Case, first: str, second: str, draw: int = 0) -> Questio
     return Question(_SYSTEM, f"{_marked(case, drafts, draw)}\n\n{_PAIR}", PairVerdict, draw)
 
 
-def shown(reply: str, drop_formulas: bool = True) -> str:
+def shown(reply: str, drop_greeting_and_closing: bool = True) -> str:
     """Return a reply as a judge sees it: without Markdown; without greeting and closing where content is judged."""
     text = without_markdown(reply)
-    return without_formulas(text) if drop_formulas else text
+    return without_greeting_and_closing(text) if drop_greeting_and_closing else text
 
 
-def _marked(case: Case, drafts: Mapping[str, str], draw: int, drop_formulas: bool = True) -> str:
+def _marked(case: Case, drafts: Mapping[str, str], draw: int, drop_greeting_and_closing: bool = True) -> str:
     """Put ticket, human reply and drafts between lines with a marker, which no draft can know: it is a digest of ticket
     and human reply."""
     marker = hashlib.sha256(json.dumps([case.ticket, case.reference, draw]).encode()).hexdigest()[:16]
-    blocks = {"TICKET": case.ticket, "REPLY OF A HUMAN AGENT": shown(case.reference, drop_formulas), **drafts}
+    blocks = {
+        "TICKET": case.ticket,
+        "REPLY OF A HUMAN AGENT": shown(case.reference, drop_greeting_and_closing),
+        **drafts,
+    }
     lines = [f"Marker: {marker}"]
     for name, text in blocks.items():
         lines += ["", f"BEGIN {name} {marker}", _cut(text), f"END {name} {marker}"]

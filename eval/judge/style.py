@@ -29,6 +29,6 @@ def without_markdown(reply: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
-def without_formulas(text: str) -> str:
+def without_greeting_and_closing(text: str) -> str:
     """Return a text without its greeting, closing formula and signature, in English or German."""
     return _CLOSING.sub("", _GREETING.sub("", text)).strip()

@@ -6,7 +6,7 @@ from typing import Any
 from eval.reply_metrics import NAMES, ROUGE_L
 from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
-from eval.report.text import NOTHING, SIGNIFICANT, p_value, per_hour, span
+from eval.report.text import NO_VALUE, SIGNIFICANT, p_value, per_hour, seconds_with_interval
 from eval.report.verdicts import in_several_ranks, rank_figures, ratio_verdict
 from eval.slices import FEWEST
 from eval.systems import CONSTRAINED, TWO_STAGE, ZERO_SHOT
@@ -73,7 +73,7 @@ def _ranks(record: Record) -> list[Block]:
         [
             system["name"],
             " / ".join(str(facts["rank"]) for facts in system["training"]),
-            *(f"{by_name[name][1]:.3f}" if name in by_name else NOTHING for name in names),
+            *(f"{by_name[name][1]:.3f}" if name in by_name else NO_VALUE for name in names),
         ]
         for system, by_name in zip(systems, figures, strict=True)
     ]
@@ -96,13 +96,13 @@ def cost(record: Record) -> Section:
         rows.append(
             [
                 system["name"],
-                span(cost["labels_s"]),
-                span(cost["answer_s"]),
-                per_hour(cost["seconds"]) if cost["tokens"] else NOTHING,
-                f"{cost['read']:.0f} / {cost['tokens']:.0f}" if cost["tokens"] else NOTHING,
-                NOTHING if cost["memory_mib"] is None else f"{cost['memory_mib']:,.0f} MiB",
-                f"{sum(f['trained_parameters'] for f in training):,}" if training else NOTHING,
-                f"{sum(f['seconds'] for f in training) / 60:.1f} min" if training else NOTHING,
+                seconds_with_interval(cost["labels_s"]),
+                seconds_with_interval(cost["answer_s"]),
+                per_hour(cost["seconds"]) if cost["tokens"] else NO_VALUE,
+                f"{cost['read']:.0f} / {cost['tokens']:.0f}" if cost["tokens"] else NO_VALUE,
+                NO_VALUE if cost["memory_mib"] is None else f"{cost['memory_mib']:,.0f} MiB",
+                f"{sum(f['trained_parameters'] for f in training):,}" if training else NO_VALUE,
+                f"{sum(f['seconds'] for f in training) / 60:.1f} min" if training else NO_VALUE,
                 _flops(training),
             ]
         )
@@ -188,7 +188,7 @@ def _difference(difference: Record, p: float) -> str:
 
 def _flops(training: Sequence[Record]) -> str:
     known = [facts["flops"] for facts in training]
-    return f"{sum(known):.2e}" if known and None not in known else NOTHING
+    return f"{sum(known):.2e}" if known and None not in known else NO_VALUE
 
 
 def _runs(record: Record) -> dict[str, Record]:
@@ -204,8 +204,8 @@ def _runs(record: Record) -> dict[str, Record]:
 
 def _slice_cell(figures: Record, columns: Sequence[str]) -> str:
     values = [figures[name]["value"] for name in (*columns, ROUGE_L) if name in figures]
-    return " / ".join(NOTHING if value is None else f"{value:.2f}" for value in values)
+    return " / ".join(NO_VALUE if value is None else f"{value:.2f}" for value in values)
 
 
 def _loss(segment: Record | None, key: str) -> str:
-    return f"{segment[key]:.3f}" if segment else NOTHING
+    return f"{segment[key]:.3f}" if segment else NO_VALUE

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.report.blocks import Block, Section, Table
-from eval.report.text import NOTHING, full, p_value, share
+from eval.report.text import NO_VALUE, p_value, percent_with_interval, with_interval
 
 Record = Mapping[str, Any]
 NO_EVIDENCE = "not usable as evidence"
@@ -58,7 +58,7 @@ def _controls(record: Record) -> Table:
     kinds = list(dict.fromkeys(kind for control in record["controls"].values() for kind in control["means"]))
     rows = []
     for name, control in record["controls"].items():
-        means = [NOTHING if control["means"].get(kind) is None else f"{control['means'][kind]:.1f}" for kind in kinds]
+        means = [NO_VALUE if control["means"].get(kind) is None else f"{control['means'][kind]:.1f}" for kind in kinds]
         wrong = [
             f"{order['better']} above {order['worse']} on {order['share']:.0%}"
             for order in control["orders"]
@@ -102,9 +102,9 @@ def _agreement(record: Record) -> Table:
         [
             name,
             str(agreement["rows"]),
-            NOTHING if agreement["people"] is None else f"{agreement['people']:.2f}",
-            NOTHING if agreement["judge"] is None else f"{agreement['judge']:.2f}",
-            full(agreement["rho"]),
+            NO_VALUE if agreement["people"] is None else f"{agreement['people']:.2f}",
+            NO_VALUE if agreement["judge"] is None else f"{agreement['judge']:.2f}",
+            with_interval(agreement["rho"]),
             f"{agreement['exact']:.0%}",
             f"{agreement['within_one']:.0%}",
             "usable" if agreement["usable"] else f"{NO_EVIDENCE}: {agreement['reason']}",
@@ -136,7 +136,7 @@ def _retest(record: Record) -> Table:
         [
             name,
             str(retest["questions"]),
-            NOTHING if retest["alpha"] is None else f"{retest['alpha']:.2f}",
+            NO_VALUE if retest["alpha"] is None else f"{retest['alpha']:.2f}",
             f"{retest['exact']:.0%}",
             f"{retest['within_one']:.0%}",
         ]
@@ -154,7 +154,8 @@ def _scores(record: Record) -> list[Block]:
     marks = {name: _mark(record["agreement"].get(name)) for name in record["points"]}
     head = ["mean score, 1-5", *(f"{name}{mark}" for name, mark in marks.items())]
     rows = [
-        [name, *(full(scores["means"][name]) for scores in record["points"].values())] for name in record["systems"]
+        [name, *(with_interval(scores["means"][name]) for scores in record["points"].values())]
+        for name in record["systems"]
     ]
     unreadable = [sum(scores["unreadable"].values()) for scores in record["points"].values()]
     rows.append(["unparsable answers", *(f"{count:,}" for count in unreadable)])
@@ -174,7 +175,7 @@ def _mark(agreement: Record | None) -> str:
 
 
 def _difference(difference: Record) -> str:
-    return NOTHING if difference["value"] is None else f"{full(difference)}, p {p_value(difference['p'])}"
+    return NO_VALUE if difference["value"] is None else f"{with_interval(difference)}, p {p_value(difference['p'])}"
 
 
 def _pairs(record: Record) -> Table:
@@ -182,9 +183,9 @@ def _pairs(record: Record) -> Table:
         [
             f"{pair['first']} against {pair['second']}",
             f"{pair['tickets']:,}",
-            *(share(pair[key]) for key in ("wins", "ties", "losses", "win_rate", "controlled")),
+            *(percent_with_interval(pair[key]) for key in ("wins", "ties", "losses", "win_rate", "controlled")),
             " / ".join(f"{words:.0f}" for words in pair["words"]),
-            f"{share(pair['turned'])}{_lean(pair['first_shown'])}",
+            f"{percent_with_interval(pair['turned'])}{_lean(pair['first_shown'])}",
         ]
         for pair in record["pairs"]
     ]

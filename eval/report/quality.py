@@ -8,7 +8,7 @@ from eval.replies import BUCKETS, bucket_of
 from eval.reply_metrics import BERTSCORE, NAMES
 from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
-from eval.report.text import NOTHING, full, share
+from eval.report.text import NO_VALUE, percent_with_interval, with_interval
 from eval.report.verdicts import published
 from eval.saved_keys import NEAR_MISS, UNKNOWN_LABEL
 
@@ -32,9 +32,9 @@ def labels(record: Record) -> Section:
             [
                 [
                     system["name"],
-                    *(full(system["columns"][column]["accuracy"]) for column in columns),
-                    full(system["exact_match"]),
-                    full(system["tags"]),
+                    *(with_interval(system["columns"][column]["accuracy"]) for column in columns),
+                    with_interval(system["exact_match"]),
+                    with_interval(system["tags"]),
                 ]
                 for system in systems
             ],
@@ -51,9 +51,9 @@ def labels(record: Record) -> Section:
             [
                 [
                     system["name"],
-                    *(full(system["columns"][column]["macro_f1"]) for column in columns),
-                    *(share(system[key]) for key in ("unparsable", UNKNOWN_LABEL, NEAR_MISS)),
-                    share(system["review"]) if system["training"] else NOTHING,
+                    *(with_interval(system["columns"][column]["macro_f1"]) for column in columns),
+                    *(percent_with_interval(system[key]) for key in ("unparsable", UNKNOWN_LABEL, NEAR_MISS)),
+                    percent_with_interval(system["review"]) if system["training"] else NO_VALUE,
                 ]
                 for system in systems
             ],
@@ -66,7 +66,7 @@ def labels(record: Record) -> Section:
         rows = [
             [
                 f"{system['name']}: {label}",
-                *(full(scores[key]) for key in ("precision", "recall", "f1")),
+                *(with_interval(scores[key]) for key in ("precision", "recall", "f1")),
                 str(scores["support"]),
             ]
             for system in systems
@@ -92,11 +92,11 @@ def confidence(record: Record) -> Section:
         rows = [
             [
                 column,
-                full(report["error_before"]),
-                full(report["error_after"]),
+                with_interval(report["error_before"]),
+                with_interval(report["error_after"]),
                 f"{report['threshold']:.2f}" if not is_never(report["threshold"]) else "never sure enough",
-                share(report["above"]),
-                full(report["accuracy_above"]),
+                percent_with_interval(report["above"]),
+                with_interval(report["accuracy_above"]),
             ]
             for column, report in reports.items()
         ]
@@ -133,8 +133,12 @@ def _automated(system: str, reports: Mapping[str, Record]) -> list[Block]:
 
 def _applied_text(applied: Record) -> str:
     if applied["threshold"] is None:
-        return NOTHING
-    return "never" if is_never(applied["threshold"]) else f"{share(applied['share'])}: {full(applied['accuracy'])}"
+        return NO_VALUE
+    return (
+        "never"
+        if is_never(applied["threshold"])
+        else f"{percent_with_interval(applied['share'])}: {with_interval(applied['accuracy'])}"
+    )
 
 
 def replies(record: Record) -> Section:
@@ -143,13 +147,15 @@ def replies(record: Record) -> Section:
     if not writing:
         return Section("Replies")
     rows = [
-        [name, *(full(system["replies"].get(key)) for system in writing)]
+        [name, *(with_interval(system["replies"].get(key)) for system in writing)]
         for key, name in NAMES.items()
         if key != BERTSCORE or any(key in system["replies"] for system in writing)
     ]
     if not any(BERTSCORE in system["replies"] for system in writing):
         rows.append(["BERTScore F1", *("not computed" for _ in writing)])
-    rows += [[name, *(full(system["reply_corpus"][key]) for system in writing)] for key, name in _CORPUS.items()]
+    rows += [
+        [name, *(with_interval(system["reply_corpus"][key]) for system in writing)] for key, name in _CORPUS.items()
+    ]
     signature = next(system["bleu_signature"] for system in writing)
     note = (
         "ROUGE: F1, Porter-stemmed a-z words as published, and words of every alphabet. BLEU as published: mean "
@@ -183,10 +189,10 @@ def examples(record: Record) -> Section:
         ticket = example["ticket"]
         truth = ", ".join(f"{column}: {label}" for column, label in ticket["labels"].items())
         blocks.append(f"ROUGE-L {example['bucket']}. Ticket {ticket['id']}: {ticket['subject']}\n{ticket['body']}")
-        rows = [["true", truth, ticket["reply"], NOTHING]]
+        rows = [["true", truth, ticket["reply"], NO_VALUE]]
         for answer in example["systems"]:
             labels = ", ".join(f"{column}: {label}" for column, label in answer["labels"].items())
-            rouge = NOTHING if answer["rouge"] is None else f"{answer['rouge']:.2f}"
+            rouge = NO_VALUE if answer["rouge"] is None else f"{answer['rouge']:.2f}"
             rows.append([answer["name"], labels, answer["reply"] or "", rouge])
         blocks.append(Table(["", "labels", "reply", "ROUGE-L"], rows))
     return Section("Worked examples", blocks)
@@ -195,14 +201,21 @@ def examples(record: Record) -> Section:
 def human(human: Record) -> Section:
     """Return what people said, where they were asked."""
     rows = [
-        [name, f"{human['rated'][name]:,}", *(full(scores[dimension]) for dimension in human["dimensions"])]
+        [
+            name,
+            f"{human['rated'][name]:,}",
+            *(with_interval(scores[dimension]) for dimension in human["dimensions"]),
+        ]
         for name, scores in human["systems"].items()
     ]
     wins = [
-        [f"{w['first']} against {w['second']}", *(share(w[key]) for key in ("wins", "ties", "losses"))]
+        [
+            f"{w['first']} against {w['second']}",
+            *(percent_with_interval(w[key]) for key in ("wins", "ties", "losses")),
+        ]
         for w in human["wins"]
     ]
-    agreement = [[name, NOTHING if a is None else f"{a:.2f}"] for name, a in human["agreement"].items()]
+    agreement = [[name, NO_VALUE if a is None else f"{a:.2f}"] for name, a in human["agreement"].items()]
     return Section(
         "Human ratings",
         [

@@ -8,7 +8,7 @@ from eval.report.blocks import Section, Table
 from eval.report.costs import cost, losses, uncertainty
 from eval.report.judged import judged
 from eval.report.quality import confidence, examples, human, labels, replies
-from eval.report.text import NOTHING, full, seconds, short
+from eval.report.text import NO_VALUE, seconds_alone, value_alone, with_interval
 from eval.report.verdicts import head_to_head, low_recall, promotion, published, targets
 
 Record = Mapping[str, Any]
@@ -67,14 +67,14 @@ def _summary(record: Record) -> Section:
         rows.append(
             [
                 system["name"],
-                *(short(system["columns"][column]["accuracy"]) for column in columns),
-                short(low_recall(system)),
-                short(system["exact_match"]),
+                *(value_alone(system["columns"][column]["accuracy"]) for column in columns),
+                value_alone(low_recall(system)),
+                value_alone(system["exact_match"]),
                 f"{system['unparsable']['value']:.1%}",
                 f"{cost['truncated']:.1%}",
-                short(replies[ROUGE_L]) if replies else NOTHING,
-                seconds(cost["labels_s"]),
-                seconds(cost["answer_s"]),
+                value_alone(replies[ROUGE_L]) if replies else NO_VALUE,
+                seconds_alone(cost["labels_s"]),
+                seconds_alone(cost["answer_s"]),
             ]
         )
     note = (
@@ -90,7 +90,7 @@ def _summary(record: Record) -> Section:
 def _targets(record: Record) -> Section:
     trained = [system["name"] for system in record["systems"] if system["training"]]
     elsewhere = [
-        [name, *(figures.get(key, NOTHING) for key in _PUBLISHED)] for name, figures in published()["systems"].items()
+        [name, *(figures.get(key, NO_VALUE) for key in _PUBLISHED)] for name, figures in published()["systems"].items()
     ]
     return Section(
         "Targets",
@@ -115,8 +115,8 @@ def _beside(record: Record, other: Record) -> Section:
     rows = []
     for source in (record, other):
         for system in source["systems"]:
-            cells = [full(system["columns"].get(column, {}).get("accuracy")) for column in record["columns"]]
-            rouge = full(system["replies"][ROUGE_L]) if system["replies"] else NOTHING
+            cells = [with_interval(system["columns"].get(column, {}).get("accuracy")) for column in record["columns"]]
+            rouge = with_interval(system["replies"][ROUGE_L]) if system["replies"] else NO_VALUE
             rows.append([f"{system['name']}, {source['data']} ({source['tickets']:,})", *cells, rouge])
     return Section("Beside another split", [Table(head, rows)])
 

@@ -1,36 +1,36 @@
-"""How figures are written in the report."""
+"""Format figures for the report."""
 
 from collections.abc import Mapping
 from typing import Any
 
 Record = Mapping[str, Any]
-NOTHING = "-"
+NO_VALUE = "-"
 SIGNIFICANT = 0.05
 _SMALLEST_P = 0.001  # that three digits can say
 
 
-def full(score: Record | None) -> str:
-    """Value and interval."""
+def with_interval(score: Record | None) -> str:
+    """Return the value with its interval."""
     if score is None or score["value"] is None:
-        return NOTHING
+        return NO_VALUE
     interval = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"
     return f"{score['value']:.3f}{interval}"
 
 
-def short(score: Record | None) -> str:
-    """Value alone."""
-    return NOTHING if score is None or score["value"] is None else f"{score['value']:.3f}"
+def value_alone(score: Record | None) -> str:
+    """Return the value alone."""
+    return NO_VALUE if score is None or score["value"] is None else f"{score['value']:.3f}"
 
 
-def seconds(score: Record | None) -> str:
-    """Seconds, without their interval."""
-    return NOTHING if score is None else f"{score['value']:.2f} s"
+def seconds_alone(score: Record | None) -> str:
+    """Return the seconds without their interval."""
+    return NO_VALUE if score is None else f"{score['value']:.2f} s"
 
 
-def span(score: Record | None) -> str:
-    """Return the seconds and their interval."""
+def seconds_with_interval(score: Record | None) -> str:
+    """Return the seconds with their interval."""
     if score is None:
-        return NOTHING
+        return NO_VALUE
     interval = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"
     return f"{score['value']:.2f} s{interval}"
 
@@ -43,10 +43,10 @@ def per_hour(score: Record) -> str:
     return f"{value} [{low}, {high}]" if low else value
 
 
-def share(score: Record | None) -> str:
-    """Percent with the interval."""
+def percent_with_interval(score: Record | None) -> str:
+    """Return a share in percent, with its interval."""
     if score is None or score["value"] is None:
-        return NOTHING
+        return NO_VALUE
     interval = "" if score["low"] is None else f" [{score['low']:.0%}, {score['high']:.0%}]"
     return f"{score['value']:.1%}{interval}"
 

@@ -9,7 +9,7 @@ import yaml
 
 from eval.reply_metrics import ROUGE_L
 from eval.report.blocks import Table
-from eval.report.text import SIGNIFICANT, full
+from eval.report.text import SIGNIFICANT, with_interval
 from eval.systems import CONSTRAINED, SINGLE, TWO_STAGE
 
 Record = Mapping[str, Any]
@@ -50,7 +50,7 @@ def promotion(record: Record) -> list[str | Table]:
     kinds = record["differences"]
     names = list(dict.fromkeys(name for changes in kinds.values() for name in changes))
     head = ["new minus old", *(f"{kind} tickets ({record['tickets'][kind]:,})" for kind in kinds)]
-    rows = [[name, *(full(changes.get(name)) for changes in kinds.values())] for name in names]
+    rows = [[name, *(with_interval(changes.get(name)) for changes in kinds.values())] for name in names]
     note = (
         "Differences with 95 % intervals, paired. Frozen tickets were in the test part of the old model's data; the "
         "newest came since, and neither model was trained on them."

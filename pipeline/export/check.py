@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from backbone.device import settled
+from backbone.device import resolve_formats
 from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
 from engines.layered import LayeredEngine
@@ -51,7 +51,7 @@ def check_export(
         exact[name] = is_exact
         del labeller, writer  # before the next engine is loaded
     chosen = choices(before, outputs, engine)
-    precision = settled(stage.config.base).precision
+    precision = resolve_formats(stage.config.base).precision
     ends = {encoder.end_id, encoder.pad_id}
     results = [compare(before, one, chosen.get(one.name, ()), classifier, _TIE[precision], ends) for one in outputs]
     # NF4's files hold the weights that it was rounded from

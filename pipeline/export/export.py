@@ -9,7 +9,7 @@ from typing import Any
 
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, refuse_links, writable, write_json
-from backbone.runs.folder import names_of, package_versions, partial_folder, publish
+from backbone.runs.folder import package_versions, partial_folder, paths_written_for, publish
 from backbone.runs.layout import CLASSIFIER, GENERATOR, LABELS, MANIFEST, PLAN, RUN
 from backbone.runs.locks import hold
 from memory.memory import open_memory, write_memory
@@ -27,7 +27,7 @@ from pipeline.export.bundle import (
 )
 from pipeline.export.check import check_export
 from pipeline.export.model_card import model_card
-from pipeline.export.options import MODELFILE, ExportOptions, merged_file, settle_quant
+from pipeline.export.options import MODELFILE, ExportOptions, merged_file, resolve_quant
 from pipeline.export.writing import write_gguf, write_once, write_onnx
 from pipeline.model_folder import ModelFolder, StageFolder, check_prefix_classifier, check_same_base, open_model
 from pipeline.resolved import memory_facts, resolved_tickets
@@ -51,7 +51,7 @@ def export(options: ExportOptions) -> str:
     """
     model = _gather(options)
     base = model.base_folder()
-    options = replace(options, quant=settle_quant(options.quant, base))
+    options = replace(options, quant=resolve_quant(options.quant, base))
     data = _data(model, options)
     validation = _validation(model, options, data)
     if options.onnx:
@@ -59,7 +59,7 @@ def export(options: ExportOptions) -> str:
 
         check_size(base, model.blocks.get(CLASSIFIER))
     read = [model.path, base / "config.json", data, *(stage.path for stage in model.stages.values())]
-    refuse_overlap(read, names_of(options.out.resolve()), "--out")
+    refuse_overlap(read, paths_written_for(options.out.resolve()), "--out")
     _check_out(options.out)
     partial = _open_partial(options, model, data)
     with disk_guard(partial):

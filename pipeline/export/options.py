@@ -62,7 +62,7 @@ class ExportOptions:
             )
 
 
-def settle_quant(quant: str, base: Path) -> str:
+def resolve_quant(quant: str, base: Path) -> str:
     """Return the format to write; say where a wish cannot be met for every tensor."""
     shape = read_shape(base)
     fits = all(columns % K_WIDTH == 0 for _, columns in linear_sizes(shape).values())

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from pipeline.service import Pending
+from pipeline.service import PendingAnswer
 from serve.api.predict import EMPTY, from_answer
 from serve.api.responses import problems, wait_for_answer
 from serve.auth import Ingest
@@ -178,7 +178,7 @@ def _finish(answer: Answer) -> str:
     return _WHOLE if answer.reply_is_whole else _CUT
 
 
-async def _stream(request: Request, pending: Pending, pieces: asyncio.Queue[str | None]) -> AsyncIterator[str]:
+async def _stream(request: Request, pending: PendingAnswer, pieces: asyncio.Queue[str | None]) -> AsyncIterator[str]:
     """Yield the events of an answer; `pieces` are those of its reply, with None at the end."""
     name, delta = f"chatcmpl-{new_id()}", {"role": "assistant", "content": ""}
     try:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from pipeline.service import Closed, Full, Pending
+from pipeline.service import PendingAnswer, QueueFull, ServiceClosed
 from serve.context import Serving
 from serve.schemas import Problem
 from store.jobs import queue_length
@@ -64,7 +64,7 @@ def refuse_when_full(server: Serving, connection: Connection) -> None:
         raise busy(seconds, "too many tickets are waiting")
 
 
-async def wait_for_answer(request: Request, pending: Pending) -> Answer:
+async def wait_for_answer(request: Request, pending: PendingAnswer) -> Answer:
     """Wait for an answer; where the client goes away, its ticket is ended.
 
     Raises:
@@ -88,12 +88,12 @@ async def wait_for_answer(request: Request, pending: Pending) -> Answer:
 def add_error_handlers(app: FastAPI, as_page: Callable[[Request, int, str], Awaitable[Response | None]]) -> None:
     """Turn our errors into statuses; `as_page` shows an error of a page, and gives None for other requests."""
 
-    @app.exception_handler(Full)
-    async def full(_request: Request, error: Full) -> JSONResponse:
+    @app.exception_handler(QueueFull)
+    async def full(_request: Request, error: QueueFull) -> JSONResponse:
         return _problem(busy(error.retry_after, str(error)))
 
-    @app.exception_handler(Closed)
-    async def closed(_request: Request, error: Closed) -> JSONResponse:
+    @app.exception_handler(ServiceClosed)
+    async def closed(_request: Request, error: ServiceClosed) -> JSONResponse:
         return _problem(busy(_LATER_SECONDS, str(error)))
 
     @app.exception_handler(RequestValidationError)

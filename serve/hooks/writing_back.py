@@ -79,7 +79,7 @@ class Sender:
                 item = take(self._database)
                 if item:
                     self.send(item)
-                self._tell_when_stalled()
+                self._alert_when_stalled()
             except SQLAlchemyError as error:
                 print(f"the outbox cannot be read: {type(error).__name__}; trying again", file=sys.stderr)
                 item = None
@@ -92,7 +92,7 @@ class Sender:
         try:
             if helpdesk is None:
                 raise Refusal(f"{item.helpdesk}: not configured any more", final=True)
-            payload = self._with_what_is_there(item)
+            payload = self._add_helpdesk_state(item)
             written = helpdesk.write_back(str(item.payload["external_id"]), payload)
         except Refusal as error:
             mark_failed(self._database, item, str(error), error.final, error.after)
@@ -108,7 +108,7 @@ class Sender:
         self._metrics.outbox_failures.labels(item.helpdesk).inc()
         return False
 
-    def _with_what_is_there(self, item: Outgoing) -> dict[str, Any]:
+    def _add_helpdesk_state(self, item: Outgoing) -> dict[str, Any]:
         """Add what the helpdesk should hold by now: the fields at arrival, and what was written last."""
         with self._database.read() as connection:
             row = get_ticket(connection, item.ticket_id)
@@ -117,7 +117,7 @@ class Sender:
         more = {"new_reply": bool(reply) and reply != last["reply"], "before": last["labels"]}
         return {**item.payload, **more, "arrived": row.fields if row is not None else None}
 
-    def _tell_when_stalled(self) -> None:
+    def _alert_when_stalled(self) -> None:
         with self._database.read() as connection:
             age = outbox_state(connection)["oldest_seconds"]
         stalled = age > STALLED_SECONDS

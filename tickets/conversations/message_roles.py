@@ -94,7 +94,7 @@ def has_zammad_sender(plain: Mapping[str, str]) -> bool:
     return plain.get("senderid") in _ZAMMAD_SENDERS and "createdbyid" in plain and "internal" in plain
 
 
-def settle_user(roles: Iterable[str], stated: Iterable[Mapping[str, str]]) -> str:
+def infer_user_role(roles: Iterable[str], stated: Iterable[Mapping[str, str]]) -> str:
     """Return the role of a `user` among messages with these roles and fields; empty where nothing tells."""
     if "agent" in roles:
         return "requester"

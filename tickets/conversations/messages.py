@@ -9,7 +9,7 @@ from typing import Any
 from tickets.cell_text import as_text, bare
 from tickets.conversations.audience import is_public
 from tickets.conversations.automatic_messages import begins_automatic, is_automatic, is_machine_name
-from tickets.conversations.message_roles import USER, has_zammad_sender, role_of, role_word, settle_user
+from tickets.conversations.message_roles import USER, has_zammad_sender, infer_user_role, role_of, role_word
 
 _LIST_NAMES = (
     r"comments?|articles?|conversations?|notes|threads?|messages|discussion|journals?|replies|conversation_parts|posts|"
@@ -81,7 +81,7 @@ def nested_messages(fields: Mapping[str, Any]) -> dict[str, list[Message]]:
     }
     if any(message.role == USER for messages in found.values() for message in messages):
         roles = [message.role for messages in found.values() for message in messages]
-        role = settle_user(roles, [record for records in plain.values() for record in records.values()])
+        role = infer_user_role(roles, [record for records in plain.values() for record in records.values()])
         return {name: [_settled(message, role) for message in messages] for name, messages in found.items()}
     return found
 

@@ -59,9 +59,9 @@ def assign(units: Units, pinned: NDArray[np.int64], seed: int) -> NDArray[np.int
     parts = pinned.copy()
     _place_large(units, parts)
     _place_rest(units, parts, seed)
-    settled = pinned != FREE
-    settled[_cover_classes(units, parts, pinned)] = True
-    _even_out(units, parts, settled, seed)
+    is_fixed = pinned != FREE
+    is_fixed[_cover_classes(units, parts, pinned)] = True
+    _even_out(units, parts, is_fixed, seed)
     return parts[units.of_ticket]
 
 
@@ -146,8 +146,8 @@ def _first_holders(units: Units, rows: NDArray[np.int64]) -> dict[tuple[str, str
     return {pair: unit for unit in ordered for pair in units.classes[unit]}
 
 
-def _even_out(units: Units, parts: NDArray[np.int64], settled: NDArray[np.bool_], seed: int) -> None:
-    """Move units that are not settled from parts with too many tickets to parts with too few, until shares are met."""
+def _even_out(units: Units, parts: NDArray[np.int64], is_fixed: NDArray[np.bool_], seed: int) -> None:
+    """Move units that may move from parts with too many tickets to parts with too few, until shares are met."""
     random = np.random.default_rng(seed)
     tolerance = max(1.0, _TOLERANCE * float(units.sizes.sum()))
     while True:
@@ -156,7 +156,7 @@ def _even_out(units: Units, parts: NDArray[np.int64], settled: NDArray[np.bool_]
         if np.abs(room).max() <= tolerance and units.held(parts).min() > 0:
             return
         most = max(1.0, min(-room[fullest], room[emptiest]))
-        movable = (parts == fullest) & ~settled & (units.sizes <= most)
+        movable = (parts == fullest) & ~is_fixed & (units.sizes <= most)
         chosen = random.permutation(np.flatnonzero(movable))
         chosen = chosen[np.cumsum(units.sizes[chosen]) <= most]
         if not len(chosen) or most >= room[emptiest] - room[fullest]:  # no move makes the shares better

@@ -8,25 +8,26 @@ from tickets.errors import WorkError
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ContextSizes:
     """How much a context holds.
 
     Attributes:
-        places: rows written together.
+        max_rows: how many rows may be written at the same time.
         cells: keys and values of rows and cached prefixes, in tokens.
-        ahead: cached prefixes kept while all places are taken; as many sequences again are left to labels.
+        max_cached_prefixes: how many prefixes stay cached while the maximum of rows is being written. As many
+            sequences again are reserved for labels.
         label_cells: cells left to labels: the longest of their prompts.
     """
 
-    places: int
+    max_rows: int
     cells: int
-    ahead: int = 1
+    max_cached_prefixes: int = 1
     label_cells: int = 512
 
     @property
     def sequences(self) -> int:
         """Sequences the context needs."""
-        return self.places + 2 * self.ahead
+        return self.max_rows + 2 * self.max_cached_prefixes
 
     @property
     def all_cells(self) -> int:
@@ -42,14 +43,14 @@ class CachedPrefix:
     cells: int
 
 
-class Room:
+class KvAllocator:
     """Hands out sequences and cells.
 
     A row reserves the most cells that it can need, so every admitted row can be finished. Cached prefixes are dropped
-    to admit rows, the latest first. `ahead` sequences and `label_cells` cells are always left to labels.
+    to admit rows, the latest first. `max_cached_prefixes` sequences and `label_cells` cells are always left to labels.
     """
 
-    def __init__(self, sizes: Sizes, numbers: Sequence[int], forget: Callable[[int], None]) -> None:
+    def __init__(self, sizes: ContextSizes, numbers: Sequence[int], forget: Callable[[int], None]) -> None:
         """Take the numbers of the sequences.
 
         Args:
@@ -57,7 +58,7 @@ class Room:
         """
         self._sizes, self._forget = sizes, forget
         self._free = deque(numbers)
-        self._holders = len(self._free) - sizes.ahead  # sequences that rows and cached prefixes may hold together
+        self._holders = len(self._free) - sizes.max_cached_prefixes  # most sequences of rows and cached prefixes
         self._reserved: dict[int, int] = {}  # cells, by the sequence of a row
         self._cached: dict[tuple[int, ...], CachedPrefix] = {}  # by their ids, oldest first
 
@@ -77,7 +78,7 @@ class Room:
         """
         if need > self._sizes.cells:
             raise _too_long("a prompt with its reply", need, self._sizes.cells)
-        if len(self._reserved) == self._sizes.places or need + sum(self._reserved.values()) > self._sizes.cells:
+        if len(self._reserved) == self._sizes.max_rows or need + sum(self._reserved.values()) > self._sizes.cells:
             return None
         cached = self._cached.pop(prefix, None)
         while need > self._unheld_cells or (cached is None and self._held == self._holders):
