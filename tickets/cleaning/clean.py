@@ -86,7 +86,7 @@ class Cleaner:
         if self.html and ("<" in text or "&" in text):
             plain = mark_quoted(strip_html(text, marked=True)) if self.quotes and thread else strip_html(text)
             text = self._counted("html", text, plain)
-        if self.quotes and thread and "\n" in text:
+        if self.quotes and thread and ("\n" in text or "@" in text):
             text = self._counted("quotes", text, strip_quotes(text, subject))
         if self.signatures and thread and "\n" in text:
             text = self._counted("signatures", text, cut_signatures(text))
