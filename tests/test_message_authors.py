@@ -256,3 +256,52 @@ def test_advice_is_given_only_where_it_helps() -> None:
     named = {**nobody, "requester_id": 5}
     assert read(named, "description").unknown == NO_NAME
     assert replies(named, "description", "comments") == []
+
+
+@pytest.mark.parametrize(
+    ("internal", "public"),
+    [
+        ({"internal_only": True}, {"internal_only": False}),
+        ({"public_flag": "N"}, {"public_flag": "Y"}),
+        ({"isVisibleToEndUser": False}, {"isVisibleToEndUser": True}),
+        ({"showOnPortal": 0}, {"showOnPortal": 1}),
+        ({"invisibleForCaller": True}, {"invisibleForCaller": False}),
+        ({"intern": "ja"}, {"intern": "nein"}),
+        ({"visibility": "INTERNAL_USERS"}, {"visibility": "ALL_USERS"}),
+        ({"visibility": "Not visible to customer"}, {"visibility": "Customer visible"}),
+        ({"Sichtbarkeit": "intern"}, {"Sichtbarkeit": "öffentlich"}),
+        ({"type": "Interne Notiz"}, {"type": "Öffentliche Antwort"}),
+        ({"type": "note"}, {"type": "reply"}),
+        (
+            {"properties": [{"key": "sd.public.comment", "value": {"internal": True}}]},
+            {"properties": [{"key": "sd.public.comment", "value": {"internal": False}}]},
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["comments", "ticket_comments", "ticketComments", "ITILFollowup", "EmailMessages"])
+def test_flags_and_lists_of_many_names(name: str, internal: dict[str, Any], public: dict[str, Any]) -> None:
+    messages = [
+        {"author": "kim", "body": ASK, **public},
+        {"author": "ann", "body": NOTE, **internal},
+        {"author": "ann", "body": ANSWER, **public},
+    ]
+    conversation = read({"requester": "kim", name: messages})
+    assert (conversation.text, [turn.reply for turn in conversation.turns]) == (ASK, [ANSWER])
+
+
+def test_the_name_of_a_list_tells_its_audience() -> None:
+    record = {
+        "requester": "kim",
+        "description": ASK,
+        "internal_comments": [{"author": "ann", "body": NOTE}],
+        "public_comments": [{"author": "ann", "body": ANSWER}],
+    }
+    assert replies(record, "description") == [ANSWER]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"external_id": 1}, {"public_id": 1}, {"channel": "twitter private message"}, {"type": "question"}]
+)
+def test_other_fields_do_not_tell_the_audience(fields: dict[str, Any]) -> None:
+    record = {"requester": "kim", "description": ASK, "comments": [{"author": "ann", "body": NOTE, **fields}]}
+    assert read(record, "description").unknown == NO_AUDIENCE

@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_FIELD_NAMES = ("fieldid", "name", "label", "title", "key", "id")  # of a field of the team's own, the best first
+_FIELD_PARTS = frozenset(
+    (*_FIELD_NAMES, "value", "text", "type", "multiple", "renderedvalue", "datatype", "displayname")
+)
 _BLOCKS = frozenset(("paragraph", "heading", "blockquote", "codeBlock", "listItem", "tableRow", "rule", "panel"))
 
 
 def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested objects as dotted names: `via.channel`, `articles.0.body`; Zendesk fields as `custom_fields.<id>`.
+    """Nested objects as dotted names: `via.channel`, `articles.0.body`; fields of a team as `custom_fields.Site`.
 
     Lists of plain values stay lists. A document in Jira's own format becomes its text.
     """
@@ -26,12 +30,32 @@ def _flattened(name: str, value: object) -> Iterator[tuple[str, object]]:
             yield from _flattened(f"{name}.{key}", inner)
     elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         for place, item in enumerate(value):
-            if isinstance(item, Mapping) and set(item) == {"id", "value"}:
-                yield from _flattened(f"{name}.{item['id']}", item["value"])
+            if is_named_value(item):
+                field, content = _named_value(item)
+                yield from _flattened(f"{name}.{field}", content)
             else:
                 yield from _flattened(f"{name}.{place}", item)
     else:
         yield name, value
+
+
+def is_named_value(item: object) -> bool:
+    """Return whether an object is a field of a team's own: a name or number and its value, and nothing else."""
+    if not isinstance(item, Mapping):
+        return False
+    parts = {_plain(name) for name in item}
+    return "value" in parts and parts <= _FIELD_PARTS and not parts.isdisjoint(_FIELD_NAMES)
+
+
+def _named_value(item: Mapping[str, Any]) -> tuple[str, object]:
+    """Return the name of a field and its value; the text of it if it has one beside its number."""
+    parts = {_plain(name): value for name, value in item.items()}
+    name = next((str(parts[name]) for name in _FIELD_NAMES if parts.get(name) not in (None, "")), "value")
+    return name, parts.get("text") or parts["value"]
+
+
+def _plain(name: object) -> str:
+    return str(name).replace("_", "").lower()
 
 
 def _document_text(node: Mapping[str, Any]) -> str:
