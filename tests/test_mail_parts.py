@@ -226,3 +226,23 @@ def test_the_report_counts_mails_whose_attachments_were_not_read(tmp_path: Path)
     log = ReadLog()
     assert len(list(read_rows(str(tmp_path), log=log))) == 2
     assert "Attachments of 1 mails were not read." in log.all_notes()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "body", "text"),
+    [
+        ("; format=flowed", "It fails \r\nsince \r\nMonday.\r\n\r\n From here\r\n-- \r\nIda", "It fails since Monday."),
+        (
+            "; format=flowed; delsp=yes",
+            "see https://example.com/lo \r\nng/path now\r\n",
+            "https://example.com/long/path",
+        ),
+        ("; format=flowed", "On 4 Mar 2024 a@b.org wrote:\r\n> old \r\n> line \r\nAnswer \r\nbelow", "Answer below"),
+        ("", "It fails \r\nsince Monday", "It fails \r\nsince Monday"),
+    ],
+)
+def test_soft_line_breaks_of_flowed_text_are_undone(parameters: str, body: str, text: str, tmp_path: Path) -> None:
+    head = f"Subject: s\r\nFrom: a@example.com\r\nContent-Type: text/plain; charset=utf-8{parameters}\r\n\r\n"
+    row = mail_row((head + body).encode(), 1)
+    assert text in row.fields["Body"]
+    assert ("-- \nIda" in row.fields["Body"]) == ("-- " in body)
