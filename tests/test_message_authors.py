@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tickets.conversations.acknowledgements import acknowledges
 from tickets.conversations.assemble import (
     NO_AUDIENCE,
     NO_AUTHOR,
@@ -305,3 +306,52 @@ def test_the_name_of_a_list_tells_its_audience() -> None:
 def test_other_fields_do_not_tell_the_audience(fields: dict[str, Any]) -> None:
     record = {"requester": "kim", "description": ASK, "comments": [{"author": "ann", "body": NOTE, **fields}]}
     assert read(record, "description").unknown == NO_AUDIENCE
+
+
+ACKNOWLEDGEMENTS = [
+    "Thank you for contacting us. Your request (123) has been received and is being reviewed by our support staff.\n\n"
+    "To add additional comments, reply to this email.",
+    "Hello Kim,\n\nWe have received your request and a ticket #123 has been created. We will get back to you within "
+    "24 hours.\n\nBest regards\nThe Acme Support Team",
+    "##- Please type your reply above this line -##\n\nYour request (5) has been updated.",
+    "Vielen Dank für Ihre Anfrage. Ihr Ticket wurde unter der Nummer 123 erfasst. Wir melden uns bei Ihnen.",
+    "Bonjour,\nVotre demande n° 123 a bien été enregistrée. Notre équipe vous répondra dans les plus brefs délais.",
+    "Su solicitud ha sido registrada con el número 55. Le responderemos lo antes posible.",
+    "La tua richiesta è stata ricevuta e sarà presa in carico al più presto.",
+    "Uw melding is geregistreerd onder nummer 12. Wij nemen zo spoedig mogelijk contact met u op.",
+    "Sua solicitação foi recebida. Responderemos em breve.",
+    "Twoje zgłoszenie zostało zarejestrowane pod numerem 5. Odpowiemy najszybciej jak to możliwe.",
+]
+
+
+@pytest.mark.parametrize("text", ACKNOWLEDGEMENTS)
+def test_that_a_request_has_arrived_is_no_reply(text: str) -> None:
+    record = {
+        "requester": "kim",
+        "description": ASK,
+        "comments": [
+            {"author": "ann", "body": text, "public": True},
+            {"author": "ann", "body": ANSWER, "public": True},
+        ],
+    }
+    assert replies(record, "description") == [ANSWER]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We have received your request and shipped a replacement today.",
+        "We received your message. Could you send us the invoice number?",
+        "Please send us the ticket number of the request that was created.",
+        "Ich habe Ihre Anfrage erhalten und das Passwort zurückgesetzt.",
+        "Your account has been created. You can log in now.",
+        "We have opened a case with the vendor and will get back to you within two business days.",
+    ],
+)
+def test_a_reply_that_says_more_is_one(text: str) -> None:
+    assert not acknowledges(text)
+
+
+def test_without_dates_the_ticket_tells_the_order() -> None:
+    comments = [{"author": "ann", "body": ANSWER, "public": True}, {"author": "kim", "body": ASK, "public": True}]
+    assert replies({"requester": "kim", "description": ASK, "comments": comments}, "description") == [ANSWER]

@@ -1,6 +1,7 @@
 """Nested records as one level of dotted names."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 _FIELD_NAMES = ("fieldid", "name", "label", "title", "key", "id")  # of a field of the team's own, the best first
@@ -67,7 +68,17 @@ def _document_text(node: Mapping[str, Any]) -> str:
         return "\n"
     if isinstance(attributes, Mapping) and kind in ("mention", "emoji", "status", "inlineCard", "blockCard"):
         return str(attributes.get("text") or attributes.get("shortName") or attributes.get("url") or "")
+    if isinstance(attributes, Mapping) and kind == "date":
+        return _day(str(attributes.get("timestamp", "")))
     content = node.get("content")
     children = content if isinstance(content, list) else []
     text = "".join(_document_text(child) for child in children if isinstance(child, Mapping))
     return f"{text}\n" if kind in _BLOCKS else text
+
+
+def _day(milliseconds: str) -> str:
+    """Return the day of a Unix time; the text itself where it is none."""
+    try:
+        return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return milliseconds
