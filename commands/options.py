@@ -69,8 +69,8 @@ Preset = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         "--preset",
-        help="Column names of an export: zendesk, zammad, freshdesk, jira, servicenow, otrs, github, gitlab, autotask "
-        "or public (default: detected).",
+        help="Column names of an export: zendesk, zammad, freshdesk, jira, servicenow, otrs, github, gitlab, glpi, "
+        "autotask or public (default: detected).",
     ),
 ]
 Maps = Annotated[

@@ -37,7 +37,33 @@ def test_a_quote_that_never_closes_swallows_no_row(tmp_path: Path, broken: str) 
 
 def test_quotes_inside_a_field_that_are_not_doubled_cost_no_other_row(tmp_path: Path) -> None:
     rows = rows_of(tmp_path / "t.csv", HEADER + '1,s1,"say "hi" now",A\n2,s2,"two\nsay "hi",A\n3,s3,three,B\n')
-    assert bodies(rows) == ['say hi" now"', 'two\nsay hi"', "three"]
+    assert bodies(rows) == ['say "hi" now', 'two\nsay "hi', "three"]
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ('"The 24" monitor, on the left, is dark"', 'The 24" monitor, on the left, is dark'),
+        ('"He said "yes""', 'He said "yes"'),
+        ('"Line "one" here\nand line, two"', 'Line "one" here\nand line, two'),
+        ('"It shows ""E1"" and "E2" now"', 'It shows "E1" and "E2" now'),
+        ('"closed" too early', "closed too early"),
+    ],
+)
+def test_quotes_that_are_not_doubled_stay_where_they_are(tmp_path: Path, field: str, text: str) -> None:
+    lines = "".join(f'{n},s{n},{field},"A"\n' for n in range(3))
+    assert bodies(rows_of(tmp_path / "t.csv", HEADER + lines)) == [text] * 3
+
+
+def test_a_space_before_quotes_is_no_part_of_a_field(tmp_path: Path) -> None:
+    spaced = 'id, subject, body, queue\n1, "a, b", "Hello, it ""fails""", A\n2, c, "d, e", B\n'
+    rows = rows_of(tmp_path / "t.csv", spaced)
+    assert [(row.fields["subject"], row.fields["body"]) for row in rows] == [
+        ("a, b", 'Hello, it "fails"'),
+        ("c", "d, e"),
+    ]
+    rows = rows_of(tmp_path / "t.csv", HEADER + '1,s, "quoted" word,A\n2,s,"x",B\n')
+    assert bodies(rows) == [' "quoted" word', "x"]
 
 
 @pytest.mark.parametrize("first", ["plain", r"He said \"no\" and left", r"He said \"no\", and left"])

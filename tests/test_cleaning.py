@@ -206,3 +206,19 @@ def test_hostile_texts_take_linear_time(piece: str) -> None:
     start = time.thread_time()
     Cleaner().clean(piece * (300_000 // len(piece)))
     assert time.thread_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("&lt;p&gt;Hello &amp;amp; bye&lt;br/&gt;all&lt;/p&gt;", "Hello & bye\nall"),
+        ("&#60;div&#62;a &#38;lt; b&#60;/div&#62;", "a < b"),
+        ("&amp;lt;p&amp;gt;Twice&amp;lt;/p&amp;gt;", "Twice"),
+        ("Hello,&lt;br /&gt;&lt;br /&gt;it fails", "Hello,\n\nit fails"),
+        ("<p>Use &lt;p&gt;x&lt;/p&gt; here</p>", "Use <p>x</p> here"),
+        ("the tag &lt;br&gt; is shown", "the tag <br> is shown"),
+        ("write &lt;b&gt;this&lt;/b&gt; for bold", "write <b>this</b> for bold"),
+    ],
+)
+def test_html_that_was_escaped_is_html_and_a_text_about_it_is_not(text: str, plain: str) -> None:
+    assert Cleaner().clean(text) == plain

@@ -71,10 +71,12 @@ def test_a_code_page_is_told_by_the_letters_of_a_language(codec: str, text: str,
         ("cp1252", "Müller, Peña, Åse, Ørsted and Conceição"),
     ],
 )
-def test_a_few_letters_are_enough(codec: str, text: str) -> None:
+def test_a_few_letters_are_enough(codec: str, text: str, tmp_path: Path) -> None:
     got, name, doubt = detect_code_page(text.encode(codec))
     assert text.encode(codec).decode(got) == text
-    assert "only" in doubt and name in doubt and "--encoding" in doubt
+    (tmp_path / "t.csv").write_bytes(text.encode(codec))
+    note = detect_encoding(tmp_path / "t.csv").doubt
+    assert "only" in doubt and name in doubt and note == f"{doubt}; name another with --encoding"
 
 
 def test_old_code_pages_are_named_in_a_note(tmp_path: Path) -> None:

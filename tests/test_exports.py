@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_prepare import REAL, table, write_csv
+from tickets.columns.tag_text import split_tags
 from tickets.errors import InputError
 from tickets.preparation.describe import Report
 from tickets.preparation.prepare import PrepareOptions, prepare
@@ -60,11 +61,30 @@ def test_the_real_tickets_come_out_as_before(tmp_path: Path) -> None:
         ('["vpn", "printer"]', ("vpn", "printer")),
         ("Password Reset", ("Password Reset",)),
         ("Printer, A3|VPN", ("Printer, A3", "VPN")),
+        ("[vpn][printer]", ("vpn", "printer")),
+        ("#vpn #printer", ("vpn", "printer")),
+        ('"vpn, old","printer"', ("vpn, old", "printer")),
+        ("vpn • printer", ("vpn", "printer")),
+        ("#1 priority", ("#1 priority",)),
+        ("col·lecció", ("col·lecció",)),
     ],
 )
 def test_tags_as_text(tmp_path: Path, cell: str, tags: tuple[str, ...]) -> None:
     path = Path(csv_of(tmp_path, ["Tags"], cell))
     assert prepared(path)[1][0].tags == tags
+
+
+@pytest.mark.parametrize(
+    ("cell", "tags"),
+    [
+        ('{vpn,"remote access"}', ["vpn", "remote access"]),  # PostgreSQL
+        (r'{"a \"b\"",c}', ['a "b"', "c"]),
+        ("{'b', 'a'}", ["b", "a"]),  # a set of Python
+        ('{"a": 1}', ['{"a": 1}']),
+    ],
+)
+def test_tags_in_braces_keep_their_order(cell: str, tags: list[str]) -> None:
+    assert split_tags(cell) == tags
 
 
 def test_jira_columns_repeat_and_a_resolution_is_no_reply(tmp_path: Path) -> None:

@@ -195,7 +195,8 @@ def test_a_text_file_in_a_code_page_is_read_and_doubted(tmp_path: Path) -> None:
     for codec, text in (("cp1251", RUSSIAN), ("cp1250", "Dziękuję, żółty błąd"), ("cp1252", "Größe")):
         path.write_bytes(text.encode(codec))
         assert read_text(path).body == text
-    assert "Windows-1252" in read_text(path).doubt and "save it as UTF-8" in read_text(path).doubt
+    read_as = "not Unicode, and only 2 bytes are beyond ASCII; read as Windows-1252 (Western European)"
+    assert read_text(path).doubt == f"{read_as}; save it as UTF-8 if that is wrong"
     for codec in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "iso2022_jp"):
         path.write_bytes("Subject: プリンター\n\nお世話になっております".encode(codec))
         assert (read_text(path).subject, read_text(path).doubt) == ("プリンター", "")
@@ -225,3 +226,23 @@ def test_the_report_counts_mails_whose_attachments_were_not_read(tmp_path: Path)
     log = ReadLog()
     assert len(list(read_rows(str(tmp_path), log=log))) == 2
     assert "Attachments of 1 mails were not read." in log.all_notes()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "body", "text"),
+    [
+        ("; format=flowed", "It fails \r\nsince \r\nMonday.\r\n\r\n From here\r\n-- \r\nIda", "It fails since Monday."),
+        (
+            "; format=flowed; delsp=yes",
+            "see https://example.com/lo \r\nng/path now\r\n",
+            "https://example.com/long/path",
+        ),
+        ("; format=flowed", "On 4 Mar 2024 a@b.org wrote:\r\n> old \r\n> line \r\nAnswer \r\nbelow", "Answer below"),
+        ("", "It fails \r\nsince Monday", "It fails \r\nsince Monday"),
+    ],
+)
+def test_soft_line_breaks_of_flowed_text_are_undone(parameters: str, body: str, text: str, tmp_path: Path) -> None:
+    head = f"Subject: s\r\nFrom: a@example.com\r\nContent-Type: text/plain; charset=utf-8{parameters}\r\n\r\n"
+    row = mail_row((head + body).encode(), 1)
+    assert text in row.fields["Body"]
+    assert ("-- \nIda" in row.fields["Body"]) == ("-- " in body)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tickets.conversations.acknowledgements import acknowledges
 from tickets.conversations.assemble import (
     NO_AUDIENCE,
     NO_AUTHOR,
@@ -256,3 +257,101 @@ def test_advice_is_given_only_where_it_helps() -> None:
     named = {**nobody, "requester_id": 5}
     assert read(named, "description").unknown == NO_NAME
     assert replies(named, "description", "comments") == []
+
+
+@pytest.mark.parametrize(
+    ("internal", "public"),
+    [
+        ({"internal_only": True}, {"internal_only": False}),
+        ({"public_flag": "N"}, {"public_flag": "Y"}),
+        ({"isVisibleToEndUser": False}, {"isVisibleToEndUser": True}),
+        ({"showOnPortal": 0}, {"showOnPortal": 1}),
+        ({"invisibleForCaller": True}, {"invisibleForCaller": False}),
+        ({"intern": "ja"}, {"intern": "nein"}),
+        ({"visibility": "INTERNAL_USERS"}, {"visibility": "ALL_USERS"}),
+        ({"visibility": "Not visible to customer"}, {"visibility": "Customer visible"}),
+        ({"Sichtbarkeit": "intern"}, {"Sichtbarkeit": "öffentlich"}),
+        ({"type": "Interne Notiz"}, {"type": "Öffentliche Antwort"}),
+        ({"type": "note"}, {"type": "reply"}),
+        (
+            {"properties": [{"key": "sd.public.comment", "value": {"internal": True}}]},
+            {"properties": [{"key": "sd.public.comment", "value": {"internal": False}}]},
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["comments", "ticket_comments", "ticketComments", "ITILFollowup", "EmailMessages"])
+def test_flags_and_lists_of_many_names(name: str, internal: dict[str, Any], public: dict[str, Any]) -> None:
+    messages = [
+        {"author": "kim", "body": ASK, **public},
+        {"author": "ann", "body": NOTE, **internal},
+        {"author": "ann", "body": ANSWER, **public},
+    ]
+    conversation = read({"requester": "kim", name: messages})
+    assert (conversation.text, [turn.reply for turn in conversation.turns]) == (ASK, [ANSWER])
+
+
+def test_the_name_of_a_list_tells_its_audience() -> None:
+    record = {
+        "requester": "kim",
+        "description": ASK,
+        "internal_comments": [{"author": "ann", "body": NOTE}],
+        "public_comments": [{"author": "ann", "body": ANSWER}],
+    }
+    assert replies(record, "description") == [ANSWER]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"external_id": 1}, {"public_id": 1}, {"channel": "twitter private message"}, {"type": "question"}]
+)
+def test_other_fields_do_not_tell_the_audience(fields: dict[str, Any]) -> None:
+    record = {"requester": "kim", "description": ASK, "comments": [{"author": "ann", "body": NOTE, **fields}]}
+    assert read(record, "description").unknown == NO_AUDIENCE
+
+
+ACKNOWLEDGEMENTS = [
+    "Thank you for contacting us. Your request (123) has been received and is being reviewed by our support staff.\n\n"
+    "To add additional comments, reply to this email.",
+    "Hello Kim,\n\nWe have received your request and a ticket #123 has been created. We will get back to you within "
+    "24 hours.\n\nBest regards\nThe Acme Support Team",
+    "##- Please type your reply above this line -##\n\nYour request (5) has been updated.",
+    "Vielen Dank für Ihre Anfrage. Ihr Ticket wurde unter der Nummer 123 erfasst. Wir melden uns bei Ihnen.",
+    "Bonjour,\nVotre demande n° 123 a bien été enregistrée. Notre équipe vous répondra dans les plus brefs délais.",
+    "Su solicitud ha sido registrada con el número 55. Le responderemos lo antes posible.",
+    "La tua richiesta è stata ricevuta e sarà presa in carico al più presto.",
+    "Uw melding is geregistreerd onder nummer 12. Wij nemen zo spoedig mogelijk contact met u op.",
+    "Sua solicitação foi recebida. Responderemos em breve.",
+    "Twoje zgłoszenie zostało zarejestrowane pod numerem 5. Odpowiemy najszybciej jak to możliwe.",
+]
+
+
+@pytest.mark.parametrize("text", ACKNOWLEDGEMENTS)
+def test_that_a_request_has_arrived_is_no_reply(text: str) -> None:
+    record = {
+        "requester": "kim",
+        "description": ASK,
+        "comments": [
+            {"author": "ann", "body": text, "public": True},
+            {"author": "ann", "body": ANSWER, "public": True},
+        ],
+    }
+    assert replies(record, "description") == [ANSWER]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We have received your request and shipped a replacement today.",
+        "We received your message. Could you send us the invoice number?",
+        "Please send us the ticket number of the request that was created.",
+        "Ich habe Ihre Anfrage erhalten und das Passwort zurückgesetzt.",
+        "Your account has been created. You can log in now.",
+        "We have opened a case with the vendor and will get back to you within two business days.",
+    ],
+)
+def test_a_reply_that_says_more_is_one(text: str) -> None:
+    assert not acknowledges(text)
+
+
+def test_without_dates_the_ticket_tells_the_order() -> None:
+    comments = [{"author": "ann", "body": ANSWER, "public": True}, {"author": "kim", "body": ASK, "public": True}]
+    assert replies({"requester": "kim", "description": ASK, "comments": comments}, "description") == [ANSWER]

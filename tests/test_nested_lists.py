@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tickets.cleaning.clean import Cleaner
+from tickets.flatten import flatten
 from tickets.preparation.rows import Source
 
 ASK, ANSWER = "It does not print", "Try port two"
@@ -140,3 +142,53 @@ def test_a_list_of_texts_that_is_not_read_is_named(tmp_path: Path) -> None:
     notes = [{"body": "this is what we found out"}]
     source, _ = opened(tmp_path, [{"id": n, "subject": "s", "body": ASK, "work_logs": notes} for n in range(4)])
     assert "Texts that are not used: work_logs;" in " ".join(source.notes())
+
+
+def test_fields_of_a_team_are_no_tickets_and_have_their_names(tmp_path: Path) -> None:
+    request = {
+        "issueKey": "IT-1",
+        "requestFieldValues": [
+            {"fieldId": "summary", "label": "What is it?", "value": "Printer"},
+            {"fieldId": "description", "label": "Details", "value": ASK},
+        ],
+        "reporter": {"accountId": "k", "displayName": "Kim"},
+        "comments": {"values": [{"body": ANSWER, "public": True, "author": {"accountId": "a", "displayName": "Ann"}}]},
+    }
+    _, parts = opened(tmp_path, {"values": [request, {**request, "issueKey": "IT-2"}]})
+    assert [(part["id"], part["subject"], part["body"], part["reply"]) for part in parts] == [
+        (name, "Printer", ASK, ANSWER) for name in ("IT-1", "IT-2")
+    ]
+    fields = [
+        ([{"id": 1, "name": "Site", "value": "Berlin"}], "custom_fields.Site", "Berlin"),
+        ([{"id": 1, "name": "Area", "value": "7", "text": "Network"}], "custom_fields.Area", "Network"),
+        ([{"Name": "Floor", "Value": "3"}], "custom_fields.Floor", "3"),
+        ([{"id": 360, "value": "x"}], "custom_fields.360", "x"),
+        ([{"id": 1, "value": "x", "author": "kim"}], "custom_fields.0.value", "x"),
+    ]
+    for custom, name, value in fields:
+        assert flatten({"custom_fields": custom})[name] == value
+
+
+def test_a_ticket_of_glpi(tmp_path: Path) -> None:
+    followups = [
+        {"users_id": 2, "content": "&#60;p&#62;a note&#60;/p&#62;", "is_private": 1, "date": "2024-03-01 10:10:00"},
+        {
+            "users_id": 2,
+            "content": "&#60;p&#62;Try port two&#60;/p&#62;",
+            "is_private": 0,
+            "date": "2024-03-01 10:20:00",
+        },
+    ]
+    ticket = {
+        "id": 4,
+        "name": "Printer",
+        "content": "&#60;p&#62;It does not print&#60;/p&#62;",
+        "itilcategories_id": "Hardware",
+        "_users_id_requester": 7,
+        "ITILFollowup": followups,
+    }
+    (tmp_path / "t.json").write_text(json.dumps([ticket]), encoding="utf-8")
+    source = Source.open(str(tmp_path / "t.json"))
+    row = next(source.rows)
+    made = source.ticket(source.cells(row), 1, Cleaner())
+    assert (made.subject, made.body, made.reply, made.labels) == ("Printer", ASK, ANSWER, {"queue": "Hardware"})

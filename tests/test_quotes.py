@@ -168,3 +168,61 @@ def test_a_signature_above_a_mail_that_is_passed_on_does_not_hide_it(subject: st
 def test_an_answer_above_an_earlier_mail_stays_alone(subject: str) -> None:
     answer = f"It works again since this morning, after I had called the desk.\nThank you all.\n\n{SIGNED}"
     assert strip_quotes(f"{answer}\n\n{'_' * 32}\n{HEADER}\n\n{ASKED}", subject).strip() == answer
+
+
+WRITTEN = "Hello,\n\nthe export still fails, please advise.\n\n"
+OLD = "\n> an earlier line\n> another one\n"
+
+
+@pytest.mark.parametrize(
+    "attribution",
+    [
+        "On Monday, March 4, 2024 at 9:12:00 AM UTC+1, Ida Huber\n(Example International)\n<ida77@example.com> wrote:",
+        "On Mon, Mar 4, 2024 at 9:12 p.m.\nIda Huber <ida77@example.com> wrote:",
+        "Am Montag, dem 4. März 2024 um 09:12:33 MEZ hat Ida Huber <ida@example.com> Folgendes geschrieben:",
+        "Ida Huber <ida@example.com> hat am 04.03.2024 09:12 geschrieben:",
+        "Le lun. 4 mars 2024 à 09:12, Ida Huber <ida@example.com> a\nécrit :",
+        "Il giorno lun 4 mar 2024 alle ore 09:12 Ida Huber <ida@example.com> ha\nscritto:",
+        "Op 4 mrt. 2024, om 09:12 heeft Ida Huber <ida@example.com> het volgende geschreven:",
+    ],
+)
+def test_attributions_in_the_perfect_and_over_lines(attribution: str) -> None:
+    assert strip_quotes(WRITTEN + attribution + OLD).strip() == WRITTEN.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("It broke on Monday.\nIda <ida2@example.com> wrote on 4 March 2024:\n> gone", "It broke on Monday."),
+        ("Am 04.03.2024 hat Ihr Techniker geschrieben:\nDas Gerät ist defekt.", None),
+        ("Op 4 maart 2024 heeft uw monteur geschreven:\nHet toestel is stuk.", None),
+    ],
+)
+def test_sentences_near_an_attribution_stay(text: str, left: str | None) -> None:
+    assert strip_quotes(text).strip() == (text if left is None else left)
+
+
+LONG = (
+    "Hello, the export of our orders fails since the update of Friday, and all of the three printers are dark.\n"
+    "Nobody changed a thing here.\nPlease help us before the audit.\n"
+)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "From: Ida <ida@example.com> Sent: Monday, March 4, 2024 9:12 AM To: Support Subject: RE: export Old text",
+        "Von: Ida <ida@example.com> Gesendet: Montag, 4. März 2024 09:12 An: Support Betreff: AW: Export\nOld text",
+        "De : Ida <ida@example.com> Envoyé : lundi 4 mars 2024 09:12 À : Support Objet : RE: export\nOld text",
+    ],
+)
+def test_a_header_block_in_one_line_is_one(block: str) -> None:
+    assert strip_quotes(LONG + block).strip() == LONG.strip()
+    in_one_line = " ".join((LONG + block).split())
+    assert Cleaner().clean(in_one_line) == " ".join(LONG.split())
+    assert "Old text" in strip_quotes(f"Please handle.\n\n{block}", "Fwd: export")
+
+
+def test_a_journey_in_one_line_stays() -> None:
+    text = LONG + "From: Berlin Date: 4 March To: Madrid Subject: business trip, please book it."
+    assert strip_quotes(text) == text

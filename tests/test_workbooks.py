@@ -74,3 +74,19 @@ def test_escaped_characters_are_themselves(tmp_path: Path) -> None:
 def test_empty_last_cells_are_no_fault_and_cells_beyond_are(tmp_path: Path) -> None:
     found, _ = read(tmp_path, ("T", [HEADER, [1, "s", "one"], [2, "s", "two", "A", "beyond"]]))
     assert [row.fault for row in found] == [None, "ragged row: 5 fields, expected 4"]
+
+
+def test_formulas_without_a_value_are_named(tmp_path: Path) -> None:
+    formulas = [[n, f"s{n}", f"text {n}", "=A1"] for n in range(3)]
+    found, notes = read(tmp_path, ("Jan", [HEADER, *formulas]), ("Feb", [HEADER, *rows(3, 6)]))
+    assert [row.fields["queue"] for row in found] == ["", "", "", "B", "A", "B"]
+    assert "Sheet 'Jan' has formulas without a value" in notes and "'Feb'" not in notes
+
+
+def test_a_sheet_may_lack_dates(tmp_path: Path) -> None:
+    dated = [[*row, "2024-03-01"] for row in rows(0, 3)]
+    found, notes = read(
+        tmp_path, ("Jan", [[*HEADER, "created"], *dated]), ("Feb", [HEADER[1:], *(r[1:] for r in rows(3, 6))])
+    )
+    assert [row.fields["body"] for row in found] == [f"text {n}" for n in range(6)]
+    assert not notes

@@ -7,7 +7,8 @@ with an address, with a whole date and a name, or with quote marks below it.
 import re
 from collections.abc import Iterator
 
-_LAST = r"wrote|a écrit|escribió|ha scritto|escreveu|napisał(?:a|\(a\))?|pisze"  # verbs behind the name
+_PARTICIPLE = r"(?:(?:Folgendes|das|het volgende)[ \n])?(?:geschrieben|geschreven)"  # hat ... geschrieben
+_LAST = rf"wrote|a[ \n]écrit|escribió|ha[ \n]scritto|escreveu|napisał(?:a|\(a\))?|pisze|{_PARTICIPLE}"  # ends it
 _MIDDLE = r"wrote|schrieb|schreef|escribió|escreveu|a écrit|ha scritto|napisał(?:a|\(a\))?|napisana przez"
 _END = r"[ \xa0\u202f]?:[*_]{0,2}[ \t]*$"
 _VERB = re.compile(
@@ -39,7 +40,9 @@ _SOMEBODY_BEHIND = re.compile(
     r"|ik|wij|we|mijn|onze|iemand)\b",
     re.I,
 )
-_LONGEST = 300  # characters before the verb
+_PERFECT = re.compile(_PARTICIPLE, re.I)
+_LONGEST, _MOST_LINES = 300, 3  # characters before the verb, and lines that they are wrapped over
+_SENTENCE_END = re.compile(r"(?<![ap]\.m)[.!?:]\s*$")
 
 
 def find_attribution(text: str) -> tuple[int, int] | None:
@@ -55,12 +58,26 @@ def find_attribution(text: str) -> tuple[int, int] | None:
 
 def _attributions(text: str) -> Iterator[tuple[int, int]]:
     for match in _VERB.finditer(text):
-        line = text.rfind("\n", max(0, match.start() - _LONGEST), match.start()) + 1
-        above = text.rfind("\n", max(0, line - 1 - _LONGEST), max(0, line - 1)) + 1
-        for start in dict.fromkeys((line, above)):  # a long one is wrapped
-            if match.start() - start <= _LONGEST and _is_attribution(text, start, match):
-                yield start, match.end()
-                break
+        start = next((start for start in _starts(text, match.start()) if _is_attribution(text, start, match)), None)
+        if start is not None:
+            yield start, match.end()
+
+
+def _starts(text: str, verb: int) -> list[int]:
+    """Return where an attribution may begin, the likeliest first; a long one is wrapped.
+
+    That is the nearest line that opens like one, unless a sentence ends in between, and then the line of the verb.
+    """
+    starts = [text.rfind("\n", max(0, verb - _LONGEST), verb) + 1]
+    while len(starts) < _MOST_LINES and starts[-1] > 0:
+        starts.append(text.rfind("\n", max(0, starts[-1] - 1 - _LONGEST), starts[-1] - 1) + 1)
+    near = [start for start in starts if verb - start <= _LONGEST]
+    opening = next((place for place, start in enumerate(near) if _OPENING.match(text, start, verb)), 0)
+    if any(
+        _SENTENCE_END.search(text[start : end - 1]) for start, end in zip(near[1 : opening + 1], near, strict=False)
+    ):
+        opening = 0
+    return list(dict.fromkeys((*near[opening : opening + 1], *near[:2])))
 
 
 def _is_attribution(text: str, start: int, match: "re.Match[str]") -> bool:
@@ -73,7 +90,7 @@ def _is_attribution(text: str, start: int, match: "re.Match[str]") -> bool:
     quoted = text[match.end() : match.end() + _LONGEST].lstrip().startswith(">") or whole.lstrip().startswith(">")
     if quoted or _ADDRESS.search(whole):
         return True
-    if _WHOLE_DATE.search(whole) is None:
+    if _WHOLE_DATE.search(whole) is None or _PERFECT.match(match["last"] or ""):  # `hat Ihr Techniker geschrieben:`
         return False
     if behind and not named_first:
         return _SOMEBODY_BEHIND.match(behind) is None

@@ -21,6 +21,8 @@ _TAG = re.compile(
     r"<(/?)([a-z][a-z0-9]*(?::[a-z]+)?)((?:\s(?:[^<>\"']|\"[^\"<]{0,4000}\"|'[^'<]{0,4000}')*+)?/?)>", re.I
 )
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.I)
+_ESCAPED_TAG = re.compile(r"&(?:amp;)*(?:lt|#0*60|#x0*3c);(/?)([a-z][a-z0-9]*)", re.I)
+_MOST_ESCAPES = 3  # times that HTML was escaped
 _DECLARATION = re.compile(r"<![a-z\[][^<>]{0,400}>|<\?xml[^<>]{0,400}>", re.I)
 _NAMES = re.compile(r"\S+")
 _BREAKS = frozenset(_NAMES.findall("br p div tr li ul ol table h1 h2 h3 h4 h5 h6 hr blockquote pre"))
@@ -86,7 +88,7 @@ class Cleaner:
         if self.html and ("<" in text or "&" in text):
             plain = mark_quoted(strip_html(text, marked=True)) if self.quotes and thread else strip_html(text)
             text = self._counted("html", text, plain)
-        if self.quotes and thread and "\n" in text:
+        if self.quotes and thread and ("\n" in text or "@" in text):
             text = self._counted("quotes", text, strip_quotes(text, subject))
         if self.signatures and thread and "\n" in text:
             text = self._counted("signatures", text, cut_signatures(text))
@@ -130,6 +132,9 @@ def strip_html(text: str, marked: bool = False) -> str:
     Args:
         marked: write `QUOTE_START` and `QUOTE_END` where a quotation begins and ends.
     """
+    if "&" in text and _is_escaped_html(text):
+        for _ in range(_MOST_ESCAPES):
+            text = _unescaped(text) if _ESCAPED_TAG.search(text) else text
     if "<" in text:
         lowered = text.lower()
         for name in _HIDDEN:
@@ -142,7 +147,19 @@ def strip_html(text: str, marked: bool = False) -> str:
         if "<!" in text or "<?" in text:
             text = _DECLARATION.sub("", text)
         text = _without_tags(text, marked)
-    return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
+    return _unescaped(text) if "&" in text else text
+
+
+def _unescaped(text: str) -> str:
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), text)
+
+
+def _is_escaped_html(text: str) -> bool:
+    """Return whether a text is HTML with `&lt;p&gt;` for its tags, as GLPI writes it, and not a text about HTML."""
+    tags = [(name.lower(), bool(slash)) for slash, name in _ESCAPED_TAG.findall(text) if name.lower() in _BREAKS]
+    is_paired = any((name, True) in tags for name, closes in tags if not closes)
+    breaks = sum(name == "br" for name, _ in tags)
+    return (is_paired or breaks > 1) and _without_tags(text, marked=False) == text
 
 
 def _without_tags(text: str, marked: bool) -> str:

@@ -21,6 +21,14 @@ _HEADER = re.compile(
     r"\*{0,2}[ \xa0\u202f]?:\*{0,2}[ \t]*(?P<value>[^\n]*)$",
     re.I,
 )
+# a block whose line breaks are lost: From: ... Sent: ... To: ... Subject: ...
+_ONE_LINE = re.compile(
+    rf"(?:^|(?<=[ \t]))(?P<sender>\*?(?:{_FROM})\*?[ \xa0]?:[^\n]{{3,90}}?)[ \t]+"
+    rf"(?P<date>\*?(?:{_DATE})\*?[ \xa0]?:[^\n]{{4,50}}?)[ \t]+(?P<to>\*?(?:{_TO})\*?[ \xa0]?:[^\n]{{1,150}}?)[ \t]+"
+    rf"(?P<subject>\*?(?:{_SUBJECT})\*?[ \xa0]?:)",
+    re.M,
+)
+_ONE_LINE_END = re.compile(rf"[^\n][ \t]\*?(?:{_SUBJECT})\*?[ \xa0]?:")  # few texts have one of these inside a line
 _FORWARD_WORDS = (
     r"(?:Begin )?Forwarded message|(?:Anfang der )?Weitergeleitete(?:n)? (?:Nachricht|E-?Mail)"
     r"|(?:Début du )?Message (?:transféré|réexpédié)|(?:Inicio del )?Mensaje reenviado"
@@ -80,7 +88,14 @@ def strip_quotes(text: str, subject: str = "") -> str:
     `Fw: ...`, by a line such as `Please see below`, or by a header block below a line or two. A header block below more
     than that is an earlier mail.
     """
-    return _stripped(text, 0, _PASSED_ON.match(subject) is not None)
+    whole = _ONE_LINE.sub(_as_block, text) if _ONE_LINE_END.search(text) else text
+    return _stripped(whole, 0, _PASSED_ON.match(subject) is not None)
+
+
+def _as_block(match: "re.Match[str]") -> str:
+    """Return a header block that stands in one line with its line breaks; other text that looks like one unchanged."""
+    lines = list(match.groups())
+    return "\n" * (match.start() > 0) + "\n".join(lines) if "@" in match[0] else match[0]
 
 
 def _stripped(text: str, depth: int, is_passed_on: bool = False) -> str:

@@ -26,14 +26,14 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("subject", "title", "summary", "betreff", "titel", "short description", "kurzbeschreibung", "headline"),
         *("ticket name", "zusammenfassung", "überschrift", "thema", "objet", "sujet", "titre", "asunto", "título"),
         *("oggetto", "titolo", "onderwerp", "temat", "tytuł", "assunto", "тема", "заголовок", "properties.subject"),
-        *("source.subject",),
+        *("source.subject", "requestfieldvalues.summary"),
     ),
     "body": (
         *("body", "description", "text", "message", "content", "nachricht", "beschreibung", "inhalt", "question"),
         *("ticket description", "description text", "issue description", "details", "instruction", "complaint"),
         *("consumer complaint narrative", "customer message", "document", "comments.0.body", "articles.0.body"),
         *("anfrage", "request", "utterance", "source.body", "properties.content", "conversation body"),
-        *("article",),
+        *("article", "requestfieldvalues.description"),
         *("fehlerbeschreibung", "problembeschreibung", "störungsbeschreibung", "ticketbeschreibung", "langtext"),
         *("anliegen", "kundenanfrage", "anfragetext", "meldung", "problem description", "descripción", "mensaje"),
         *("contenido", "texto", "solicitud", "contenu", "texte", "demande", "descrizione", "messaggio", "contenuto"),
@@ -50,7 +50,15 @@ COMMON: Mapping[str, tuple[str, ...]] = {
     "language": ("language", "lang", "sprache", "locale", "langue", "idioma", "lingua", "taal", "język", "язык"),
     "created": (
         *CREATED,
-        *("create date", "created at (utc)", "created datetime", "properties.createdate", "создано", "дата создания"),
+        *(
+            "create date",
+            "createddate.iso8601",
+            "created at (utc)",
+            "created datetime",
+            "properties.createdate",
+            "создано",
+            "дата создания",
+        ),
         *("дата", "criado em", "creado", "creato il", "data utworzenia"),
     ),
     "tags": (

@@ -93,6 +93,15 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "queue": ("milestone.title", "milestone"),
         "priority": ("severity", "priority", "weight"),
     },
+    "glpi": {
+        "id": ("id",),
+        "subject": ("name",),
+        "body": ("content",),
+        "created": ("date", "date_creation"),
+        "queue": ("itilcategories_id", "itilcategories_id.completename"),
+        "priority": ("priority", "urgency"),
+        "type": ("type",),
+    },
     "autotask": {
         "id": ("ticketNumber", "id"),
         "subject": ("title",),
@@ -118,6 +127,7 @@ HALLMARKS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("github", ("author.login", "title")),
     ("gitlab", ("iid", "title")),
     ("autotask", ("queueID", "title")),
+    ("glpi", ("name", "content", "itilcategories_id")),
     ("zammad", ("title", "number")),
     ("zendesk", ("description",)),
 )

@@ -113,6 +113,7 @@ def read_conversation(
         for m in columns.messages(fields)
     ]
     ordered = in_order(messages, columns.day_first)
+    ordered = _oldest_first(ordered, body) if ordered else ordered
     messages = messages if ordered is None else ordered
     requester = Requester.of_ticket(fields, columns.proven).with_writer(messages, body)
     messages = _with_roles(messages, requester, columns.trusted)
@@ -125,6 +126,13 @@ def read_conversation(
     turns = _turns(text, later)
     unsure = [m for m in later if m.role == "" or (m.role == "agent" and m.public is None)]
     return Conversation(text, turns, _doubt(unsure[0], requester) if unsure and not turns else "")
+
+
+def _oldest_first(messages: list[Message], body: str) -> list[Message]:
+    """Return messages without dates turned if the last of them is the ticket, so that the newest came first."""
+    undated = len({message.sent for message in messages}) < 2
+    is_last = undated and len(messages) > 1 and bool(body.strip()) and _same(messages[-1].text, body)
+    return messages[::-1] if is_last and not _same(messages[0].text, body) else messages
 
 
 def _with_roles(messages: Sequence[Message], requester: Requester, trusted: frozenset[str]) -> list[Message]:

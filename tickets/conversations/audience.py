@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tickets.cell_text import bare
+from tickets.conversations.audience_words import audience_of, audience_of_kind, flag_meaning
 from tickets.conversations.message_roles import is_true
 
 _HIDDEN = ("draft", "isdraft", "deleted", "isdeleted", "hidden", "ishidden", "minimized", "isminimized")
@@ -22,18 +23,25 @@ _INTERNAL_FLAGS = (
         "staffonly",
         "agentonly",
         "agentsonly",
+        "properties.sd.public.comment.internal",  # Jira
     ),
 )
-_AUDIENCES = ("visibility", "audience", "privacy", "access", "accesslevel", "visibleto", "viewableby", "scope")
+_AUDIENCES = (
+    *("visibility", "audience", "privacy", "access", "accesslevel", "visibleto", "viewableby", "scope"),
+    *("sichtbarkeit", "visibilité", "visibilidad", "visibilità", "zichtbaarheid", "visibilidade", "widoczność"),
+)
 _KINDS = (
-    *("type", "parttype", "kind", "articletype", "notetype", "commenttype", "messagetype", "channel", "type.name"),
-    *("category", "noteclass"),
+    *("type", "parttype", "kind", "articletype", "notetype", "commenttype", "messagetype", "type.name", "noteclass"),
+    *("channel", "category"),  # whose words do not count: a `private message` of a network is the customer's
 )
 _PUBLIC_WORDS = frozenset(
     ("public", "all", "everyone", "external", "customer", "customers", "requester", "enduser", "endusers", "visible")
 )
 _PUBLIC_KINDS = frozenset(
-    ("public", "external", "publicreply", "publiccomment", "publicnote", "noteexternal", "emailexternal")
+    (
+        *("public", "external", "publicreply", "publiccomment", "publicnote", "noteexternal", "emailexternal"),
+        *("reply", "emailreply", "customerreply"),
+    )
 )
 _INTERNAL_WORDS = frozenset(
     ("private", "internal", "restricted", "hidden", "confidential", "internalonly", "agentsonly")
@@ -58,6 +66,10 @@ def is_public(plain: Mapping[str, str]) -> bool | None:
             said = is_true(plain.get(flag, ""))
             if said is not None:
                 return said == meaning
+    for name, value in plain.items():
+        means_public, said = flag_meaning(name), is_true(value)
+        if means_public is not None and said is not None:
+            return said == means_public
     if bare(plain.get("visibility.$type", "")) == "unlimitedvisibility":  # YouTrack
         return True
     if any(name.startswith("visibility.") and value for name, value in plain.items()):
@@ -68,6 +80,10 @@ def is_public(plain: Mapping[str, str]) -> bool | None:
         return False
     if not _PUBLIC_WORDS.isdisjoint(words):
         return True
+    named = [audience_of(plain[name]) for name in _AUDIENCES if plain.get(name)]
+    named += [audience_of_kind(plain[name]) for name in _KINDS[:-2] if plain.get(name)]
+    if False in named or True in named:
+        return False not in named
     return _by_helpdesk(plain, kinds)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from tickets.cell_text import bare
+from tickets.conversations.acknowledgements import acknowledges
 from tickets.conversations.message_roles import is_true
 
 _FLAGS = frozenset(
@@ -52,7 +53,7 @@ _SENTENCES = (
     r"(?:i am|i'm|i’m|i will be) (?:\w+ ){0,2}(?:out of (?:the )?office|on (?:\w+ )?leave|on vacation)",
     r"automatisch (?:generiert|erstellt|erzeugt|versendet|verschickt)(?:e|es|en)? (?:nachricht|e-?mail|antwort)",
     r"automatische (?:eingangs|empfangs)bestätigung|dies(?:es)? ist eine automatische \w+",
-    r"ich bin (?:[\w.]+ ){0,5}nicht (?:im (?:büro|hause?)|am arbeitsplatz)",
+    r"ich bin (?:[\w.]+ ){0,6}abwesend|ich bin (?:[\w.]+ ){0,5}nicht (?:im (?:büro|hause?)|am arbeitsplatz)",
     r"ceci est un (?:message|courriel) automatique",
     r"(?:message|courriel|e-?mail) (?:\w+ ){0,2}(?:généré|envoyé) automatiquement",
     r"je suis (?:\w+ )?(?:absente?|en congés?|en vacances)|estoy (?:\w+ )?fuera de la oficina",
@@ -96,5 +97,5 @@ def begins_automatic(text: str) -> bool:
 
 
 def sounds_automatic(text: str) -> bool:
-    """Return whether a text that support sent says of itself that it is automatic, or that its writer is away."""
-    return begins_automatic(text) or _SENTENCE.search(text[:_START]) is not None
+    """Return whether a text of support says that it is automatic, that its writer is away, or that a mail arrived."""
+    return begins_automatic(text) or _SENTENCE.search(text[:_START]) is not None or acknowledges(text)

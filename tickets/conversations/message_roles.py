@@ -36,7 +36,8 @@ _SURE_REQUESTER = _REQUESTER - {"lead", "visitor", "guest"}
 _PERSON = r"author|user|sender|actor|creator|createdby|poster|writer|commenter|from|by"
 _ROLE_FIELD = re.compile(rf"(?:{_PERSON})\.?(?:type|role|kind|usertype|accounttype|typename)|{_PERSON}|role")
 _LONGEST_WORD = 30
-_TRUE, _FALSE = frozenset(("true", "1", "yes", "t", "y")), frozenset(("false", "0", "no", "f", "n"))
+_TRUE = frozenset(("true", "1", "yes", "t", "y", "ja", "wahr", "oui", "sí", "sim", "tak"))
+_FALSE = frozenset(("false", "0", "no", "f", "n", "nein", "falsch", "non", "nee", "não", "nie"))
 _INBOUND = (
     *("incoming", "isincoming", "inbound", "isinbound", "fromcustomer", "isfromcustomer", "iscustomer"),
     *("fromrequester", "isrequester", "author.iscustomer"),

@@ -8,18 +8,20 @@ from typing import Any
 
 from tickets.cell_text import as_text, bare
 from tickets.conversations.audience import is_public
+from tickets.conversations.audience_words import audience_of_kind
 from tickets.conversations.automatic_messages import begins_automatic, is_automatic, is_machine_name
 from tickets.conversations.message_roles import USER, has_zammad_sender, infer_user_role, role_of, role_word
 
-_LIST_NAMES = (
-    r"comments?|articles?|conversations?|notes|threads?|messages|discussion|journals?|replies|conversation_parts|posts|"
-    r"updates"
+_OWNER = r"(?:[^.]*[_ -]|(?-i:[^.]*(?=[A-Z][a-z])))?"  # ticket_comments, ticketComments, ITILFollowup
+LIST_NAME = (
+    rf"{_OWNER}(?:comments?|articles?|conversations?|notes|threads?|messages|discussion|journals?|replies|posts|updates|"
+    r"conversation_parts|follow[_-]?ups?|correspondences?|transcript|journal_fields?)"
 )
-_NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|conversation_parts))?"
-_LIST = rf"((?:.*\.)?(?:{_LIST_NAMES}){_NODES})"
+_NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|values|conversation_parts))?"
+_LIST = rf"((?:.*\.)?(?:{LIST_NAME}){_NODES})"
 _MANY = re.compile(rf"{_LIST}\.(\d+)\.(.+)", re.I)
 _ONE = re.compile(rf"{_LIST}\.((?:[^.\d][^.]*\.)*[^.\d][^.]*)", re.I)  # a list of one that became an object
-_WRAPPER = re.compile(r"(?:node|note|comment|article|message|post|attributes)\.(?=.)", re.I)
+_WRAPPER = re.compile(r"\A(?:node|note|comment|article|message|post|attributes)\.(?=.)", re.I)
 TEXT_KEYS = (
     *("plainbody", "bodytext", "body", "htmlbody", "text", "content", "message", "bodyhtml", "note"),
     *("comment", "commentbody", "commenttext", "contents", "notes", "description", "value"),
@@ -139,6 +141,7 @@ _AUTHOR_PREFIXES = (
     *(
         "author",
         "user",
+        "users",
         "origin_by",
         "sender",
         "from",
@@ -173,7 +176,9 @@ def _message(record: Mapping[str, Any], plain: Mapping[str, str], place: str) ->
     seems = any(is_machine_name(kind, name) for kind, name in names)
     seems = seems or begins_automatic(text) or begins_automatic(plain.get("subject", ""))
     sent = next((plain[key] for key in _DATES if plain.get(key)), "")
-    return Message(text, author, role, is_public(plain), automatic, sent, place, seems)
+    public = is_public(plain)
+    public = audience_of_kind(place.rpartition(".")[2]) if public is None else public  # internal_notes
+    return Message(text, author, role, public, automatic, sent, place, seems)
 
 
 def _settled(message: Message, role: str) -> Message:

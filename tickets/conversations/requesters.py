@@ -8,7 +8,18 @@ from tickets.conversations.messages import Message, identities, message_field
 
 _PERSONS = (
     *("requester", "primarycustomer", "customeruser", "customer_user", "fields.reporter", "reporter", "caller"),
-    *("caller_id", "opened_for", "contact", "user", "source.author", "author", "melder", "autor", "ersteller"),
+    *(
+        "caller_id",
+        "opened_for",
+        "contact",
+        "user",
+        "source.author",
+        "author",
+        "_users_id_requester",
+        "melder",
+        "autor",
+        "ersteller",
+    ),
     *("anforderer", "anfragesteller", "rapporteur", "demandeur", "auteur", "solicitante", "richiedente", "aanvrager"),
     *("zgłaszający", "заявитель"),
 )

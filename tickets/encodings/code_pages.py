@@ -47,7 +47,7 @@ _CLOSE = 0.03
 
 
 def detect_code_page(sample: bytes) -> tuple[str, str, str]:
-    """Codec, name, and what is unsure about it; Windows-1252 where there is too little to go by.
+    """Codec, name, and what is unsure about it, without advice; Windows-1252 where there is too little to go by.
 
     Args:
         sample: lines of the text, best those that `telling_lines` finds.
@@ -82,16 +82,16 @@ def _of_more_bytes(sample: bytes, readings: dict[str, LetterFit], codec: str) ->
 def _doubt(sample: bytes, codec: str, readings: dict[str, LetterFit], telling: int) -> str:
     name = (_ONE_BYTE | _MORE_BYTES)[codec]
     if telling < _FEWEST_BYTES:
-        return f"not Unicode, and only {telling} bytes are beyond ASCII; read as {name}; name another with --encoding"
+        return f"not Unicode, and only {telling} bytes are beyond ASCII; read as {name}"
     if codec in _MORE_BYTES:
         return ""
     text = sample.decode(codec, "replace")
     for rival, reading in readings.items():
         close = 0 if rival in _RARE else _CLOSE  # their letters are much like those of Windows
         if reading.share >= readings[codec].share - close and sample.decode(rival, "replace") != text:
-            return f"read as {name}; {_ONE_BYTE[rival]} fits about as well; choose one with --encoding"
+            return f"read as {name}; {_ONE_BYTE[rival]} fits about as well"
     unsure = codec == _WESTERN or codec in _RARE or readings[codec].share < _SURE
-    return f"not Unicode; read as {name}; name another with --encoding" if unsure else ""
+    return f"not Unicode; read as {name}" if unsure else ""
 
 
 def telling_lines(lines: Iterable[bytes]) -> bytes:

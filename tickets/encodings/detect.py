@@ -47,7 +47,7 @@ _MOST_CONTROLS = 0.02  # share of control bytes beyond which a file is no text i
 
 @dataclass(frozen=True)
 class TextEncoding:
-    """The codec of a file, its name for messages, and what is unsure about it."""
+    """The codec of a file, its name for messages, and what is unsure about it, with the option that mends it."""
 
     codec: str
     name: str
@@ -86,7 +86,8 @@ def detect_encoding(path: Path, asked: str | None = None) -> TextEncoding:
     if broken == 0 or valid > broken:
         return TextEncoding("utf-8", "UTF-8")
     with path.open("rb") as lines:
-        return TextEncoding(*detect_code_page(telling_lines(lines)))
+        codec, name, doubt = detect_code_page(telling_lines(lines))
+    return TextEncoding(codec, name, doubt and f"{doubt}; name another with --encoding")
 
 
 def _asked_encoding(path: Path, name: str, sample: bytes) -> TextEncoding:

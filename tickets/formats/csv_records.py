@@ -10,6 +10,7 @@ from tickets.errors import InputError
 
 LONGEST_FIELD = 1 << 24  # characters; room for a picture inside a text
 _MOST_OPEN_QUOTES = 200  # each costs reading again, so hostile files must stop somewhere
+_MOST_LOOSE_LINES = 50  # of a record with a stray quote
 _MOST_READ_AGAIN = 1 << 28  # characters
 UNCLOSED = "unclosed quote: a field opened on this line never ends"
 _TOO_LONG = f"field too long: a field of this line has over {LONGEST_FIELD >> 20} million characters"
@@ -18,6 +19,28 @@ _TOO_LONG = f"field too long: a field of this line has over {LONGEST_FIELD >> 20
 def escapes_quotes(lines: Sequence[str], separator: str) -> bool:
     r"""Return whether quotes inside fields are written `\"`: text stands behind one, as behind no closing quote."""
     return any('\\"' in line for line in lines) and _escaped_quote(separator).search("".join(lines)) is not None
+
+
+def spaces_before_quotes(lines: Sequence[str], separator: str) -> bool:
+    """Return whether fields are separated by `, ` so that quotes open behind a space, and none directly."""
+    directly = any(f'{separator}"' in line for line in lines)
+    return separator != "\t" and not directly and any(f'{separator} "' in line for line in lines)
+
+
+def loose_values(text: str, separator: str) -> list[str] | None:
+    """Return the values of a record whose quotes inside fields are not doubled; None where a field is not closed.
+
+    A quote closes a field if a separator or the end of the record is behind it.
+    """
+    mark = re.escape(separator)
+    field = re.compile(rf'"((?:[^"]|"(?!{mark}|\Z))*+)"(?={mark}|\Z)|((?!")[^{mark}\r\n]*)(?={mark}|\Z)')
+    text, at, values = text.rstrip("\r\n"), 0, []
+    while (match := field.match(text, at)) is not None:
+        values.append(match[2] if match[1] is None else match[1].replace('""', '"'))
+        at = match.end() + len(separator)
+        if match.end() == len(text):
+            return values
+    return None
 
 
 def doubled_quotes(line: str) -> str:
@@ -37,8 +60,10 @@ class Records:
     field.
     """
 
-    def __init__(self, path: Path, encoding: TextEncoding, separator: str, escaped: bool = False) -> None:
-        self.path, self.separator, self.escaped = path, separator, escaped
+    def __init__(
+        self, path: Path, encoding: TextEncoding, separator: str, escaped: bool = False, spaced: bool = False
+    ) -> None:
+        self.path, self.separator, self.escaped, self.spaced = path, separator, escaped, spaced
         self.inner_escape = _escaped_quote(separator)
         self.width = 0
         self.source = text_lines(path, encoding)
@@ -53,12 +78,17 @@ class Records:
         csv.field_size_limit(LONGEST_FIELD)
         strict = True
         while not self.ended:
-            reader = csv.reader(self._feed(), delimiter=self.separator, strict=strict)
+            reader = csv.reader(self._feed(), delimiter=self.separator, strict=strict, skipinitialspace=self.spaced)
             while True:
                 try:
                     values = next(reader, None)
                 except csv.Error as error:
-                    if strict and self._is_stray_quote(error):
+                    stray = strict and self._is_stray_quote(error)
+                    if stray and (loose := self._loose_record()):
+                        yield self.line, loose, None
+                        self.line += len(self.taken)
+                        self.taken = []
+                    elif stray:
                         self.again.extend(reversed(self.taken))
                         self.taken = []
                         strict = False
@@ -104,6 +134,17 @@ class Records:
         except csv.Error:
             return True
         return len(alone) != self.width
+
+    def _loose_record(self) -> list[str] | None:
+        """Return the record with its stray quotes, where it has the width of the table; it may go on for some lines."""
+        for _ in range(_MOST_LOOSE_LINES):
+            values = loose_values("".join(self.taken), self.separator)
+            if values is not None:
+                return values if len(values) == self.width else None
+            if next(self._feed(), None) is None:
+                break
+        self.ended = False
+        return None
 
     def _set_aside(self) -> tuple[int, list[str], str]:
         """Set the first line of the unfinished record aside and read the following ones again."""

@@ -9,7 +9,13 @@ from typing import Any
 from tickets.columns.choose import LONGEST_NAME, choose_columns
 from tickets.encodings.detect import TextEncoding, is_broken, text_lines
 from tickets.errors import InputError
-from tickets.formats.csv_records import LONGEST_FIELD, Records, doubled_quotes, escapes_quotes
+from tickets.formats.csv_records import (
+    LONGEST_FIELD,
+    Records,
+    doubled_quotes,
+    escapes_quotes,
+    spaces_before_quotes,
+)
 from tickets.formats.short_rows import first_shape, shapes_of_short_rows
 from tickets.raw import ReadLog
 
@@ -31,9 +37,10 @@ def delimited_rows(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator
     lines = list(islice(text_lines(path, encoding), _SAMPLE_LINES))
     separator, skip = find_delimiter(lines)
     escaped = escapes_quotes(lines, separator)
-    sample = _parsed([doubled_quotes(line) for line in lines] if escaped else lines, separator)[skip:]
+    spaced = spaces_before_quotes(lines, separator)
+    sample = _parsed([doubled_quotes(line) for line in lines] if escaped else lines, separator, spaced)[skip:]
     titles = title_rows(sample)
-    records = Records(path, encoding, separator, escaped)
+    records = Records(path, encoding, separator, escaped, spaced)
     rows = ((line, values, fault) for line, values, fault in records if line > skip and values)
     passed = [" ".join(filter(None, values)) for _, values, _ in islice(rows, titles)]
     note_titles(passed, path.name, log)
@@ -153,10 +160,10 @@ def _fit(lines: Sequence[str], separator: str) -> tuple[bool, float, int]:
     return width > 1, round(share, 1), width
 
 
-def _parsed(lines: Sequence[str], separator: str) -> list[list[str]]:
+def _parsed(lines: Sequence[str], separator: str, spaced: bool = False) -> list[list[str]]:
     """Return the rows of the first lines that are not blank; none where the delimiter does not fit."""
     csv.field_size_limit(LONGEST_FIELD)
     try:
-        return [row for row in csv.reader(lines, delimiter=separator) if row]
+        return [row for row in csv.reader(lines, delimiter=separator, skipinitialspace=spaced) if row]
     except csv.Error:
         return []

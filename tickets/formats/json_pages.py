@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tickets.conversations.messages import LIST_NAME
+from tickets.flatten import is_named_value
+
 ListPath = tuple[str, ...]
 
 _DEPTH = 5
@@ -21,6 +24,7 @@ _MESSAGE_LISTS = frozenset(
         "associations conversation_parts posts updates interactions replies discussion discussions journal worklog"
     )
 )
+_MESSAGE_NAME = re.compile(rf"(?!.*conversations$)(?:{LIST_NAME})", re.I)  # ticket_comments
 _MESSAGE_PLACES = _MESSAGE_LISTS - {"conversations", "fields"}  # pages of conversations are tickets
 _INNER = ("fields", "properties")  # of Jira and HubSpot
 _PARTS: Mapping[str, frozenset[str]] = {
@@ -52,7 +56,9 @@ def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[L
     """
     lists = dict(_lists(record, ()))
     inner, score = unwrap(record), ticket_score(record)
-    outside = [path for path in lists if not _is_message_list(path)]
+    outside = [
+        path for path in lists if not _is_message_list(path) and not all(map(is_named_value, lists[path] or [0]))
+    ]
     named = [path for path in outside if path[-1].lower() in _TICKET_LISTS]
     pages = [path for path in named if _list_score(lists[path]) >= max(score, 2)]
     if is_ticket(inner) and not (whole and _is_page(inner, [(path, lists[path]) for path in pages])):
@@ -164,8 +170,10 @@ def _is_object(value: object) -> bool:
 
 def _is_message_list(path: ListPath) -> bool:
     """Return whether a list holds messages or attachments of a ticket, or lies among them: `comments.nodes`."""
-    inner = {name.lower() for name in path[:-1]}
-    return path[-1].lower() in _MESSAGE_LISTS - _SUBTICKETS or not inner.isdisjoint(_MESSAGE_PLACES)
+    inner, last = {name.lower() for name in path[:-1]}, path[-1].lower()
+    if last in _MESSAGE_LISTS - _SUBTICKETS or _MESSAGE_NAME.fullmatch(path[-1]):
+        return True
+    return not inner.isdisjoint(_MESSAGE_PLACES)
 
 
 def _plain(name: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from tickets.errors import InputError
 from tickets.formats.json_pages import ListPath, ticket_lists, unwrap
 from tickets.formats.json_tables import header_names, named_row, table_records
+from tickets.formats.side_loads import SideLoads
 from tickets.raw import ReadLog
 
 _SPACE = re.compile(r"[\s\x1e\ufeff]*")  # \x1e starts every value of a JSON text sequence
@@ -78,7 +79,7 @@ def expand(value: Any, log: ReadLog) -> Iterator[Any]:
     if table is not None:
         yield from table
         return
-    pages = _pages(value, log)
+    pages, beside = _pages(value, log)
     if not pages:
         yield unwrap(value) if isinstance(value, Mapping) else value
     for path in pages:
@@ -86,15 +87,19 @@ def expand(value: Any, log: ReadLog) -> Iterator[Any]:
         for name in path:
             inner = inner[name]
         for item in inner:
-            yield from expand(item, log)
+            yield from map(beside.joined, expand(item, log))
+    beside.tell(log)
 
 
-def _pages(value: Any, log: ReadLog, whole: bool = False) -> list[ListPath]:
+def _pages(value: Any, log: ReadLog, whole: bool = False) -> tuple[list[ListPath], SideLoads]:
+    """Return the paths of the lists of tickets in a page, and what lies beside them; no paths for a ticket."""
     if not isinstance(value, Mapping):
-        return []
+        return [], SideLoads({}, {})
     pages, others = ticket_lists(value, whole)
-    (log.other_lists if pages else log.inner_lists).update(others)
-    return pages
+    beside = SideLoads.of_page(value if pages else {}, [path[0] for path in pages])
+    rest = {name: count for name, count in others.items() if name not in beside.names}
+    (log.other_lists if pages else log.inner_lists).update(rest)
+    return pages, beside
 
 
 class _Values:
@@ -124,12 +129,14 @@ class _Values:
         if table is not None:
             yield from ((self.line(at), record) for record in table)
             return int(end)
-        pages = _pages(value, self.log, depth == 0)
+        pages, beside = _pages(value, self.log, depth == 0)
         if not pages:
             yield self.line(at), unwrap(value) if isinstance(value, Mapping) else value
         value = None  # a page may be large; its tickets are decoded again one by one
         for path in pages:
-            yield from self._list_items(_descend(text, at, path), depth)
+            for line, item in self._list_items(_descend(text, at, path), depth):
+                yield line, beside.joined(item)
+        beside.tell(self.log)
         return int(end)
 
     def _names(self, at: int) -> list[str] | None:

@@ -168,4 +168,27 @@ def _decoded(part: Any) -> str:
     if part.get_content_type() == "text/html" and (label in (None, "us-ascii") or codec_of(label) is None):
         label = html_charset(payload)
         label = None if label and (codec_of(label) or "").startswith("utf-16") else label
-    return decode_content(payload, label)[0]
+    text = decode_content(payload, label)[0]
+    if str(part.get_param("format", "")).lower() == "flowed":
+        return _unwrapped(text, drops_space=str(part.get_param("delsp", "")).lower() == "yes")
+    return text
+
+
+def _unwrapped(text: str, drops_space: bool) -> str:
+    """Return a text without the line breaks that a mail program has put in it: those behind a space (RFC 3676).
+
+    Quoted lines stay as they are, and so does the line above a signature, which ends in a space too.
+    """
+    lines: list[str] = []
+    joins = False
+    for line in text.splitlines():
+        own = line.removeprefix(" ")
+        is_fixed = line.startswith(">") or own == "-- "
+        if joins and not is_fixed:
+            lines[-1] += own
+        else:
+            lines.append(own)
+        joins = own.endswith(" ") and not is_fixed
+        if joins and drops_space:
+            lines[-1] = lines[-1][:-1]
+    return "\n".join(lines)

@@ -115,4 +115,4 @@ def decode_text(content: bytes, name: str) -> tuple[str, str]:
     text = text.removeprefix("\ufeff")
     if "\0" in text:
         raise InputError(f"{name}: found binary data, expected plain text (UTF-8); save the ticket as a text file")
-    return text, doubt and f"{doubt.rpartition(';')[0]}; save it as UTF-8 if that is wrong"
+    return text, doubt and f"{doubt}; save it as UTF-8 if that is wrong"

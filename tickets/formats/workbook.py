@@ -37,6 +37,7 @@ def read_workbook(path: Path, log: ReadLog) -> Iterator[RawRow]:
         raise InputError(f"{path}: every sheet is empty; expected tickets below a line of column names")
     main = max(found, key=lambda table: table.parts)  # of several the first
     tables = []
+    _note_formulas(path, book, log)
     for table in found:
         if table is main or _is_like(table, main):
             tables.append(table)
@@ -45,6 +46,23 @@ def read_workbook(path: Path, log: ReadLog) -> Iterator[RawRow]:
             names = ", ".join(table.header[:5])
             log.note(f"Sheet {table.sheet.title!r} is not read: its columns ({names}) are not those of the tickets.")
     return _rows(path, tables, main)
+
+
+def _note_formulas(path: Path, book: Any, log: ReadLog) -> None:
+    """Name the sheets with formulas that no program has computed, whose cells are therefore empty."""
+    import openpyxl
+
+    with_formulas = openpyxl.load_workbook(path, read_only=True)
+    for sheets in zip(book.worksheets, with_formulas.worksheets, strict=True):
+        for sheet in sheets:
+            sheet.reset_dimensions()
+        pairs = zip(*(islice(sheet.iter_rows(), _PEEK) for sheet in sheets), strict=False)
+        cells = (pair for rows in pairs for pair in zip(*rows, strict=False))
+        if any(value.value is None and formula.data_type == "f" for value, formula in cells):
+            log.note(
+                f"Sheet {sheets[0].title!r} has formulas without a value, which are read as empty cells; open the "
+                "workbook in Excel or LibreOffice and save it."
+            )
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,9 @@ def _is_like(table: _Table, main: _Table) -> bool:
     names, wanted = set(map(plain_name, table.header)), set(map(plain_name, main.header))
     if not main.parts[0]:
         return names == wanted
-    used = set(map(plain_name, choose_columns(main.header).used))
+    columns = choose_columns(main.header)
+    missable = {columns.id, columns.created, columns.language}  # a ticket may lack them
+    used = {plain_name(name) for name in columns.used - missable}
     return used <= names or (table.parts[0] and len(names & wanted) >= 0.75 * len(wanted))
 
 

@@ -15,7 +15,7 @@ _REGISTRY = (
 _LENGTHS = {entry[:2]: int(entry[2:]) for entry in re.findall(r"\S+", _REGISTRY)}
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ \xa0\u202f-]?[A-Za-z0-9]{4})")
 _SEPARATORS = " \xa0\u202f-"
-_CARD = re.compile(r"(?<![\w.,+-])(?<!\+\d )(?<!\+\d\d )(?<!\+\d\d\d )\d(?:[ \xa0\u202f-]?\d){11,18}(?![\w]|[.,-]\d)")
+_CARD = re.compile(r"(?<![\w.,+-])(?<!\+\d )(?<!\+\d\d )(?<!\+\d\d\d )\d(?:[ \xa0\u202f.-]?\d){11,18}(?![\w]|[.,-]\d)")
 # Visa, Mastercard, American Express, Diners, Discover, JCB, UnionPay and Maestro, by leading digits and length
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}|3[47]\d{13}"

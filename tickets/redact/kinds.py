@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 PLACEHOLDERS = {
     "url": "<url>",  # with a token or password in it
+    "token": "<token>",  # a JSON Web Token
     "email": "<email>",
     "iban": "<acc_num>",
     "card": "<card_num>",

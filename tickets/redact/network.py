@@ -1,4 +1,4 @@
-"""E-mail addresses, URLs that hold a credential, and IP addresses."""
+"""E-mail addresses, URLs that hold a credential, web tokens, and IP addresses."""
 
 import ipaddress
 import re
@@ -10,6 +10,13 @@ from tickets.redact.kinds import Span
 _EMAIL = re.compile(
     r"(?<![\w.+'%&-])[\w+%&][\w.+'%&-]{0,63}@(?:[^\W_](?:[\w-]{0,62}\.)){1,8}(?:[^\W\d_]{2,24}|xn--[\w-]{2,59})(?![\w-])"
 )
+_SPELT = re.compile(  # max (at) example (dot) com
+    r"(?<![\w.+'%&-])[\w+%&][\w.+'%&-]{0,63}[ ]?[\[(](?:at|ät|@)[\])][ ]?"
+    r"(?:[^\W_][\w-]{0,62}(?:\.|[ ]?[\[(](?:dot|punkt|\.)[\])][ ]?)){1,6}[^\W\d_]{2,24}(?![\w-])",
+    re.I,
+)
+_REPOSITORY = re.compile(r":[\w~.-]+/[\w.-]")  # git@example.com:team/tool.git
+_TOKEN = re.compile(r"(?<![\w.-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}={0,2}(?![\w-])")
 _PICTURE = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".avif")  # logo@2x.png
 
 _URL = re.compile(
@@ -44,8 +51,20 @@ _SMALLEST_OCTET = 30  # four numbers below it may be a version: 5.2.1.0
 def find_emails(text: str) -> Iterator[Span]:
     """Addresses with a top-level domain."""
     for match in _EMAIL.finditer(text):
-        if not match[0].lower().endswith(_PICTURE):
+        if not match[0].lower().endswith(_PICTURE) and not _REPOSITORY.match(text, match.end()):
             yield Span(match.start(), match.end(), "email")
+
+
+def find_spelt_emails(text: str) -> Iterator[Span]:
+    """Addresses whose signs are spelt: `max (at) example (dot) com`."""
+    for match in _SPELT.finditer(text):
+        yield Span(match.start(), match.end(), "email")
+
+
+def find_tokens(text: str) -> Iterator[Span]:
+    """JSON Web Tokens: three parts in Base64, the first two of them objects."""
+    for match in _TOKEN.finditer(text):
+        yield Span(match.start(), match.end(), "token")
 
 
 def find_secret_urls(text: str) -> Iterator[Span]:

@@ -1,16 +1,18 @@
 """Private data out of a text: every place that stores or retrieves tickets uses this one function."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tickets.redact.accounts import find_cards, find_ibans
 from tickets.redact.kinds import PLACEHOLDERS, Span, add_spans, without_overlaps
 from tickets.redact.known import NOBODY, Known, find_known
-from tickets.redact.network import find_emails, find_ips, find_secret_urls
+from tickets.redact.network import find_emails, find_ips, find_secret_urls, find_spelt_emails, find_tokens
 from tickets.redact.patterns import TeamPattern
 from tickets.redact.phones import find_phones
 
 _Finder = Callable[[str], Iterable[Span]]
+_SPELT_AT = re.compile(r"[\[(](?:at|ät|@)[\])]", re.I)
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 _FEWEST_DIGITS = 4  # of an IPv4 address, the shortest of the kinds that are numbers
 
@@ -54,8 +56,12 @@ class Redactor:
         if "://" in text or "www." in text:
             finders.append(find_secret_urls)
         finders += [pattern.find for pattern in self.patterns]
+        if "eyJ" in text:
+            finders.append(find_tokens)
         if "@" in text:
             finders.append(find_emails)
+        if _SPELT_AT.search(text):
+            finders.append(find_spelt_emails)
         if len(text.encode("utf-8", "replace").translate(None, _NO_DIGITS)) >= _FEWEST_DIGITS:
             finders += [find_ibans, find_cards, find_ips, find_phones]
         elif text.count(":") > 2:  # an IPv6 address may have a single digit
