@@ -107,7 +107,10 @@ class EndpointEngine:
     async def _one(self, client: openai.AsyncOpenAI, row: Row, request: dict[str, Any]) -> None:
         """Ask for one reply, again where that may help and none of it was told."""
         reply = ServerReply(
-            self._encoder, row.options.max_new_tokens, lambda token: self._heard.put((row, token, None))
+            self._encoder,
+            row.options.max_new_tokens,
+            lambda token: self._heard.put((row, token, None)),
+            self._server.long_secrets,
         )
         await self._server.call(
             lambda: self._ask(client, request, reply, streams=row.on_token is not None),
@@ -126,9 +129,11 @@ class EndpointEngine:
 
         llama.cpp's Python server lets a new request cut a stream short.
         """
+        reply.start_over()
         if not streams:
             choice = (await client.chat.completions.create(**request)).choices[0]
             reply.take(choice.message.content, choice.finish_reason)
+            reply.finish()
             return
         stream = await client.chat.completions.create(**request, stream=True)
         has_choice = False
@@ -144,6 +149,7 @@ class EndpointEngine:
                     pass
         if not has_choice:
             raise ValueError("nothing in it")
+        reply.finish()
 
     async def _serves(self, client: openai.AsyncOpenAI) -> bool:
         """Return whether a harmless request is answered: then those refused were refused for what they ask."""

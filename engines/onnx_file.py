@@ -4,7 +4,6 @@ What onnxruntime does not forgive is looked at here: other inputs and outputs th
 many as their shape needs, and weights in files elsewhere.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,8 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from backbone.packaged_base import cache_folder
-from backbone.runs.files import write_text
+from backbone.checked import keep, recall
 from tickets.errors import InputError
 
 STATE_OUTPUT = "state"
@@ -42,15 +40,13 @@ def check_graph_once(path: Path, digest: str) -> Graph:
     Raises:
         InputError: as `check_graph`.
     """
-    kept = cache_folder() / "graphs" / f"{digest}-{_CHECKS}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        record = json.loads(kept.read_text(encoding="utf-8"))
+    name = f"{digest}-{_CHECKS}"
+    with suppress(ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        record = recall("graphs", name)
         classes = {str(head): int(count) for head, count in record["classes"].items()}
         return Graph(int(record["hidden_size"]), bool(record["scales_over_batch"]), classes)
     graph = check_graph(path)
-    with suppress(OSError, InputError):  # a cache that cannot be written costs time alone
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps(asdict(graph)))
+    keep("graphs", name, asdict(graph))
     return graph
 
 

@@ -24,6 +24,7 @@ REFUSALS = (400, 413, 422)  # of a request for what it asks
 _RETRIED = (408, 409, 429, *range(500, 600))
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds, where the server asks for none
 _BODY, _BYTES_PER_TOKEN = 1 << 16, 4096  # a streamed token is a JSON object of its own
+_LONG_SECRET = 12  # characters
 _NOT_A_KEY = "none"  # servers without keys want to see one
 
 T = TypeVar("T")
@@ -158,6 +159,11 @@ class Server:
     def without_secrets(self, text: str) -> str:
         """Take key, user and password out of a text: servers quote them in what they say of them."""
         return without_secrets(text, self._secrets)
+
+    @property
+    def long_secrets(self) -> list[str]:
+        """What a server may not repeat in a reply; a shorter one may be a usual word, such as `none` or `ollama`."""
+        return [secret for secret in self._secrets if len(secret) >= _LONG_SECRET]
 
     def _no_answer(self, error: Exception) -> WorkError:
         return WorkError(

@@ -1,9 +1,10 @@
 """The reply of a server as it arrives, checked piece by piece."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from backbone.prompts import PromptEncoder
+from tickets.secrets import SecretFilter
 
 _WHOLE, _TOO_LONG = "stop", "length"  # reasons to finish; any but the first leaves the reply without its own end
 
@@ -11,9 +12,12 @@ _WHOLE, _TOO_LONG = "stop", "length"  # reasons to finish; any but the first lea
 class ServerReply:
     """A reply as it arrives: how long it is, and why it ended; no longer than was asked for."""
 
-    def __init__(self, encoder: PromptEncoder, most: int, on_token: Callable[[int], None]) -> None:
-        """Tell every id of at most `most` to `on_token` as it arrives."""
+    def __init__(
+        self, encoder: PromptEncoder, most: int, on_token: Callable[[int], None], secrets: Sequence[str] = ()
+    ) -> None:
+        """Tell every id of at most `most` to `on_token` as it arrives; `secrets` are taken out of the text."""
         self._encoder, self._most, self._on_token = encoder, most, on_token
+        self._filter = SecretFilter(secrets)
         self.length = 0  # ids told
         self.reason: str | None = None
 
@@ -40,8 +44,19 @@ class ServerReply:
         """
         if not isinstance(content, str | None) or not isinstance(reason, str | None):
             raise TypeError(f"found {type(content).__name__} and {type(reason).__name__}, expected text")
-        ids = self._encoder.encode_text(content or "")
         self.reason = reason or self.reason
+        self._tell(self._filter.take(content or "", is_last=False))
+
+    def start_over(self) -> None:
+        """Forget what waits of an attempt of which nothing was told."""
+        self._filter.start_over()
+
+    def finish(self) -> None:
+        """Tell what waited because it might have been the beginning of a secret."""
+        self._tell(self._filter.take("", is_last=True))
+
+    def _tell(self, text: str) -> None:
+        ids = self._encoder.encode_text(text)
         room = self._most - self.length
         if len(ids) > room:
             self.reason = _TOO_LONG

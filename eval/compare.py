@@ -12,7 +12,7 @@ from typing import Any
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.runs.files import disk_guard, read_json, writable, write_text
 from backbone.runs.folder import package_versions, paths_written_for
-from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR, LABELS, RUN
+from backbone.runs.layout import LABELS, RUN
 from backbone.runs.locks import hold, release
 from eval.answers import ANSWERS, Answered, run_system
 from eval.bertscore import BertScore, bert_score, check_encoder
@@ -41,7 +41,8 @@ from eval.system_choice import open_runs, references, stages_of, zero_shot
 from eval.systems import SINGLE, System
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
-from tickets.sources import refuse_overlap
+from tickets.schema import PARTS
+from tickets.sources import output_path, refuse_overlap
 from tickets.terminal import json_text
 
 
@@ -98,15 +99,17 @@ def compare(options: CompareOptions) -> Path:
     Raises:
         InputError: as `measure`, or `beside` holds no report.
     """
+    options = replace(options, out=output_path(options.out, "--out"))
     beside = read_report(options.beside) if options.beside else None
-    _check_out(options)
+    inputs = _open(options)
+    _check_out(options, inputs)
     earlier = _earlier_report(options.out)
     ratings, judges = earlier.get("human"), earlier.get("judges") or []
     with disk_guard(options.out), writable(options.out, "--out"):
         options.out.mkdir(parents=True, exist_ok=True)
         hold(options.out)
     try:
-        comparison = measure(options)
+        comparison = measure(options, inputs)
         for warning in comparison.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         if comparison.promotion:
@@ -123,13 +126,43 @@ def compare(options: CompareOptions) -> Path:
         release(options.out)
 
 
-def _check_out(options: CompareOptions) -> None:
+@dataclass(frozen=True)
+class _Inputs:
+    """What is compared, opened: the trained systems, the places of two of them with `promote`, and the tickets."""
+
+    trained: Sequence[System]
+    old: int
+    new: int
+    data: str
+    folder: Path
+
+
+def _open(options: CompareOptions) -> _Inputs:
+    """Open everything that is read, before anything is written.
+
+    Raises:
+        InputError: a run folder holds no trained system, there are no such tickets, or no such encoder.
+    """
+    if options.bertscore_layer is not None and options.bertscore_model is None:
+        raise InputError("--bertscore-layer without --bertscore-model; expected the folder of an encoder with it")
+    if options.bertscore_model is not None:
+        check_encoder(options.bertscore_model, options.bertscore_layer)  # before hours of answering
+    trained = open_runs(options.runs)
+    old, new = current_and_candidate(trained) if options.promote else (0, 0)
+    # with `promote`, the new model's test part contains the old test tickets plus newer ones
+    data = options.data if options.data is not None else stages_of(trained[new])[0].config.data.path
+    return _Inputs(trained, old, new, data, resolve_data(data))
+
+
+def _check_out(options: CompareOptions, inputs: _Inputs) -> None:
     """Raise InputError where the report would be written among what is read; beside the stages of a run it may lie."""
-    stages = [run / name for run in options.runs for name in (CLASSIFIER, GENERATOR, BASELINE)]
-    runs = [folder for folder in (*options.runs, *stages) if (folder / RUN).is_file()]
-    data = resolve_data(options.data) if options.data is not None else None
-    others = [folder for folder in (options.beside, options.bertscore_model, data) if folder is not None]
-    refuse_overlap([*runs, *others], paths_written_for(options.out), "--out")
+    stages = [stage for system in inputs.trained for stage in stages_of(system)]
+    bases = [place / "config.json" for stage in stages for place in stage.base_places()]
+    others = [folder for folder in (options.beside, options.bertscore_model) if folder is not None]
+    read = [inputs.folder, *(stage.path for stage in stages), *bases, *others]
+    refuse_overlap(read, paths_written_for(options.out), "--out")
+    if any((options.out / f"{part}.jsonl").exists() for part in PARTS):
+        raise InputError(f"{options.out}: holds prepared tickets, whose report would be lost; choose another --out")
 
 
 def _earlier_report(folder: Path) -> dict[str, Any]:
@@ -146,25 +179,16 @@ def _earlier_report(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def measure(options: CompareOptions) -> Comparison:
+def measure(options: CompareOptions, inputs: _Inputs) -> Comparison:
     """Answer the test tickets with every system, score the answers, and return the comparison.
 
     Raises:
-        InputError: a run folder holds no trained system, the systems' label columns differ, or no test ticket has them.
+        InputError: the systems' label columns differ, or no test ticket has them.
     """
-    if options.bertscore_layer is not None and options.bertscore_model is None:
-        raise InputError("--bertscore-layer without --bertscore-model; expected the folder of an encoder with it")
-    if options.bertscore_model is not None:
-        check_encoder(options.bertscore_model, options.bertscore_layer)  # before hours of answering
-    trained = open_runs(options.runs)
-    systems = trained + ([zero_shot(trained)] if options.with_zero_shot else [])
+    trained, folder, old, new = inputs.trained, inputs.folder, inputs.old, inputs.new
+    systems = [*trained, *([zero_shot(trained)] if options.with_zero_shot else [])]
     columns = _columns(trained)
-    old, new = current_and_candidate(trained) if options.promote else (0, 0)
-    # with `promote`, the new model's test part contains the old test tickets plus newer ones
     config = stages_of(trained[new])[0].config.data
-    data = options.data if options.data is not None else config.path
-    folder = resolve_data(data)
-    refuse_overlap([folder], paths_written_for(options.out), "--out")
     train = load_part(folder, "train", config.max_train)  # what the systems saw
     _, columns = labelled_tickets(train, columns, "train")
     tickets, _ = labelled_tickets(load_part(folder, options.part), columns, options.part)
@@ -184,7 +208,7 @@ def measure(options: CompareOptions) -> Comparison:
     f1 = {a.system.name: f1_replicates(a, test) for a in answered}
     _write_answers(options.out / f"{ANSWERS}.jsonl", test, answered)
     return Comparison(
-        data=data,
+        data=inputs.data,
         part=options.part,
         tickets=len(tickets),
         columns=columns,

@@ -5,12 +5,13 @@ docs/results.md. Segments hold at most `SEGMENT` tickets, so adding some rewrite
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from backbone.checked import keep, recall
 from memory.segment import Segment
 from memory.terms import Idf, count_terms
 from tickets.redact.known import NOBODY
@@ -20,6 +21,7 @@ from tickets.schema import Ticket
 
 SEGMENT = 100_000  # tickets
 FREQUENCIES = "frequencies"
+_CHECKED, _CHECKS = "memories", 1  # raised when `Segment.check` looks at more
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,13 @@ class Memory:
         return [one for one in similar if one.ticket.id != without][:count]
 
 
-def open_memory(folder: Path, segments: Iterable[str] | None = None) -> Memory:
+def open_memory(
+    folder: Path, segments: Iterable[str] | None = None, digests: Mapping[str, str] | None = None
+) -> Memory:
     """Open a memory of verified files. Without `segments`, open every segment in the folder.
+
+    Args:
+        digests: of the content of segments, whose sums are right: what was checked once need not be checked again.
 
     Raises:
         InputError: files that do not belong together, or hold what no export writes.
@@ -70,7 +77,13 @@ def open_memory(folder: Path, segments: Iterable[str] | None = None) -> Memory:
         segments = sorted((path.name for path in folder.iterdir() if path.name != FREQUENCIES), key=int)
     memory = Memory([Segment(folder / name) for name in segments], Idf.load(folder / FREQUENCIES))
     for segment in memory.segments:
+        digest = (digests or {}).get(segment.folder.name)
+        name = f"{digest}-{_CHECKS}"
+        if digest is not None and recall(_CHECKED, name) is True:
+            continue
         segment.check()
+        if digest is not None:
+            keep(_CHECKED, name, True)
     return memory
 
 

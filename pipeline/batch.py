@@ -9,7 +9,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -37,9 +37,10 @@ from tickets.formats.readers import estimate_steps
 from tickets.own_json import decode_own
 from tickets.preparation.rows import Source, UniqueIds
 from tickets.schema import Ticket
-from tickets.sources import holds, refuse_overlap, source_fingerprint, source_path
+from tickets.sources import holds, output_path, refuse_overlap, source_fingerprint
 
 _WINDOW = 4  # tickets in work per place in the engine: enough for groups of similar length
+_LONGEST_ANSWER = 1 << 24  # bytes of a line
 _UNWRITTEN = 16  # lines per place that may wait for an earlier one
 
 
@@ -76,10 +77,9 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
             that is writing them.
         WorkError: the disk is full.
     """
-    options = replace(options, out=source_path(options.out))  # `~` in it too
+    options = replace(options, out=output_path(options.out, "--out"))  # `~` in it too
     partial, plan_path = partial_folder(options.out), options.out.with_name(options.out.name + ".plan")
-    if options.out.is_dir():
-        raise InputError(f"{options.out}: is a folder, expected a JSONL file to write; choose another --out")
+    _check_out(options.out)
     written = [options.out, partial, plan_path, part_of(plan_path), *lock_files(options.out)]
     if any(holds(options.source, path) for path in written):
         raise InputError(f"{options.out}: is what is to be answered, or inside of it; choose another --out")
@@ -87,7 +87,8 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
     source = Source.open(options.source, options.preset, options.maps, encoding=options.encoding)
     opened = open_to_answer(model, choice)
-    refuse_overlap([opened.path], written, "--out")
+    refuse_overlap([opened.path, *opened.any_stage.base_places()], written, "--out")
+    _check_replaced(options.out)
     resolved = open_resolved(opened) if options.similar else None
     reading = opened.reading.changed(html=options.html, quotes=options.quotes, signatures=options.signatures)
     cleaner = reading.cleaner(options.escapes)
@@ -122,6 +123,26 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     for doubt, count in lines.doubts.items():
         print(f"warning: {count:,} of the replies {doubt}", file=sys.stderr)
     return answered
+
+
+def _check_out(out: Path) -> None:
+    """Raise InputError where no file can be: a folder, pipe, device or socket is there."""
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder, expected a JSONL file to write; choose another --out")
+    if out.exists() and not out.is_file():
+        raise InputError(f"{out}: is a pipe, device or socket, expected a JSONL file to write; choose another --out")
+
+
+def _check_replaced(out: Path) -> None:
+    """Raise InputError where a file of something else than answers would be lost; of a link it is the link alone."""
+    if out.is_symlink() or not out.exists():
+        return
+    with out.open("rb") as file:
+        first = file.readline(_LONGEST_ANSWER)
+    with suppress(ValueError, TypeError, KeyError):
+        if not first or decode_own(first)["id"] is not None:
+            return
+    raise InputError(f"{out}: holds something else than answers, which would be lost; choose another --out")
 
 
 def _tell_notes(source: Source, told: set[str]) -> None:
@@ -244,7 +265,7 @@ def _check_plan(file: IO[bytes], partial: Path, path: Path, plan: dict[str, Any]
     if file.seek(0, os.SEEK_END) == 0:
         write_json(path, plan)
         return
-    old = read_json(path)
+    old = read_json(path, "the plan of unfinished answers; start over with --restart, or choose another --out")
     known = ("source",) if plan["content"] else ()  # its content tells it, however it is spelt
     differing = [key for key in plan if key not in known and old.get(key) != plan[key]]
     if differing:

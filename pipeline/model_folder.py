@@ -28,6 +28,7 @@ from backbone.shipped import resolve_model
 from pipeline.export.bundle import Bundle
 from tickets.cleaning.reading import Reading
 from tickets.errors import InputError
+from tickets.sources import source_path
 
 _STAGES = (CLASSIFIER, GENERATOR)
 _COMMANDS = {CLASSIFIER: "train-cls", GENERATOR: "train-gen", BASELINE: "train-baseline"}
@@ -59,6 +60,11 @@ class StageFolder:
                 "or tokenizer differ); put the base it was trained on there, or train again"
             )
         return base
+
+    def base_places(self) -> list[Path]:
+        """Return the folders on this machine where its base lies or lay; none is looked for in the hub."""
+        given = [source_path(place) for place in (self.base.name, self.base.folder) if place]
+        return [place for place in given if place.is_dir()]
 
     def _find_base(self) -> Path:
         """By the name it was given; where that leads nowhere from here, the folder it was then."""

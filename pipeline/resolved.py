@@ -82,7 +82,8 @@ def load_resolved(bundle: Bundle | None, where: Path) -> ResolvedTickets:
         )
     segments, threshold = _facts(bundle, bundle.memory)
     bundle.verify_folders(MEMORY)
-    return ResolvedTickets(open_memory(bundle.folder / MEMORY, segments), threshold)
+    digests = {name: bundle.digest_of(f"{MEMORY}/{name}/{file}" for file in FILES) for name in segments}
+    return ResolvedTickets(open_memory(bundle.folder / MEMORY, segments, digests), threshold)
 
 
 def resolved_tickets(data: Path) -> list[Ticket]:

@@ -184,6 +184,24 @@ def _decoded(handler: Handler) -> str:
     return base64.b64decode(value).decode() if kind == "Basic" else value
 
 
+def _in_pieces(handler: Handler, text: str) -> None:
+    if not handler.streams:
+        handler.reply(text)
+        return
+    handler.begin()
+    for letter in text:
+        handler.wfile.write(event(letter))
+    handler.wfile.write(event(None, "stop") + b"data: [DONE]\n\n")
+
+
+def _lost(handler: Handler, text: str) -> None:
+    """The beginning of a stream that waits until the deadline."""
+    handler.begin()
+    if handler.streams:
+        handler.wfile.write(event(text))
+    time.sleep(2)
+
+
 # those that end in one line; part of that line
 REFUSED: dict[str, tuple[Callable[[Handler], Any], str]] = {
     "hang": (lambda h: time.sleep(30), "no answer"),
@@ -263,8 +281,16 @@ QUOTED: dict[str, Callable[[Handler], Any]] = {
     "quotes-in-200": lambda h: h.send_json({"error": {"message": h.headers["Authorization"]}}),
     "quotes-in-url": lambda h: _redirect(307, lambda _: f"http://{_decoded(h)}.example/v1")(h),
 }
+# those that repeat the key in a usual reply
+REPEATED: dict[str, Callable[[Handler], Any]] = {
+    "repeats": lambda h: h.reply(f"Your key is {_decoded(h)}, is it?"),
+    "repeats-and-ends": lambda h: h.reply(f"Your key is {_decoded(h)}"),
+    "repeats-in-pieces": lambda h: _in_pieces(h, f"Your key is {_decoded(h)}, is it?"),
+    "repeats-a-part": lambda h: _in_pieces(h, f"Your key is {_decoded(h)[:9]}"),
+    "repeats-after-a-loss": _in_turn(lambda h: _lost(h, _decoded(h)[:9]), lambda h: h.reply("Fine.")),
+}
 MODES = {name: act for name, (act, _) in (ANSWERED | REFUSED | STREAMED).items()}
-MODES |= QUOTED
+MODES |= QUOTED | REPEATED
 MODES["endless-words"] = lambda handler: handler.drip(_forever(event("x ")), 0.001)
 
 

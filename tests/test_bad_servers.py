@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
 from engines.protocols import Row
-from tests.bad_server import ANSWERED, QUOTED, REFUSED, STREAMED, Handler, bad_server
+from tests.bad_server import ANSWERED, QUOTED, REFUSED, REPEATED, STREAMED, Handler, bad_server
 from tickets.errors import WorkError
 from tickets.schema import Ticket
+from tickets.secrets import SecretFilter, without_secrets
 
 pytest.importorskip("openai")
 from engines.chat import ChatEndpoint, RequestRefused
@@ -153,3 +156,32 @@ def test_what_servers_quote_is_not_shown(
         assert "\n" not in told and len(told) < 600
         secrets = [key, "pa%22", 'pa"ss', "w0rd", "t0ken-alone", "sk-", base64.b64encode(b"someone:pa").decode()[:12]]
         assert not [secret for secret in secrets if secret in told], told
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("mode", REPEATED)
+def test_a_key_in_a_reply_is_not_shown(
+    mode: str, streams: bool, address: str, encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEYS[1])
+    text, _ = ask(address, mode, encoder, streams)
+    masked = {"repeats-and-ends": "Your key is [key]", "repeats-a-part": f"Your key is {KEYS[1][:9]}"}
+    assert text == ("Fine." if mode == "repeats-after-a-loss" else masked.get(mode, "Your key is [key], is it?"))
+
+
+def test_a_key_that_is_a_usual_word_is_no_secret_in_replies(
+    address: str, encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "message")
+    assert ask(address, "fine", encoder, streams=True) == ("Thanks for your message.", False)
+
+
+@given(st.lists(st.text("sk-AB12 ", max_size=6), max_size=12))
+@example(["sk-AB12-", "sk-AB12-12AB", "12AB"])
+@example(["sk-AB12-12A", "", "B"])
+def test_what_arrives_in_pieces_is_masked_as_a_whole(pieces: list[str]) -> None:
+    secret = "sk-AB12-12AB"
+    masking = SecretFilter([secret])
+    told = [masking.take(piece, is_last=False) for piece in pieces]
+    whole = "".join([*told, masking.take("", is_last=True)])
+    assert whole == without_secrets("".join(pieces), [secret])

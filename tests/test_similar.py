@@ -15,6 +15,7 @@ from backbone.runs.files import sha256, write_json
 from backbone.runs.folder import verify
 from backbone.runs.layout import MANIFEST
 from memory.memory import open_memory, write_memory
+from memory.segment import Segment
 from memory.terms import Idf, count_terms
 from pipeline.export.bundle import CHECK, MEMORY, NO_GGUF, Bundle, bundle_facts
 from pipeline.predict import render_similar
@@ -206,6 +207,32 @@ def test_damages_with_right_sums_are_a_line_or_an_answer(tmp_path: Path) -> None
             raise AssertionError(number, name, done) from error
         shutil.rmtree(damaged)
     assert DAMAGES // 2 < refused < DAMAGES
+
+
+def test_a_memory_is_checked_once_for_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = bundle_of(tmp_path / "b", some_tickets(5))
+    checked: list[Path] = []
+    check = Segment.check
+    monkeypatch.setattr(Segment, "check", lambda segment: (checked.append(segment.folder), check(segment))[1])
+    assert len(resolved(folder).memory) == 5 and len(checked) == 1
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert len(resolved(folder).memory) == len(resolved(copy).memory) == 5 and len(checked) == 1
+    for kept in ("", "{", "5", "null", "false", "[" * 100_000):  # another says nothing
+        (tmp_path / "cache" / "ticket-duet" / "memories").rglob("*.json").__next__().write_text(kept)
+        assert len(resolved(folder).memory) == 5
+    assert len(checked) == 7
+    path = folder / MEMORY / "0" / "rows.npy"
+    np.save(path, np.load(path)[::-1].copy() + np.int32(9))
+    resign(folder, f"{MEMORY}/0/rows.npy")  # other content with right sums
+    with pytest.raises(InputError, match=r"rows\.npy"):
+        resolved(folder)
+    with pytest.raises(InputError, match=r"rows\.npy"):  # what failed is not kept
+        resolved(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert len(resolved(copy).memory) == 5 and len(checked) == 10
+    add_tickets(copy, some_tickets(2, first=50))
+    assert len(resolved(copy).memory) == 7
 
 
 WRONG: dict[str, tuple[str, Callable[[Any], Any]]] = {

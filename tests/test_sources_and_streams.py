@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,9 +25,11 @@ from eval.report.blocks import Section, Table
 from eval.report.page import _markdown, read_report
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
+from serve.hooks.configuration import load_helpdesks
 from tests.conftest import ROWS
 from tickets.cell_text import without_formula
 from tickets.errors import InputError
+from tickets.formats.text_file import read_text
 from tickets.preparation.prepare import PrepareOptions, prepare
 from tickets.preparation.prepared_folder import new_folder
 from tickets.preparation.rows import UniqueIds
@@ -200,6 +203,10 @@ def run(command: str, home: Path) -> "subprocess.CompletedProcess[str]":
         ("DUET predict t.txt --labels-only > /dev/full", 1, "error: the output could not be written"),
         ("PYTHONIOENCODING=ascii DUET predict 'n\u00f6' ", 2, "error: n\\u00f6: No such file"),
         ("DUET check | true", 0, ""),
+        ("DUET predict <(cat t.txt) --labels-only > out", 0, ""),
+        ("DUET predict /dev/stdin --labels-only < t.txt > out", 0, ""),
+        ("mkfifo f; : > f & DUET predict f --labels-only", 2, "error: f: found only white space"),
+        ("mkfifo f; timeout -s INT 8 DUET predict f --labels-only 2>&1 | head -1 >&2", 124, "f: a pipe; waiting"),
     ],
 )
 def test_closed_and_narrow_streams_end_in_one_line(home: Path, line: str, code: int, told: str) -> None:
@@ -207,3 +214,36 @@ def test_closed_and_narrow_streams_end_in_one_line(home: Path, line: str, code: 
     lines = done.stderr.splitlines()
     assert (done.returncode, len(lines)) == (code, 1 if told else 0), done.stderr
     assert done.stderr.startswith(told)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("pause", [0.0, 0.4])
+def test_a_ticket_comes_through_a_pipe_and_waiting_is_said(
+    home: Path, pause: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tickets.formats.text_file._PATIENCE", 100)
+    os.mkfifo(home / "f")
+
+    def write() -> None:
+        time.sleep(pause)
+        with (home / "f").open("w", encoding="utf-8") as pipe:  # waits for the reader
+            pipe.write("Subject: VPN\n\n" + "It hangs. " * 20_000)  # more than a pipe holds
+            pipe.flush()
+            time.sleep(0.05)
+            pipe.write("The end")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    text = read_text(home / "f")
+    writer.join()
+    assert (text.subject, text.body[-7:]) == ("VPN", "The end")
+    assert capsys.readouterr().err == (
+        f"{home / 'f'}: a pipe; waiting until a program writes into it (Ctrl-C ends this)\n" if pause else ""
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_the_helpdesks_are_not_waited_for_in_a_pipe(home: Path) -> None:
+    os.mkfifo(home / "f")
+    with pytest.raises(InputError, match="found a pipe, not a regular file"):
+        load_helpdesks(home / "f", {})

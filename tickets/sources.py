@@ -11,6 +11,7 @@ from pathlib import Path
 from tickets.errors import InputError
 
 _LONGEST_NAME = 255  # bytes, of every usual file system
+_LONGEST_ENDING = 20  # bytes of what is added to the name of an output
 
 
 def source_path(source: str | Path) -> Path:
@@ -34,22 +35,42 @@ def source_path(source: str | Path) -> Path:
         raise InputError(f"{source}: there is no home folder of that name; give the whole path") from None
 
 
+def output_path(path: str | Path, option: str) -> Path:
+    """Return the path of an output, whose name is needed: it is written beside its place under a longer one.
+
+    Args:
+        option: what names another output.
+
+    Raises:
+        InputError: no path, or one whose name is too long or missing, as in `.` and `/`.
+    """
+    found = source_path(path)
+    if found.name in ("", ".."):
+        raise InputError(
+            f"{found}: a folder without a name of its own; choose another {option}, such as {found / 'out'}"
+        )
+    if len(os.fsencode(found.name)) > _LONGEST_NAME - _LONGEST_ENDING:
+        raise InputError(f"{found}: a name of over {_LONGEST_NAME - _LONGEST_ENDING} bytes; choose a shorter {option}")
+    return found
+
+
 def same_file(source: str | Path, path: Path) -> bool:
     """Return whether a source and a path are one file, however they are spelt: links, `~`, `..`."""
     first, second = source_path(source), source_path(path)
     try:
         return first.samefile(second)
     except OSError:
-        return _resolved(first) == _resolved(second)
+        return resolved(first) == resolved(second)
 
 
 def holds(source: str | Path, path: Path) -> bool:
     """Return whether a path is a source, or lies in the folder that is one."""
-    place = _resolved(source_path(path))
+    place = resolved(source_path(path))
     return any(same_file(source, one) for one in (source_path(path), place, *place.parents))
 
 
-def _resolved(path: Path) -> Path:
+def resolved(path: Path) -> Path:
+    """Return the absolute path behind links; links in a circle lead nowhere."""
     try:
         return path.resolve()
     except RuntimeError:  # links in a circle

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backbone.runs.files import open_own, part_of, write_text
 from tickets.errors import InputError
+from tickets.sources import resolved
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -69,7 +70,7 @@ def lock_files(folder: Path) -> list[Path]:
 
 
 def _lock_path(folder: Path) -> Path:
-    return folder.parent.resolve() / f"{folder.name}.lock"
+    return resolved(folder.parent) / f"{folder.name}.lock"
 
 
 def _owner_path(lock: Path) -> Path:

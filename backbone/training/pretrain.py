@@ -33,7 +33,7 @@ from backbone.training.loop import train
 from backbone.training.pretrain_texts import Texts, plain_texts, read_texts
 from tickets.errors import InputError
 from tickets.schema import Ticket
-from tickets.sources import refuse_overlap, source_path
+from tickets.sources import output_path, refuse_overlap
 
 # As in Qwen2's tokenizer.json: contractions, words, single digits, punctuation, line breaks, spaces.
 _PRE_TOKENIZER = (
@@ -108,7 +108,7 @@ def pretrain(config: PretrainConfig, restart: bool = False) -> Path:
         The folder, config.output.
     """
     config = config.model_copy(update={"compute": resolve_format(config.compute)})
-    folder = source_path(config.output)
+    folder = output_path(config.output, "output")
     _check_output(folder)
     quiet_libraries()
     texts = read_texts(config.source)

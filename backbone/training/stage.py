@@ -12,7 +12,7 @@ from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.device import on_cuda, resolve_formats
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
 from backbone.runs.files import disk_guard, write_json
-from backbone.runs.folder import open_partial, paths_written_for, publish, run_record
+from backbone.runs.folder import check_replaceable, open_partial, paths_written_for, publish, run_record
 from backbone.runs.layout import BASE, BASELINE, CHECKPOINTS, CLASSIFIER, CONFIG, GENERATOR, RUN
 from backbone.training import processes
 from backbone.training.cost import Shape, packs, recomputes, stage_settings
@@ -104,10 +104,11 @@ def check_output(config: RunConfig, name: str, data: Path, base: Path) -> None:
     """Refuse to write a stage where its data or base lies, or among the data.
 
     Raises:
-        InputError: the folder of the stage and what it reads are not apart.
+        InputError: the folder of the stage and what it reads are not apart, or something else is there.
     """
     # a run may lie below its base, but not around it
     refuse_overlap([data, base / "config.json"], paths_written_for(config.folder / name), "output")
+    check_replaceable(config.folder / name)
 
 
 def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:

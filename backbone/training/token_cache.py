@@ -8,8 +8,8 @@ from typing import Any
 
 from backbone.runs.files import write_text
 from backbone.training import processes
+from tickets.preparation.prepared_folder import TOKENS
 
-FOLDER = ".tokens"
 _KEPT = 16  # files; a run uses two a stage
 _FORMAT = 1
 
@@ -19,7 +19,7 @@ class TokenCache:
 
     def __init__(self, data: Path | None) -> None:
         """Keep files under `data`; without it, or where it cannot be written, nothing is kept."""
-        self._folder = data / FOLDER if data is not None else None
+        self._folder = data / TOKENS if data is not None else None
 
     def rows(self, key: Sequence[Any], make: Callable[[], Sequence[Any]]) -> list[Any]:
         """Return what `make` returns, or the same as JSON has it from a file that holds it: tuples become lists.
@@ -59,5 +59,8 @@ def _read(path: Path) -> list[Any] | None:
         return None
     if hashlib.sha256(text.encode()).hexdigest() != digest:
         return None
-    rows: list[Any] = json.loads(text)
-    return rows
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return rows if isinstance(rows, list) else None

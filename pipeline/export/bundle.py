@@ -112,8 +112,12 @@ class Bundle:
 
     def digest(self, name: str) -> str:
         """Return one SHA-256 for the content of a file that was `checked`, and of the weights beside it."""
+        return self.digest_of(self._with_weights(name))
+
+    def digest_of(self, names: Iterable[str]) -> str:
+        """Return one SHA-256 for the content of files in this order, whose sums are right."""
         sums = read_manifest(self.folder)["files"]
-        return hashlib.sha256("".join(sums[file] for file in self._with_weights(name)).encode()).hexdigest()
+        return hashlib.sha256("".join(sums[name] for name in names).encode()).hexdigest()
 
     def _with_weights(self, name: str) -> list[str]:
         """Also what lies beside a graph and is not listed: onnxruntime would read it, and nothing vouches for it."""

@@ -34,7 +34,7 @@ from pipeline.resolved import memory_facts, resolved_tickets
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
-from tickets.sources import refuse_overlap
+from tickets.sources import output_path, refuse_overlap, resolved
 from tickets.terminal import escape_controls
 
 _RECIPE = 2  # of the files: what an earlier one left unfinished is made again
@@ -49,6 +49,7 @@ def export(options: ExportOptions) -> str:
         InputError: runs that do not belong together or that the formats cannot carry.
         WorkError: the exported model does not say what the trained one says.
     """
+    options = replace(options, out=resolved(output_path(options.out, "--out")))
     model = _gather(options)
     base = model.base_folder()
     options = replace(options, quant=resolve_quant(options.quant, base))
@@ -59,7 +60,7 @@ def export(options: ExportOptions) -> str:
 
         check_size(base, model.blocks.get(CLASSIFIER))
     read = [model.path, base / "config.json", data, *(stage.path for stage in model.stages.values())]
-    refuse_overlap(read, paths_written_for(options.out.resolve()), "--out")
+    refuse_overlap(read, paths_written_for(options.out), "--out")
     _check_out(options.out)
     partial = _open_partial(options, model, data)
     with disk_guard(partial):
@@ -82,7 +83,7 @@ def export(options: ExportOptions) -> str:
     facts: dict[str, Any] = {"runs": runs, "base": vars(model.any_stage.base), "versions": package_versions()}
     if options.memory:
         facts[MEMORY] = memory_facts(open_memory(partial / MEMORY))
-    publish(partial, options.out.resolve(), **bundle_facts(options.quant, **facts))
+    publish(partial, options.out, **bundle_facts(options.quant, **facts))
     return "\n".join(str(result) for result in results)
 
 
@@ -146,13 +147,15 @@ def _validation(model: ModelFolder, options: ExportOptions, folder: Path) -> lis
 
 
 def _check_out(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and Bundle.open(out) is None)):
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"{out}: found a file, or a link that leads nowhere; choose another --out")
+    if out.exists() and any(out.iterdir()) and Bundle.open(out) is None:
         raise InputError(f"{out}: exists and is no bundle; choose another --out")
 
 
 def _open_partial(options: ExportOptions, model: ModelFolder, data: Path) -> Path:
     """Return the unfinished sibling; what it holds is kept where the same export began it."""
-    partial = partial_folder(options.out.resolve())
+    partial = partial_folder(options.out)
     refuse_links(partial)
     plan = {
         "stages": {name: str(stage.path.resolve()) for name, stage in model.stages.items()},
@@ -167,7 +170,7 @@ def _open_partial(options: ExportOptions, model: ModelFolder, data: Path) -> Pat
         raise InputError(f"{partial}: exists and is no unfinished export; move it away or choose another --out")
     with disk_guard(partial), writable(options.out, "--out"):
         partial.mkdir(parents=True, exist_ok=True)
-        hold(options.out.resolve())
+        hold(options.out)
         if (partial / PLAN).is_file() and not _is_of(partial / PLAN, plan):
             print(f"{partial}: an unfinished export of other runs or another --quant; it is dropped", file=sys.stderr)
             for path in partial.iterdir():

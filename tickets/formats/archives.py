@@ -24,8 +24,11 @@ _SYSTEM_FILES = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
 
 
 @contextmanager
-def unpacked_gzip(path: Path) -> Iterator[Path]:
+def unpacked_gzip(path: Path, packed_size: int) -> Iterator[Path]:
     """Yield the content of a gzip file as a temporary file, named without `.gz`.
+
+    Args:
+        packed_size: bytes that it takes in the file that was given, which may hold it.
 
     Raises:
         InputError: a damaged file.
@@ -35,7 +38,7 @@ def unpacked_gzip(path: Path) -> Iterator[Path]:
         inner = Path(folder) / (name or "tickets")
         try:
             with gzip.open(path) as packed, inner.open("wb") as out:
-                _unpack(packed, out, path.stat().st_size, str(path))
+                _unpack(packed, out, packed_size, str(path))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(
                 f"{path}: not a whole gzip file ({error}); expected tickets; fetch or pack it again"
@@ -86,8 +89,8 @@ def ticket_members(path: Path, endings: tuple[str, ...]) -> list[str]:
     return sorted(members)
 
 
-def unpacked_members(path: Path, members: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Yield files of a zip archive as temporary files, one at a time; each is gone when the next is asked for.
+def unpacked_members(path: Path, members: Sequence[str]) -> Iterator[tuple[str, int, Path]]:
+    """Yield files of a zip archive as name, packed size and temporary file, one at a time; each is gone with the next.
 
     Raises:
         InputError: a damaged or encrypted file.
@@ -103,7 +106,7 @@ def unpacked_members(path: Path, members: Sequence[str]) -> Iterator[tuple[str, 
                     f"{path}: {member} cannot be unpacked ({error}); expected a whole archive without a password; "
                     "unpack it and give the file"
                 ) from None
-            yield member, inner
+            yield member, archive.getinfo(member).compress_size, inner
             inner.unlink()
 
 

@@ -74,16 +74,28 @@ def estimate_steps(source: str) -> int | None:
         return 1 + sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
-def _read_file(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
+def _read_file(
+    path: Path, asked: str | None, log: ReadLog, packed_size: int | None = None, in_gzip: bool = False
+) -> Iterator[RawRow]:
+    """Yield the rows of a file by what it begins with.
+
+    Args:
+        packed_size: bytes that it takes in an archive that it was in.
+        in_gzip: it was in a gzip file, in which there may be no other archive: some hold themselves.
+    """
     with path.open("rb") as file:
         start = file.read(_START)
     magic = start[:4]
     if magic == _PARQUET:
         return read_parquet(path)
-    if magic.startswith(GZIP):
-        return _read_gzip(path, asked, log)
-    if magic == ZIP:
-        return read_workbook(path, log) if is_workbook(path) else _read_zip(path, asked, log)
+    if magic == ZIP and is_workbook(path):
+        return read_workbook(path, log)
+    if magic.startswith(GZIP) and not in_gzip:
+        return _read_gzip(path, asked, log, path.stat().st_size if packed_size is None else packed_size)
+    if magic == ZIP and packed_size is None:
+        return _read_zip(path, asked, log)
+    if magic == ZIP or magic.startswith(GZIP):
+        raise InputError(f"{path}: found an archive in an archive, expected tickets; unpack it and give the file")
     if start[257:262] == b"ustar":
         raise InputError(f"{path}: found a tar archive, expected tickets; unpack it and give the file with the tickets")
     if is_mailbox(start):
@@ -114,17 +126,17 @@ def _read_text(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     return (RawRow(line, fields, fault) for line, fields, fault in delimited_rows(path, encoding, log))
 
 
-def _read_gzip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
-    with unpacked_gzip(path) as inner, named_as(inner, str(path)):
-        yield from _read_file(inner, asked, log)
+def _read_gzip(path: Path, asked: str | None, log: ReadLog, packed_size: int) -> Iterator[RawRow]:
+    with unpacked_gzip(path, packed_size) as inner, named_as(inner, str(path)):
+        yield from _read_file(inner, asked, log, packed_size, in_gzip=True)
 
 
 def _read_zip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     members = ticket_members(path, _FILE_ENDINGS)
     first: set[str] | None = None
-    for member, inner in unpacked_members(path, members):
+    for member, packed_size, inner in unpacked_members(path, members):
         with named_as(inner, f"{path}: {member}"):
-            for row in _read_file(inner, asked, log):
+            for row in _read_file(inner, asked, log, packed_size):
                 first = first or (None if row.fault else set(row.fields))
                 if first and row.fault is None and first.isdisjoint(row.fields):
                     raise InputError(

@@ -1,7 +1,9 @@
 """A ticket from a plain text file or a mail, as `predict` reads it."""
 
 import codecs
+import os
 import re
+import select
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from tickets.schema import Ticket
 _SUBJECT = re.compile(r"\A\s*(?:subject|betreff)[ \t]*:[ \t]*(.*)(?:\r?\n|\Z)", re.IGNORECASE)
 STDIN = Path("-")
 _BLANK = "found only white space, expected the text of a ticket; write one into it"
+_PATIENCE = 1000  # milliseconds
 _LONGEST = 1 << 24  # bytes of one ticket; a device has no end
 
 
@@ -91,11 +94,26 @@ def _of_mail(content: bytes, name: str) -> TicketText:
 def _content(path: Path) -> bytes:
     """Return the bytes of a file or of stdin, read once; no more than show that they are too many."""
     if path != STDIN:
+        if path.is_fifo():
+            return _piped(path)
         with path.open("rb") as file:
             return file.read(_LONGEST + 1)
     if sys.stdin is None:
         raise InputError("stdin is closed; expected the text of a ticket there; give a file, or write to stdin")
     return sys.stdin.buffer.read(_LONGEST + 1)
+
+
+def _piped(path: Path) -> bytes:
+    """Return what is written into a pipe, such as that of `<(COMMAND)`; say so where nobody writes for a while."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening would wait for a writer without a word
+    with os.fdopen(descriptor, "rb") as file:
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        if not waiting.poll(_PATIENCE):
+            print(f"{path}: a pipe; waiting until a program writes into it (Ctrl-C ends this)", file=sys.stderr)
+            waiting.poll()
+        os.set_blocking(descriptor, True)
+        return file.read(_LONGEST + 1)
 
 
 def split_subject(text: str, name: str) -> TicketText:

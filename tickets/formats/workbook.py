@@ -11,6 +11,7 @@ from typing import Any
 from tickets.columns.choose import choose_columns, plain_name
 from tickets.errors import InputError
 from tickets.formats.delimited import column_names, named_values, note_titles, title_rows
+from tickets.formats.workbook_limits import check_workbook
 from tickets.raw import RawRow, ReadLog
 
 _PEEK = 13  # rows looked at to find the column names
@@ -29,7 +30,10 @@ def read_workbook(path: Path, log: ReadLog) -> Iterator[RawRow]:
     except ImportError:
         raise InputError(f"{path}: found an Excel workbook, which needs openpyxl; run {_INSTALL}") from None
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        check_workbook(path)
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+    except InputError:
+        raise
     except Exception as error:  # openpyxl raises KeyError, ValueError, BadZipFile, XML errors and its own
         raise _damaged(path, error) from None
     found = [table for sheet in book.worksheets if (table := _table(path, sheet))]

@@ -8,11 +8,20 @@ from pathlib import Path
 
 from tickets.errors import InputError, WorkError
 from tickets.schema import PARTS
-from tickets.sources import holds, source_path
+from tickets.sources import holds, output_path, source_path
 
 QUARANTINE = "quarantine.jsonl"
+TOKENS = ".tokens"  # where trainings keep what they encoded
 FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), QUARANTINE, "report.json", "report.txt"})
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)  # another place is asked for
+_UNWRITABLE = (  # another place is asked for
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
 
 
 @contextmanager
@@ -25,7 +34,7 @@ def new_folder(source: str, out: Path) -> Iterator[Path]:
         InputError: `out` is or holds the source, is no prepared data, or cannot be written.
         WorkError: the disk is full.
     """
-    out = source_path(out)  # `~` in it too
+    out = output_path(out, "--out")  # `~` in it too
     partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     _check_out(source, out)
     try:
@@ -61,10 +70,13 @@ def _check_out(source: str, out: Path) -> None:
     for ours in (out.with_name(out.name + ".partial"), out.with_name(out.name + ".old"), kept_quarantine(out)):
         if holds(ours, path):
             raise InputError(f"{source}: is or lies in {ours}, which preparing {out} replaces; give another --out")
-    if out.exists() and not out.is_dir():
+    if (out.exists() or out.is_symlink()) and not out.is_dir():
         raise InputError(f"{out}: found a file, expected a folder to write to; give another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
-        raise InputError(f"{out}: found a folder that is no prepared data and not empty; give another --out")
+    inside = {file.name for file in out.iterdir()} if out.is_dir() else set()
+    strange = sorted(inside - FILES - {TOKENS})
+    if strange or (inside and "report.json" not in inside):
+        with_what = f" ({strange[0]} is not of it)" if strange else ""
+        raise InputError(f"{out}: found a folder that is no prepared data{with_what} and not empty; give another --out")
 
 
 def _check_stale(folder: Path) -> None:
