@@ -1,4 +1,4 @@
-"""Reading the LoRA adapters that peft writes, without peft: importing peft costs a cold process four seconds."""
+"""CleaningSteps the LoRA adapters that peft writes, without peft: importing peft costs a cold process four seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -67,7 +67,7 @@ def row_answers(scratch: Path, count: int) -> dict[str, Any]:
 
 
 def _both_stages(two: Any, encoder: PromptEncoder, work: Sequence[Work], once: bool = False) -> tuple[float, float]:
-    """Return the seconds for all labels and all replies; with `once` replies go on from what was read for labels."""
+    """Return the seconds for all labels and all replies; with `once` replies reuse the KV cache of the labels."""
     classifier, generator = [ticket.classifier.ids for ticket in work], [ticket.generator.ids for ticket in work]
     counts = [encoder.ticket_end(ids) for ids in generator]
     limits = [tokens(ticket.reply) for ticket in work]

@@ -21,7 +21,7 @@ from tickets.labels import LabelSpace
 
 MOST_COMBINATIONS = 10_000
 _LARGEST = 1e9  # score; what is computed from more overflows
-_MOST_CELLS = 1_000_000  # tickets times combinations in memory at a time
+_MAX_SCORES = 1_000_000  # tickets times combinations in memory at a time
 Pair = tuple[str, str]
 
 
@@ -180,6 +180,6 @@ def _along(table: Floats, axes: Sequence[int], columns: int) -> Floats:
 
 def _row_blocks(rows: int, combinations_per_row: int) -> Iterator[slice]:
     """Yield slices of rows that fit in memory; one empty slice if there are none."""
-    size = max(1, _MOST_CELLS // combinations_per_row)
+    size = max(1, _MAX_SCORES // combinations_per_row)
     for start in range(0, max(rows, 1), size):
         yield slice(start, start + size)

@@ -15,7 +15,7 @@ from tickets.schema import Ticket
 
 _STRENGTHS = (1000.0, 100.0, 30.0, 10.0)  # of the penalty on what tables add, the strongest first
 _SCALES, _SHARES = (0.01, 10.0), (0.0, 2.0)  # least and most
-_MOST_CELLS = 2_000_000  # validation tickets times combinations that are fitted on
+_MAX_SCORES = 2_000_000  # validation tickets times combinations that are fitted on
 _SEARCH = {"maxiter": 60, "ftol": 1e-7}
 _LEAST = 1e-300  # probability that still has a logarithm
 
@@ -64,19 +64,22 @@ class JointFit:
     def fit(self) -> JointDecoder:
         """Return the decoder with the highest penalised likelihood; the strength of the penalty is cross-validated.
 
-        The likelihood is that of the labels that a ticket has, without class weights. Penalised are squares: of scales
-        less 1, of the share of the information, and, by the strength, of what is added to it. Of many combinations only
-        so many tickets are used as make 2 million cells.
+        The likelihood is that of the labels that a ticket has, without class weights. The penalty is
+        0.5 * (sum (scale - 1)^2 + share^2 + strength * sum added^2). With many combinations, only the first tickets are
+        used, so that tickets x combinations is at most 2 million.
         """
-        most = _MOST_CELLS // prod(values.shape[1] for values in self.logits.values())
+        most = _MAX_SCORES // prod(values.shape[1] for values in self.logits.values())
         known = np.flatnonzero((self.targets >= 0).any(axis=1))[:most]
         folds = folds_of(len(known))
         held_out = np.zeros(len(_STRENGTHS))
         for fold in np.unique(folds):
-            inside, outside = (_Likelihood(self.of(known[folds == fold])), _Likelihood(self.of(known[folds != fold])))
-            held_out += [inside.log_likelihood(found) for found in outside.path(_STRENGTHS)]
+            training_part = _Likelihood(self.of(known[folds != fold]))
+            held_out_part = _Likelihood(self.of(known[folds == fold]))
+            held_out += [
+                held_out_part.log_likelihood(solution) for solution in training_part.regularisation_path(_STRENGTHS)
+            ]
         likelihood = _Likelihood(self.of(known))
-        return likelihood.decoder(likelihood.path(_STRENGTHS[: np.argmax(held_out) + 1])[-1])
+        return likelihood.decoder(likelihood.regularisation_path(_STRENGTHS[: np.argmax(held_out) + 1])[-1])
 
     def cross_fit(self, folds: Ints) -> "CrossFit":
         """Return, for every fold of the tickets, (tickets,), the decoder that was fitted on the others."""
@@ -109,37 +112,38 @@ class _Likelihood:
         self._sizes = [table.size for table in data.information.values()]
         unscaled = JointDecoder(dict.fromkeys(self._columns, 1.0), data.weightings, data.information)
         self._information = unscaled.pair_scores
-        # heads side by side: evidence (tickets, labels), and which labels a combination has, (combinations, labels)
+        # heads side by side: scores (tickets, labels), and which labels a combination has, (combinations, labels)
         self._head_scores = np.concatenate(unscaled.head_scores(data.logits), axis=1)
         ids = np.indices(self._information.shape).reshape(len(self._columns), -1)
-        self._has = np.concatenate(
+        self._label_indicators = np.concatenate(
             [(ids[i][:, None] == np.arange(size)).astype(np.float64) for i, size in enumerate(self._classes)], axis=1
         )
         possible = [
             (data.targets[:, [i]] < 0) | (data.targets[:, [i]] == np.arange(size))
             for i, size in enumerate(self._classes)
         ]
-        self._allowed = np.concatenate(possible, axis=1).astype(np.float64) @ self._has.T == len(self._columns)
+        agreeing = np.concatenate(possible, axis=1).astype(np.float64) @ self._label_indicators.T
+        self._consistent = agreeing == len(self._columns)
 
     def decoder(self, values: Floats) -> JointDecoder:
         """Return what the parameters stand for: scales, the share of the information, what is added to it by pair."""
-        scales, share, added = self._parts(values)
+        scales, share, added = self._unpack(values)
         tables = {pair: share * self._data.information[pair] + added[pair] for pair in self._pairs}
         return JointDecoder(dict(zip(self._columns, map(float, scales), strict=True)), self._data.weightings, tables)
 
-    def path(self, strengths: Sequence[float]) -> list[Floats]:
+    def regularisation_path(self, strengths: Sequence[float]) -> list[Floats]:
         """Return the best parameters for every strength of the penalty, each search starting from the one before."""
         from scipy.optimize import minimize  # not needed for prediction
 
         columns = len(self._columns)
         values = np.concatenate([np.ones(columns), [0.5], np.zeros(sum(self._sizes))])
         bounds = [_SCALES] * columns + [_SHARES] + [(None, None)] * sum(self._sizes)
-        found = []
+        solutions = []
         for strength in strengths:
             result = minimize(self.loss, values, (strength,), "L-BFGS-B", jac=True, bounds=bounds, options=_SEARCH)
             values = result.x
-            found.append(values)
-        return found
+            solutions.append(values)
+        return solutions
 
     def log_likelihood(self, values: Floats) -> float:
         """Return that of all tickets in nats."""
@@ -148,10 +152,10 @@ class _Likelihood:
     def loss(self, values: Floats, strength: float) -> tuple[float, Floats]:
         """Return the penalised negative log-likelihood of all tickets, and its gradient."""
         logs, probabilities, allowed = self._likelihood_terms(values)
-        scales, share, _ = self._parts(values)
+        scales, share, _ = self._unpack(values)
         added = values[len(scales) + 1 :]
         excess = probabilities - allowed
-        by_label = np.sum((excess @ self._has) * self._head_scores, axis=0)
+        by_label = np.sum((excess @ self._label_indicators) * self._head_scores, axis=0)
         slopes = np.add.reduceat(by_label, np.cumsum([0, *self._classes[:-1]]))
         summed = excess.sum(axis=0).reshape(1, *self._information.shape)
         tables = [marginal(summed, [self._columns.index(name) for name in pair]).ravel() for pair in self._pairs]
@@ -167,14 +171,14 @@ class _Likelihood:
 
     def _likelihood_terms(self, values: Floats) -> tuple[Floats, Floats, Floats]:
         """Return the log-likelihood of every ticket, and probabilities of combinations: all, and those it may have."""
-        scales = np.repeat(self._parts(values)[0], self._classes)
+        scales = np.repeat(self._unpack(values)[0], self._classes)
         pair_scores = self.decoder(values).pair_scores.ravel()
-        probabilities = softmax((self._head_scores * scales) @ self._has.T + pair_scores)
-        allowed = probabilities * self._allowed
+        probabilities = softmax((self._head_scores * scales) @ self._label_indicators.T + pair_scores)
+        allowed = probabilities * self._consistent
         total = np.maximum(allowed.sum(axis=1), _LEAST)
         return np.log(total), probabilities, allowed / total[:, None]
 
-    def _parts(self, values: Floats) -> tuple[Floats, float, dict[Pair, Floats]]:
+    def _unpack(self, values: Floats) -> tuple[Floats, float, dict[Pair, Floats]]:
         columns = len(self._columns)
         parts = np.split(values[columns + 1 :], np.cumsum(self._sizes)[:-1])
         added = {

@@ -16,8 +16,8 @@ from engines.sequences import SequenceEngine
 class LlamaEngine(SequenceEngine):
     """One copy of the weights; the adapter is chosen per row.
 
-    An adapter whose states come from the first blocks reads in a small context of its own, which computes no others;
-    where a reply goes on from its reading, in the context of the replies, which computes all.
+    An adapter that uses only the first blocks gets a small context of its own, which computes only those. If replies
+    reuse its KV cache, it shares the replies' context, which computes all blocks.
     """
 
     def __init__(
@@ -39,33 +39,38 @@ class LlamaEngine(SequenceEngine):
             end_ids: ids that end a reply.
             options: its `sequences` and `cells` follow from `sizes` and the adapter prefixes.
             blocks: how many blocks of the base an adapter's states come from, by its name: one adapter at most.
-            reads_for_replies: rows go on from what that adapter has read.
+            reads_for_replies: rows reuse the KV cache of that adapter.
 
         Raises:
             InputError: a file is unreadable or does not fit.
         """
         model = LlamaModel(base, adapters, options)
-        beginnings = {name: adapter_prefixes.get(name, ()) for name in adapters}
-        reader, count = next(iter((blocks or {}).items()), ("", None))
-        self._reader: tuple[str, SequenceEngine] | None = None
-        if count and not reads_for_replies and len(adapters) > 1:
-            own = {reader: beginnings.pop(reader)}
-            few = ContextSizes(sizes.max_cached_prefixes, options.batch, sizes.max_cached_prefixes, sizes.label_cells)
-            context = _context(model, own, few, options, count)
-            self._reader = reader, SequenceEngine(context, own, end_ids, few, options.batch)
-            sizes, count = replace(sizes, label_cells=0), None
-        context = _context(model, beginnings, sizes, options, count, reads_for_replies)
-        super().__init__(context, beginnings, end_ids, sizes, options.batch)
+        prefixes = {name: adapter_prefixes.get(name, ()) for name in adapters}
+        shallow_adapter, block_count = next(iter((blocks or {}).items()), ("", None))
+        self._shallow: tuple[str, SequenceEngine] | None = None
+        if block_count and not reads_for_replies and len(adapters) > 1:
+            shallow_prefix = {shallow_adapter: prefixes.pop(shallow_adapter)}
+            shallow_sizes = ContextSizes(
+                sizes.max_cached_prefixes, options.batch, sizes.max_cached_prefixes, sizes.label_cells
+            )
+            context = _context(model, shallow_prefix, shallow_sizes, options, block_count)
+            self._shallow = (
+                shallow_adapter,
+                SequenceEngine(context, shallow_prefix, end_ids, shallow_sizes, options.batch),
+            )
+            sizes, block_count = replace(sizes, label_cells=0), None
+        context = _context(model, prefixes, sizes, options, block_count, reads_for_replies)
+        super().__init__(context, prefixes, end_ids, sizes, options.batch)
 
     def encode_and_cache(
         self, prompts: Sequence[Sequence[int]], adapter: str, lengths: Sequence[int]
     ) -> NDArray[np.float32]:
         """Return what `encode` returns; keep the cache of the first `lengths[i]` ids of every prompt.
 
-        Nothing is kept where the adapter reads in a context of its own.
+        Nothing is kept where the adapter reads in a context of its shallow_prefix.
         """
-        if self._reader and self._reader[0] == adapter:
-            return self._reader[1].encode(prompts, adapter)
+        if self._shallow and self._shallow[0] == adapter:
+            return self._shallow[1].encode(prompts, adapter)
         return super().encode_and_cache(prompts, adapter, lengths)
 
 

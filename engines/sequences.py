@@ -126,7 +126,7 @@ class SequenceEngine:
         self._allocator.drop(tuple(prefix))
 
     def admit(self, row: Row) -> bool:
-        """Take a row if there is room; it goes on from what `encode_and_cache` kept of its prefix.
+        """Take a row if there is room; it reuses what `encode_and_cache` kept of its prefix.
 
         Raises:
             WorkError: the row needs more cells than there are.

@@ -1,4 +1,4 @@
-"""Reading a rating sheet that a person filled in, as spreadsheets save it."""
+"""CleaningSteps a rating sheet that a person filled in, as spreadsheets save it."""
 
 import csv
 import io

@@ -45,7 +45,7 @@ class Generator:
     decoding: DecodingConfig
     columns: tuple[str, ...]
     max_length: int
-    uses_classifier_prefix: bool = False  # it goes on from the classifier's reading of the ticket
+    uses_classifier_prefix: bool = False  # it reuses the classifier's KV cache of the ticket
 
     @classmethod
     def load(cls, encoder: PromptEncoder, config: RunConfig) -> "Generator":

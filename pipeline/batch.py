@@ -31,7 +31,7 @@ from pipeline.scheduler import Request
 from pipeline.shipped import open_to_answer
 from pipeline.two_stage import TwoStage, load_two_stage
 from tickets.cleaning.clean import Cleaner
-from tickets.cleaning.reading import Reading
+from tickets.cleaning.steps import CleaningSteps
 from tickets.errors import InputError
 from tickets.formats.readers import estimate_steps
 from tickets.own_json import decode_own
@@ -90,13 +90,13 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     refuse_overlap([opened.path, *opened.any_stage.base_places()], written, "--out")
     _check_replaced(options.out)
     resolved = open_resolved(opened) if options.similar else None
-    reading = opened.reading.changed(html=options.html, quotes=options.quotes, signatures=options.signatures)
-    cleaner = reading.cleaner(options.escapes)
+    cleaning = opened.cleaning.changed(html=options.html, quotes=options.quotes, signatures=options.signatures)
+    cleaner = cleaning.cleaner(options.escapes)
     cleaner.decide_escapes(source.sample)
     told: set[str] = set()
     _tell_notes(source, told)
     rows = _rows(source, cleaner)
-    plan = _plan(options, opened, choice, reading)
+    plan = _plan(options, opened, choice, cleaning)
     with disk_guard(partial), _locked(options.out, partial) as file:
         if options.restart:
             file.truncate(0)
@@ -239,7 +239,7 @@ def _skip_answered(file: IO[bytes], partial: Path, rows: Iterator[Row]) -> tuple
     return done, at
 
 
-def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, reading: Reading) -> dict[str, Any]:
+def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, cleaning: CleaningSteps) -> dict[str, Any]:
     """Return what decides the answers."""
     manifests = {name: stage.path / MANIFEST for name, stage in opened.stages.items()}
     if opened.bundle:
@@ -250,7 +250,7 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, read
         "preset": options.preset,
         "encoding": options.encoding,
         "map": list(options.maps),
-        "cleaning": {"escapes": options.escapes, **reading.to_dict()},
+        "cleaning": {"escapes": options.escapes, **cleaning.to_dict()},
         "labels_only": options.labels_only,
         "similar": options.similar or None,  # plans of before do not have it
         "allowed_contacts": list(options.allowed_contacts),

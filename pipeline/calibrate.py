@@ -14,7 +14,7 @@ from backbone.config_file import dump_config, load_config
 from backbone.dataset import data_fingerprint, load_part, resolve_data
 from backbone.progress import track
 from backbone.runs.files import disk_guard, read_json, sha256, write_json
-from backbone.runs.folder import open_partial, paths_written_for, publish
+from backbone.runs.folder import check_replaceable, open_partial, paths_written_for, publish
 from backbone.runs.layout import CALIBRATION, CLASSIFIER, CONFIG, JOINT, MANIFEST, RUN
 from classifier.fitting import Fitted, LabelledParts, fit_on_validation
 from classifier.heads import TAGS
@@ -27,7 +27,7 @@ from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder, StageFolder, open_model
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError
-from tickets.sources import refuse_overlap
+from tickets.sources import output_path, refuse_overlap
 
 _FITTED_KEYS = ("adjustment", "decode", "review_accuracy", "required_columns")  # of the classifier
 _REPLACED = (CALIBRATION, JOINT, CONFIG, RUN, MANIFEST)
@@ -78,8 +78,11 @@ def calibrate(run: Path, out: Path, overrides: Sequence[str] = ()) -> Path:
     """
     model, stage = _open(run)
     config = _changed(stage, overrides, out)
+    out = output_path(out, "--out")
     outputs = [path for name in model.stages for path in paths_written_for(out / name)]
     refuse_overlap([folder.path for folder in model.stages.values()], outputs, "--out")
+    for name in model.stages:
+        check_replaceable(out / name, "--out")
     source = sha256(stage.path / MANIFEST)
     plan = {"calibrated_from": source, "settings": config.classifier.model_dump(mode="json", include={*_FITTED_KEYS})}
     partials = {name: open_partial(out / name, plan) for name in model.stages}

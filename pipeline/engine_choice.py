@@ -68,7 +68,7 @@ def load_engines(
         served.setdefault(writing, set()).update({GENERATOR, CLASSIFIER} if uses_prefix else {GENERATOR})
     if choice.endpoint and uses_prefix:
         raise InputError(
-            f"--endpoint: {model.stages[GENERATOR].path} goes on from the classifier's reading, and a server has one "
+            f"--endpoint: {model.stages[GENERATOR].path} reuses the classifier's KV cache, and a server has one "
             "adapter; train the generator with generator.reading=own, or leave --endpoint out"
         )
     loaded = {kind: kind.load(model, sorted(names), choice.together, cells) for kind, names in served.items()}

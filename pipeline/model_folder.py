@@ -26,7 +26,7 @@ from backbone.runs.layout import (
 from backbone.runs.manifest import read_manifest, require
 from backbone.shipped import resolve_model
 from pipeline.export.bundle import Bundle
-from tickets.cleaning.reading import Reading
+from tickets.cleaning.steps import CleaningSteps
 from tickets.errors import InputError
 from tickets.sources import source_path
 
@@ -90,9 +90,9 @@ class ModelFolder:
         return next(iter(self.stages.values()))
 
     @property
-    def reading(self) -> Reading:
+    def cleaning(self) -> CleaningSteps:
         """How the tickets of the training were cleaned."""
-        return Reading.from_record(read_json(self.any_stage.path / RUN).get("reading"))
+        return CleaningSteps.from_record(read_json(self.any_stage.path / RUN).get("reading"))
 
     @property
     def blocks(self) -> dict[str, int]:
@@ -151,7 +151,7 @@ def check_same_base(stages: dict[str, StageFolder]) -> None:
 
 
 def check_prefix_classifier(stages: Mapping[str, StageFolder]) -> None:
-    """Raise InputError where the generator goes on from the reading of another classifier than the one beside it.
+    """Raise InputError where the generator reuses the KV cache of another classifier than the one beside it.
 
     Both runs are verified by now.
     """
@@ -161,7 +161,7 @@ def check_prefix_classifier(stages: Mapping[str, StageFolder]) -> None:
     reader = read_json(generator / RUN).get(CLASSIFIER_PREFIX)
     if reader is not None and reader != read_json(classifier / MANIFEST)["files"].get(f"{ADAPTER}/{ADAPTER_WEIGHTS}"):
         raise InputError(
-            f"{generator}: goes on from the reading of another classifier than {classifier}; run `duet train-gen` "
+            f"{generator}: reuses the KV cache of another classifier than {classifier}; run `duet train-gen` "
             f"again with the same configuration, bring its classifier back, or give {classifier} for labels alone"
         )
 

@@ -50,7 +50,7 @@ def predict_files(
         if text.doubt:
             print(f"warning: {text.name}: {text.doubt}", file=sys.stderr)
     opened = open_to_answer(model, choice)
-    tickets = [text.ticket(opened.reading) for text in texts]
+    tickets = [text.ticket(opened.cleaning) for text in texts]
     resolved = open_resolved(opened) if options.similar else None
     system = load_two_stage(opened, options.labels_only, choice, options.allowed_contacts)
     if system.generator is None and not options.labels_only:

@@ -312,14 +312,14 @@ def test_an_export_that_changed_the_model_is_not_kept(
     flips: int,
     words: str,
 ) -> None:
-    compare = parity.compare
+    compare = parity.compare_with_reference
 
     def changed(*arguments: Any) -> Parity:
         result = compare(*arguments)
         column = ColumnParity(flips, 0, tickets=200, right_before=160, lost=lost, won=0)
         return Parity(**{**vars(result), "columns": {**result.columns, "type": column}})
 
-    monkeypatch.setattr(export_check, "compare", changed)
+    monkeypatch.setattr(export_check, "compare_with_reference", changed)
     out = tmp_path / "out"
     with pytest.raises(WorkError, match=words):
         export(ExportOptions(trained_run.folder, out, quant="f16", check=4))

@@ -77,6 +77,10 @@ def test_other_tickets_or_none_are_refused(trained_run: RunConfig, small_data: P
     shutil.copytree(small_data, data)
     with pytest.raises(InputError, match="what is read"):
         calibrate(run, run)
+    (tmp_path / "notes" / CLASSIFIER).mkdir(parents=True)
+    (tmp_path / "notes" / CLASSIFIER / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="would be lost; choose another --out"):
+        calibrate(run, tmp_path / "notes")
     with pytest.raises(InputError, match="found no classifier"):
         calibrate(run / GENERATOR, tmp_path / "out")
     config = run / CLASSIFIER / CONFIG

@@ -20,7 +20,7 @@ from eval.judge.plan import make_plan
 from eval.report.page import REPORT, read_report
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
-from tickets.cleaning.reading import Reading
+from tickets.cleaning.steps import CleaningSteps
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.own_json import decode_own, own_records, read_own
@@ -41,7 +41,7 @@ def test_what_is_no_json_of_ours_is_a_value_error(text: str, tmp_path: Path) -> 
         with pytest.raises(InputError) as error:
             read(path)
         assert "\n" not in str(error.value) and str(path) in str(error.value)
-    assert Reading.of_prepared(tmp_path) == Reading()
+    assert CleaningSteps.of_prepared(tmp_path) == CleaningSteps()
 
 
 def test_values_that_are_json_of_ours_are_read() -> None:

@@ -8,8 +8,8 @@ import pytest
 from tests.test_exports import prepared
 from tests.test_prepare import table, write_csv
 from tickets.cleaning.clean import Cleaner
-from tickets.cleaning.reading import Reading
 from tickets.cleaning.signatures import cut_signatures
+from tickets.cleaning.steps import CleaningSteps
 from tickets.formats.text_file import read_ticket
 from tickets.preparation.report import render_report
 
@@ -88,24 +88,24 @@ def test_they_stay_unless_asked_and_the_folder_remembers(tmp_path: Path) -> None
     report, tickets = prepared(source, duplicate_threshold=0.5)
     assert report.cleaned["signatures"] == 0
     assert all(ticket.body.endswith("ida@example.com") for ticket in tickets)
-    assert Reading.of_prepared(tmp_path / "out") == Reading()
+    assert CleaningSteps.of_prepared(tmp_path / "out") == CleaningSteps()
     report, tickets = prepared(source, cut_signatures=True, duplicate_threshold=0.5)
     assert report.cleaned["signatures"] == 60
     assert all(ticket.body.endswith("Best regards,\nIda Huber") for ticket in tickets)
-    assert Reading.of_prepared(tmp_path / "out") == Reading(signatures=True)
+    assert CleaningSteps.of_prepared(tmp_path / "out") == CleaningSteps(signatures=True)
 
 
 def test_predict_reads_as_the_training_data_was_read(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(f"Subject: printer\n\n{CLOSED}\n{CONTACTS}")
     assert read_ticket(tmp_path / "t.txt").body == f"{CLOSED}\n{CONTACTS}"
-    assert read_ticket(tmp_path / "t.txt", Reading(signatures=True)).body == CLOSED
+    assert read_ticket(tmp_path / "t.txt", CleaningSteps(signatures=True)).body == CLOSED
 
 
 @pytest.mark.parametrize("record", [None, {}, {"signatures": "yes", "more": 1}, [], "x"])
 def test_records_of_other_versions_mean_the_usual_reading(record: object, tmp_path: Path) -> None:
-    assert Reading.from_record(record) == Reading()
+    assert CleaningSteps.from_record(record) == CleaningSteps()
     (tmp_path / "report.json").write_text(json.dumps({"reading": record}))
-    assert Reading.of_prepared(tmp_path) == Reading()
+    assert CleaningSteps.of_prepared(tmp_path) == CleaningSteps()
 
 
 def test_the_report_shows_what_cleaning_took_away(tmp_path: Path) -> None:

@@ -54,24 +54,26 @@ def _replaced(folder: Path) -> Path:
     return folder.with_name(folder.name + ".replaced")
 
 
-def check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path, option: str = "--set output=...") -> None:
     """Refuse to write a run where something else is, or nothing can be: what is there would be lost.
+
+    Args:
+        option: what names another folder.
 
     Raises:
         InputError: a file or a folder that is no finished run of ours, or a place that cannot be written.
     """
-    with writable(folder, "--set output=..."):
+    with writable(folder, option):
         for path in (folder, _replaced(folder)):
             is_ours = path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))
             is_there = path.exists() or (path == folder and path.is_symlink())  # a link that leads nowhere
             if is_there and not is_ours:
                 raise InputError(
-                    f"{path}: found something that is no finished run, and would be lost; choose another "
-                    "--set output=..."
+                    f"{path}: found something that is no finished run, and would be lost; choose another {option}"
                 )
         above = next(place for place in folder.absolute().parents if place.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"{folder}: {above} is no folder that may be written; choose another --set output=...")
+            raise InputError(f"{folder}: {above} is no folder that may be written; choose another {option}")
 
 
 def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -> Path:

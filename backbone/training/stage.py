@@ -17,7 +17,7 @@ from backbone.runs.layout import BASE, BASELINE, CHECKPOINTS, CLASSIFIER, CONFIG
 from backbone.training import processes
 from backbone.training.cost import Shape, packs, recomputes, stage_settings
 from backbone.training.token_cache import TokenCache
-from tickets.cleaning.reading import Reading
+from tickets.cleaning.steps import CleaningSteps
 from tickets.schema import Ticket
 from tickets.sources import refuse_overlap
 
@@ -44,7 +44,7 @@ class Stage:
     train: list[Ticket]
     validation: list[Ticket]
     data: str
-    reading: Reading
+    cleaning: CleaningSteps
     packed: bool
     recompute: bool
     tokens: TokenCache
@@ -93,7 +93,7 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         train=load_part(data_folder, "train", config.data.max_train),
         validation=load_part(data_folder, "validation", config.data.max_validation),
         data=data,
-        reading=Reading.of_prepared(data_folder),
+        cleaning=CleaningSteps.of_prepared(data_folder),
         packed=packs(config, name, on_cuda()),
         recompute=recomputes(config, name, Shape.load(base_folder, config, name)),
         tokens=TokenCache(None if config.data.path == SAMPLE else data_folder),  # the package is not written to
@@ -131,7 +131,7 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
             compute=stage.config.base.compute,
             packed=stage.packed,
             recomputed=stage.recompute,
-            reading=stage.reading.to_dict(),
+            reading=stage.cleaning.to_dict(),
             best=result.best,
             loss_ratio=result.best["eval_loss"] / max(result.best["eval_train_loss"], 1e-9),
             **facts,

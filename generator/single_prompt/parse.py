@@ -1,4 +1,4 @@
-"""Reading what a single-prompt model wrote: labels, tags and reply, whatever formatting it added."""
+"""CleaningSteps what a single-prompt model wrote: labels, tags and reply, whatever formatting it added."""
 
 import difflib
 import re

@@ -12,7 +12,14 @@ from engines.protocols import Encoder, Writer
 from generator.reply import Generator
 from pipeline.engine_choice import llama_engine
 from pipeline.export.bundle import NO_GGUF, ONNX_INT8, adapter_file, base_file
-from pipeline.export.parity import VISIBLE_FALL, Parity, choices, compare, reference, run_engine
+from pipeline.export.parity import (
+    VISIBLE_FALL,
+    Parity,
+    compare_with_reference,
+    reference_tokens,
+    run_engine,
+    run_reference,
+)
 from pipeline.model_folder import ModelFolder
 from tickets.errors import WorkError
 from tickets.schema import Ticket
@@ -43,17 +50,20 @@ def check_export(
     adapters = {name: one.path / ADAPTER for name, one in model.stages.items()}
     encoder = classifier.encoder
     engine = LayeredEngine(model.base_folder(), adapters, stage.config.base, encoder.pad_id, model.blocks)
-    before = reference(tickets, classifier, generator, engine)
-    exported = _exported(model, folder, quant, graphs, merged, generator is not None, before.longest)
+    trained = run_reference(tickets, classifier, generator, engine)
+    exported = _exported(model, folder, quant, graphs, merged, generator is not None, trained.longest)
     outputs, exact = [], {}
     for name, is_exact, labeller, writer in exported:
-        outputs.append(run_engine(name, before, labeller, writer))
+        outputs.append(run_engine(name, trained, labeller, writer))
         exact[name] = is_exact
         del labeller, writer  # before the next engine is loaded
-    chosen = choices(before, outputs, engine)
+    chosen = reference_tokens(trained, outputs, engine)
     precision = resolve_formats(stage.config.base).precision
-    ends = {encoder.end_id, encoder.pad_id}
-    results = [compare(before, one, chosen.get(one.name, ()), classifier, _TIE[precision], ends) for one in outputs]
+    end_ids = {encoder.end_id, encoder.pad_id}
+    results = [
+        compare_with_reference(trained, one, chosen.get(one.name, ()), classifier, _TIE[precision], end_ids)
+        for one in outputs
+    ]
     # NF4's files hold the weights that it was rounded from
     faults = [_fault(result, exact[result.name] and precision != "nf4") for result in results]
     for warning in (text for result in results for text in _warnings(result)):

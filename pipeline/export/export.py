@@ -104,7 +104,7 @@ def _gather(options: ExportOptions) -> ModelFolder:
     _check_tokenizers(stages)
     if options.merged and GENERATOR in stages and stages[GENERATOR].config.generator.uses_classifier_prefix:
         raise InputError(
-            f"--merged: {stages[GENERATOR].path} goes on from the classifier's reading, which a merged file does not "
+            f"--merged: {stages[GENERATOR].path} reuses the classifier's KV cache, which a merged file does not "
             "hold; train the generator with generator.reading=own, or leave --merged out"
         )
     return ModelFolder(model.path, stages, None)

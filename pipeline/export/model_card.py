@@ -14,7 +14,7 @@ from pipeline.model_folder import ModelFolder, StageFolder
 from tickets.errors import InputError
 
 _HANDED_OVER = (
-    " It goes on from the classifier's reading of the ticket, so its adapter is of no use alone: instruction and "
+    " It reuses the classifier's KV cache of the ticket, so its adapter is of no use alone: instruction and "
     "ticket are read with the classifier's, all that follows with its own."
 )
 

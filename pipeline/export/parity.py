@@ -150,7 +150,7 @@ class Parity:
         return "\n".join(lines)
 
 
-def reference(
+def run_reference(
     tickets: Sequence[Ticket], classifier: Classifier, generator: Generator | None, engine: Encoder
 ) -> Reference:
     """Run the trained classifier on tickets; its labels are in the prompts of all replies, whoever writes them."""
@@ -163,29 +163,31 @@ def reference(
     return Reference(tickets, prompts, states, predictions, replies, shared_prefix)
 
 
-def run_engine(name: str, before: Reference, encoder: Encoder | None, writer: Writer | None) -> EngineOutputs:
+def run_engine(name: str, trained: Reference, encoder: Encoder | None, writer: Writer | None) -> EngineOutputs:
     """Run an exported engine on the same prompts; None for `encoder` or `writer` leaves labels or replies out."""
     states = None
     if encoder is not None:
         parts = [
-            encoder.encode(before.prompts[start : start + _BATCH], CLASSIFIER)
-            for start in track(range(0, len(before.prompts), _BATCH), f"{name}: labels")
+            encoder.encode(trained.prompts[start : start + _BATCH], CLASSIFIER)
+            for start in track(range(0, len(trained.prompts), _BATCH), f"{name}: labels")
         ]
         states = np.concatenate(parts)
     greedy = DecodingConfig(max_new_tokens=REPLY_TOKENS)
     replies = None
     if writer is not None:
-        replies = write_all(writer, before.reply_prompts, GENERATOR, greedy, shared_prefix=before.shared_prefix)
+        replies = write_all(writer, trained.reply_prompts, GENERATOR, greedy, shared_prefix=trained.shared_prefix)
     return EngineOutputs(name, states, replies)
 
 
-def choices(before: Reference, outputs: Sequence[EngineOutputs], engine: LayeredEngine) -> dict[str, list[list[int]]]:
+def reference_tokens(
+    trained: Reference, outputs: Sequence[EngineOutputs], engine: LayeredEngine
+) -> dict[str, list[list[int]]]:
     """Return what the trained model would have written for every id of every reply, by the engine that wrote."""
     writing = {one.name: one.replies for one in outputs if one.replies is not None}
     if not writing:
         return {}
-    prompts = [prompt for _ in writing for prompt in before.reply_prompts]
-    shared_prefix = before.shared_prefix
+    prompts = [prompt for _ in writing for prompt in trained.reply_prompts]
+    shared_prefix = trained.shared_prefix
     if shared_prefix:
         shared_prefix = replace(shared_prefix, lengths=[length for _ in writing for length in shared_prefix.lengths])
     written = [ids for replies in writing.values() for ids in replies]
@@ -193,13 +195,13 @@ def choices(before: Reference, outputs: Sequence[EngineOutputs], engine: Layered
     return {name: [next(chosen) for _ in replies] for name, replies in writing.items()}
 
 
-def compare(
-    before: Reference,
+def compare_with_reference(
+    trained: Reference,
     outputs: EngineOutputs,
     chosen: Sequence[Sequence[int]],
     classifier: Classifier,
     tie: float,
-    ends: AbstractSet[int],
+    end_ids: AbstractSet[int],
 ) -> Parity:
     """Return an exported engine beside the reference.
 
@@ -207,18 +209,18 @@ def compare(
         chosen: what the reference would have written, of `choices`.
         tie: a label that changes counts as a tie where the reference gave both labels log-probabilities that differ by
             less.
-        ends: ids that end a reply.
+        end_ids: ids that end a reply.
     """
     columns, difference = {}, None
     if outputs.states is not None:
         after = classifier.read(outputs.states)
-        columns = {column: _column(column, before, after, tie) for column in classifier.space.columns}
-        distances = np.linalg.norm(outputs.states - before.states, axis=1) / np.linalg.norm(before.states, axis=1)
+        columns = {column: _column(column, trained, after, tie) for column in classifier.space.columns}
+        distances = np.linalg.norm(outputs.states - trained.states, axis=1) / np.linalg.norm(trained.states, axis=1)
         difference = float(distances.max())
-    shares = [_agreement(ids, own, ends) for ids, own in zip(outputs.replies or (), chosen, strict=True)]
+    shares = [_agreement(ids, own, end_ids) for ids, own in zip(outputs.replies or (), chosen, strict=True)]
     return Parity(
         name=outputs.name,
-        tickets=len(before.tickets),
+        tickets=len(trained.tickets),
         columns=columns,
         state_difference=difference,
         replies=len(shares),
@@ -227,9 +229,9 @@ def compare(
     )
 
 
-def _column(column: str, before: Reference, after: Sequence[Prediction], tie: float) -> ColumnParity:
+def _column(column: str, trained: Reference, after: Sequence[Prediction], tie: float) -> ColumnParity:
     flips = ties = labelled = right_before = lost = won = 0
-    for ticket, old, new in zip(before.tickets, before.predictions, after, strict=True):
+    for ticket, old, new in zip(trained.tickets, trained.predictions, after, strict=True):
         was_right, is_right = (one.labels[column] == ticket.labels.get(column) for one in (old, new))
         labelled += column in ticket.labels
         right_before += was_right
@@ -243,9 +245,9 @@ def _column(column: str, before: Reference, after: Sequence[Prediction], tie: fl
     return ColumnParity(flips, ties, labelled, right_before, lost, won)
 
 
-def _agreement(written: Sequence[int], chosen: Sequence[int], ends: AbstractSet[int]) -> float:
+def _agreement(written: Sequence[int], chosen: Sequence[int], end_ids: AbstractSet[int]) -> float:
     """Return the share of what was written, end included, before the first id that the reference would not write."""
     right = [ours == theirs for ours, theirs in zip(written, chosen, strict=False)]
     if len(written) < REPLY_TOKENS:
-        right.append(chosen[len(written)] in ends)
+        right.append(chosen[len(written)] in end_ids)
     return (right.index(False) if False in right else len(right)) / len(right)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tickets.cleaning.reading import USUAL, Reading
+from tickets.cleaning.steps import USUAL, CleaningSteps
 from tickets.encodings.charsets import decode_content
 from tickets.encodings.utf16 import unmarked_utf16
 from tickets.errors import InputError
@@ -35,13 +35,13 @@ class TicketText:
     body: str
     doubt: str = ""
 
-    def ticket(self, reading: Reading = USUAL) -> Ticket:
+    def ticket(self, cleaning: CleaningSteps = USUAL) -> Ticket:
         """Return the ticket, cleaned as `prepare` does.
 
         Raises:
             InputError: nothing is left.
         """
-        cleaner = reading.cleaner()
+        cleaner = cleaning.cleaner()
         cleaner.decide_escapes((self.body,))
         subject = " ".join(cleaner.clean(self.subject, thread=False).split())
         body = cleaner.clean(self.body, subject=self.subject)
@@ -50,9 +50,9 @@ class TicketText:
         return Ticket(id=self.name, subject=subject, body=body)
 
 
-def read_ticket(path: Path, reading: Reading = USUAL) -> Ticket:
+def read_ticket(path: Path, cleaning: CleaningSteps = USUAL) -> Ticket:
     """Return the cleaned ticket in a file, or on stdin for `-`; see `read_text`."""
-    return read_text(path).ticket(reading)
+    return read_text(path).ticket(cleaning)
 
 
 def read_text(path: Path) -> TicketText:

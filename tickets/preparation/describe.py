@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tickets.cleaning.reading import USUAL, Reading
+from tickets.cleaning.steps import USUAL, CleaningSteps
 from tickets.errors import InputError
 from tickets.schema import Ticket
 from tickets.splitting.duplicates import NearDuplicates
@@ -83,7 +83,7 @@ class Intake:
     """What reading the source came to: rows in, tickets kept, rows set aside by reason, texts changed by cleaning.
 
     `missing` counts readable rows without a value, by part or label; `columns` maps parts and labels to source columns;
-    `removed` holds examples of what cleaning took away or changed, by step; `reading` the steps that were on;
+    `removed` holds examples of what cleaning took away or changed, by step; `cleaning` the steps that were on;
     `turns` counts the tickets of later replies; `encodings` go by file; `notes` say what was unsure or left out.
     """
 
@@ -97,7 +97,7 @@ class Intake:
     encodings: Mapping[str, str] = field(default_factory=dict)
     private: PrivateData = field(default_factory=PrivateData)
     removed: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    reading: Reading = USUAL
+    cleaning: CleaningSteps = USUAL
     notes: tuple[str, ...] = ()
 
 
@@ -118,7 +118,7 @@ class Report:
     parts: Mapping[str, int]
     cleaned: Mapping[str, int]
     removed: Mapping[str, tuple[str, ...]]
-    reading: Reading
+    reading: CleaningSteps
     private: PrivateData
     missing: Mapping[str, int]
     languages: Mapping[str, int]
@@ -157,7 +157,7 @@ def describe(
         parts={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         cleaned=dict(intake.cleaned),
         removed={step: tuple(text[:_SHOWN_LENGTH] for text in texts) for step, texts in intake.removed.items()},
-        reading=intake.reading,
+        reading=intake.cleaning,
         private=replace(intake.private, counts=_most_first(Counter(intake.private.counts))),
         missing=dict(intake.missing),
         languages=_most_first(Counter(ticket.language or "unknown" for ticket in tickets)),

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from tickets.cleaning.reading import Reading
+from tickets.cleaning.steps import CleaningSteps
 from tickets.columns.choose import ColumnMap
 from tickets.columns.source_columns import no_rows
 from tickets.errors import InputError, WorkError
@@ -72,9 +72,9 @@ class PrepareOptions:
     redact_patterns: tuple[str, ...] = ()
 
     @property
-    def reading(self) -> Reading:
+    def cleaning(self) -> CleaningSteps:
         """The steps of cleaning."""
-        return Reading(self.clean_html, self.clean_quotes, self.cut_signatures)
+        return CleaningSteps(self.clean_html, self.clean_quotes, self.cut_signatures)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read."""
@@ -143,7 +143,7 @@ class _Reading:
         _check_columns(options, source.columns)
         self.options, self.source, self.progress = options, source, progress
         self.quarantine = Quarantine(quarantine)
-        self.cleaner = options.reading.cleaner(options.clean_escapes)
+        self.cleaner = options.cleaning.cleaner(options.clean_escapes)
         self.cleaner.decide_escapes(source.sample)
         self.redactor = TicketRedactor(Redactor(parse_patterns(options.redact_patterns)), options.redact)
         self.languages = {language_code(name) for name in options.languages}
@@ -181,7 +181,7 @@ class _Reading:
             reasons=self.quarantine.reasons,
             cleaned=self.cleaner.counts,
             removed=self.cleaner.examples,
-            reading=self.options.reading,
+            cleaning=self.options.cleaning,
             missing=self.missing,
             columns={**self.source.part_columns, **self.source.columns.labels},
             turns=len(self.first_turns),

@@ -11,7 +11,7 @@ from tickets.own_json import read_own
 
 
 @dataclass(frozen=True)
-class Reading:
+class CleaningSteps:
     """Steps of cleaning that are on. Whether `\\n` is a line break is asked of every source anew."""
 
     html: bool = True
@@ -19,21 +19,21 @@ class Reading:
     signatures: bool = False
 
     @classmethod
-    def from_record(cls, record: object) -> "Reading":
+    def from_record(cls, record: object) -> "CleaningSteps":
         """Return the reading that `to_dict` wrote; the usual one if it is missing, as in runs of earlier versions."""
         known = {field.name for field in fields(cls)}
         values = record if isinstance(record, Mapping) else {}
         return cls(**{str(name): value for name, value in values.items() if name in known and isinstance(value, bool)})
 
     @classmethod
-    def of_prepared(cls, folder: Path) -> "Reading":
+    def of_prepared(cls, folder: Path) -> "CleaningSteps":
         """Return the reading of a folder that `duet prepare` wrote; the usual one where it does not say."""
         try:
             return cls.from_record(read_own(folder / "report.json").get("reading"))
         except (OSError, ValueError, AttributeError, InputError):
             return cls()
 
-    def changed(self, **options: bool | None) -> "Reading":
+    def changed(self, **options: bool | None) -> "CleaningSteps":
         """Return the same with the options that were given; None leaves a step as it is."""
         return replace(self, **{name: value for name, value in options.items() if value is not None})
 
@@ -46,4 +46,4 @@ class Reading:
         return asdict(self)
 
 
-USUAL = Reading()
+USUAL = CleaningSteps()
