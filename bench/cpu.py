@@ -179,7 +179,7 @@ def row_onnx(scratch: Path, count: int) -> dict[str, Any]:
     adapter = {CLASSIFIER: bundle / "classifier.lora.gguf"}
     sizes = ContextSizes(max_rows=16, cells=8192)
     engines: dict[str, Any] = {
-        "torch fp32": load_two_stage(model, labels_only=True, choice=EngineChoice("torch")).encoder,
+        "torch fp32": load_two_stage(model, labels_only=True, choice=EngineChoice("torch")).label_engine,
         "ONNX fp32": OnnxEngine(bundle / ONNX_FP32),
         "ONNX int8": OnnxEngine(bundle / ONNX_INT8),
         "GGUF q8_0": LlamaEngine(bundle / "base.q8_0.gguf", adapter, {CLASSIFIER: encoder.prefix}, (), sizes),

@@ -95,7 +95,7 @@ def _of_model(run: Path) -> Scores:
 
     def scores(tickets: Sequence[Ticket]) -> dict[str, Floats]:
         return classifier.logits(
-            system.encoder.encode([prompt.ids for prompt in classifier.prompts(tickets)], CLASSIFIER)
+            system.label_engine.encode([prompt.ids for prompt in classifier.prompts(tickets)], CLASSIFIER)
         )
 
     weights = class_weights(train, classifier.space, config.classifier)

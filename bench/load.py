@@ -63,11 +63,11 @@ def main() -> None:
 def engine_alone(model: Path, tickets: list[Ticket], together: int) -> dict[str, float]:
     """Answers per second of the engine; the prompts of the replies hold the labels that it gives."""
     system = load_two_stage(model, choice=EngineChoice("llama", together))
-    engine: Any = system.encoder
+    engine: Any = system.label_engine
     classifier, generator = system.classifier, system.generator
     assert generator
     prompts = [prompt.ids for prompt in classifier.prompts(tickets)]
-    labels = [one.labels for one in classifier.read(engine.encode(prompts, CLASSIFIER))]
+    labels = [one.labels for one in classifier.predict(engine.encode(prompts, CLASSIFIER))]
     replies = [prompt.ids for prompt in generator.prompts(tickets, labels)]
     options, shared_prefix = generator.decoding, generator.shared_prefix(replies)
 

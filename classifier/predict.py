@@ -75,8 +75,8 @@ class Classifier:
         """Return encoded prompts of tickets."""
         return [self.encoder.classifier_prompt(ticket, self.max_length) for ticket in tickets]
 
-    def read(self, states: NDArray[np.float32]) -> list[Prediction]:
-        """Predictions from hidden states (tickets, hidden).
+    def predict(self, states: NDArray[np.float32]) -> list[Prediction]:
+        """Return predictions from hidden states (tickets, hidden).
 
         Raises:
             InputError: states of another length than the heads read, or that are not numbers.

@@ -74,7 +74,7 @@ class Row:
                 self.error = error
 
 
-class Encoder(Protocol):
+class LabelEngine(Protocol):
     """Turns prompts into hidden states; may be called while rows are being written."""
 
     def encode(self, prompts: Sequence[Sequence[int]], adapter: str) -> NDArray[np.float32]:
@@ -101,13 +101,13 @@ class HasClassCounts(Protocol):
 
 
 @runtime_checkable
-class PrefixCachingEncoder(Protocol):
+class PrefixCachingEngine(Protocol):
     """Encodes prompts and keeps their KV cache for rows that begin alike."""
 
     def encode_and_cache(
         self, prompts: Sequence[Sequence[int]], adapter: str, lengths: Sequence[int]
     ) -> NDArray[np.float32]:
-        """Return what `Encoder.encode` returns; keep the cache of the first `lengths[i]` tokens of each prompt.
+        """Return what `LabelEngine.encode` returns; keep the cache of the first `lengths[i]` tokens of each prompt.
 
         What is kept may be given up at any time for rows and prompts that need the room.
         """
@@ -133,5 +133,5 @@ class Writer(Protocol):
         """Stop writing a row, if it is in flight, and free its place."""
 
 
-class Engine(Encoder, Writer, Protocol):
+class Engine(LabelEngine, Writer, Protocol):
     """Does both."""

@@ -146,7 +146,7 @@ class TwoStageSystem:
 
     def _read_once(self, prompts: Sequence[Prompt]) -> int:
         """Count the ids of a ticket's prompts that serve both stages."""
-        if not self.system.caching_encoder:
+        if not self.system.prefix_caching_engine:
             return 0
         encoder = self.system.classifier.encoder
         starts = [prompt.ids[: encoder.ticket_end(prompt.ids)] for prompt in prompts]

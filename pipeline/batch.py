@@ -189,7 +189,7 @@ def _answer_rows(rows: Iterator[Row], system: TwoStage, labels_only: bool, toget
         DuetError: a ticket cannot be answered; what was answered before it is written.
     """
     # a ticket that is read once has to stay in the context from its labels to its reply
-    ahead = max(1, together // 4) if system.caching_encoder else (_WINDOW - 1) * together
+    ahead = max(1, together // 4) if system.prefix_caching_engine else (_WINDOW - 1) * together
     scheduler = system.scheduler(label_tokens=None)
     line_of: dict[Request, Line] = {}
     try:

@@ -22,7 +22,7 @@ from classifier.label_checks import check_decode, labelled_tickets
 from classifier.metrics import Floats
 from classifier.operating_points import operating_points, table
 from classifier.predict import Classifier
-from engines.protocols import Encoder
+from engines.protocols import LabelEngine
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder, StageFolder, open_model
 from pipeline.two_stage import load_two_stage
@@ -149,10 +149,10 @@ def _read_validation(model: ModelFolder, stage: StageFolder, config: RunConfig) 
         labelled_tickets(load_part(folder, "validation", config.data.max_validation), space, "validation"),
         space,
     )
-    return _Trained(classifier, parts, _logits(classifier, system.encoder, parts), data)
+    return _Trained(classifier, parts, _logits(classifier, system.label_engine, parts), data)
 
 
-def _logits(classifier: Classifier, engine: Encoder, parts: LabelledParts) -> dict[str, Floats]:
+def _logits(classifier: Classifier, engine: LabelEngine, parts: LabelledParts) -> dict[str, Floats]:
     prompts = [prompt.ids for prompt in classifier.prompts(parts.validation)]
     batches = [
         engine.encode(prompts[start : start + _BATCH], CLASSIFIER)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR
-from engines.protocols import Encoder, Engine, Writer
+from engines.protocols import Engine, LabelEngine, Writer
 from pipeline.export.bundle import Bundle, adapter_file, base_file
 from pipeline.model_folder import ModelFolder
 from tickets.errors import InputError
@@ -47,7 +47,7 @@ class EngineChoice:
 
 def load_engines(
     model: ModelFolder, choice: EngineChoice, stages: Iterable[str], cells: int
-) -> tuple[Encoder, Writer | None]:
+) -> tuple[LabelEngine, Writer | None]:
     """Load the engine for labels and, where `stages` has the generator, the one for replies; often they are one.
 
     Args:
@@ -107,7 +107,7 @@ def llama_engine(
     return LlamaEngine(base, adapters, prefixes, end_ids, sizes, blocks=blocks, reads_for_replies=reads_for_replies)
 
 
-def _load_onnx(model: ModelFolder, stages: Sequence[str], together: int, cells: int) -> Encoder:
+def _load_onnx(model: ModelFolder, stages: Sequence[str], together: int, cells: int) -> LabelEngine:
     from engines.onnx import OnnxEngine
 
     bundle = _bundle(model)
@@ -134,7 +134,7 @@ class EngineKind:
         fits: whether a model has the files for it.
         load: takes model, stages, tickets together and cells; returns the engine.
         can_label, can_write: which stages it serves.
-        caches_prefix: it implements PrefixCachingEncoder.
+        caches_prefix: it implements PrefixCachingEngine.
         missing: what a model lacks that does not fit, and what adds it; {path} is the model's.
         how_to_add: said where another engine takes over because the package is not installed.
     """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from backbone.prompts import Prompt
 from backbone.runs.layout import CLASSIFIER
 from classifier.predict import Classifier
-from engines.protocols import Encoder, PrefixCachingEncoder, Row, Writer
+from engines.protocols import LabelEngine, PrefixCachingEngine, Row, Writer
 from generator.reply import Generator
 from tickets.schema import Answer, Prediction, Ticket
 
@@ -78,7 +78,7 @@ class Scheduler:
     def __init__(
         self,
         classifier: Classifier,
-        encoder: Encoder,
+        label_engine: LabelEngine,
         generator: Generator | None,
         writer: Writer | None,
         compose: Compose,
@@ -92,9 +92,9 @@ class Scheduler:
             together: most replies that are written at a time; None for as many as the writer takes.
             label_tokens: token limit of a label group while replies are written; at least one ticket; None: no limit.
         """
-        self._classifier, self._encoder = classifier, encoder
+        self._classifier, self._label_engine = classifier, label_engine
         self._generator, self._writer = generator, writer
-        self._cache = caching_encoder(encoder, generator, writer)
+        self._cache = prefix_caching_engine(label_engine, generator, writer)
         self._compose, self._together, self._label_tokens = compose, together, label_tokens
         self._unlabelled: deque[Request] = deque()
         self._unwritten: deque[Request] = deque()  # labelled, waiting for a place
@@ -158,8 +158,8 @@ class Scheduler:
                 lengths = [len(self._prefix(request)) for request in group]
                 states = self._cache.encode_and_cache(ids, CLASSIFIER, lengths)
             else:
-                states = self._encoder.encode(ids, CLASSIFIER)
-            predictions = self._classifier.read(states)
+                states = self._label_engine.encode(ids, CLASSIFIER)
+            predictions = self._classifier.predict(states)
         except Exception as error:
             return [error] if len(group) == 1 else [one for request in group for one in self._read([request])]
         return [Labelled(one, prompt.truncated) for one, prompt in zip(predictions, prompts, strict=True)]
@@ -260,7 +260,7 @@ class Scheduler:
         request.marked = now
 
     def _prefix(self, request: Request) -> Sequence[int]:
-        """Return the prefix ids that the encoder was asked to cache."""
+        """Return the prefix ids that the engine was asked to cache."""
         if not self._cache or request.labels_only or request.prompt is None:
             return ()
         return request.prompt.ids[: self._classifier.encoder.ticket_end(request.prompt.ids)]
@@ -270,11 +270,11 @@ class Scheduler:
             self._cache.drop(prefix)
 
 
-def caching_encoder(
-    encoder: Encoder, generator: Generator | None, writer: Writer | None
-) -> PrefixCachingEncoder | None:
+def prefix_caching_engine(
+    label_engine: LabelEngine, generator: Generator | None, writer: Writer | None
+) -> PrefixCachingEngine | None:
     """Return the engine that caches the classifier's prefix for the generator, or None."""
-    engine: object = encoder
+    engine: object = label_engine
     if generator is None or not generator.uses_classifier_prefix or engine is not writer:
         return None
-    return engine if isinstance(engine, PrefixCachingEncoder) else None
+    return engine if isinstance(engine, PrefixCachingEngine) else None

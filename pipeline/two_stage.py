@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
-from engines.protocols import Encoder, HasClassCounts, HasHiddenSize, OnToken, PrefixCachingEncoder, Writer
+from engines.protocols import HasClassCounts, HasHiddenSize, LabelEngine, OnToken, PrefixCachingEngine, Writer
 from generator.reply import Generator
 from pipeline.engine_choice import EngineChoice, load_engines
 from pipeline.model_folder import ModelFolder
-from pipeline.scheduler import LABEL_TOKENS, Labelled, Reply, Request, Scheduler, caching_encoder
+from pipeline.scheduler import LABEL_TOKENS, Labelled, Reply, Request, Scheduler, prefix_caching_engine
 from pipeline.shipped import open_to_answer
 from tickets.errors import InputError
 from tickets.schema import Answer, Prediction, Ticket
@@ -31,23 +31,23 @@ def _default_guard() -> "DraftGuard":
 
 @dataclass(frozen=True)
 class TwoStage:
-    """`classifier` on `encoder`, then `generator` on `writer`; without the latter two it gives labels alone."""
+    """`classifier` on `label_engine`, then `generator` on `writer`; without the latter two it gives labels alone."""
 
     classifier: Classifier
-    encoder: Encoder
+    label_engine: LabelEngine
     generator: Generator | None
     writer: Writer | None
     guard: "DraftGuard | None" = field(default_factory=_default_guard)  # masks contacts in drafts, unless None
 
     @property
-    def caching_encoder(self) -> PrefixCachingEncoder | None:
+    def prefix_caching_engine(self) -> PrefixCachingEngine | None:
         """The engine that caches the classifier's prefix for the generator, or None."""
-        return caching_encoder(self.encoder, self.generator, self.writer)
+        return prefix_caching_engine(self.label_engine, self.generator, self.writer)
 
     def scheduler(self, together: int | None = None, label_tokens: int | None = LABEL_TOKENS) -> Scheduler:
         """Return a scheduler for these engines; `Scheduler` documents the arguments."""
         return Scheduler(
-            self.classifier, self.encoder, self.generator, self.writer, self._compose, together, label_tokens
+            self.classifier, self.label_engine, self.generator, self.writer, self._compose, together, label_tokens
         )
 
     def answer(
@@ -135,16 +135,16 @@ def load_two_stage(
     generator = Generator.load(writing.encoder, writing.config) if writing else None
     stages = (CLASSIFIER, GENERATOR) if generator else (CLASSIFIER,)
     cells = max(classifier.max_length, generator.context if generator else 0)
-    encoder, writer = load_engines(opened, choice or EngineChoice(), stages, cells)
-    if isinstance(encoder, HasHiddenSize) and encoder.hidden_size != classifier.hidden_size:
+    label_engine, writer = load_engines(opened, choice or EngineChoice(), stages, cells)
+    if isinstance(label_engine, HasHiddenSize) and label_engine.hidden_size != classifier.hidden_size:
         raise InputError(
             f"{stage.path}: its heads read states of {classifier.hidden_size}, and the model gives "
-            f"{encoder.hidden_size}; expected the files of one classifier; train or export it again"
+            f"{label_engine.hidden_size}; expected the files of one classifier; train or export it again"
         )
     sizes = {head: len(bias) for head, (_, bias) in classifier.heads.items()}
-    if isinstance(encoder, HasClassCounts) and encoder.classes and dict(encoder.classes) != sizes:
+    if isinstance(label_engine, HasClassCounts) and label_engine.classes and dict(label_engine.classes) != sizes:
         raise InputError(
-            f"{opened.path}: its graph is of a classifier with {_counts(encoder.classes)}, and {stage.path} has "
+            f"{opened.path}: its graph is of a classifier with {_counts(label_engine.classes)}, and {stage.path} has "
             f"{_counts(sizes)}; expected one classifier; export the bundle again"
         )
     guard = None
@@ -152,7 +152,7 @@ def load_two_stage(
         from tickets.redact.drafts import DraftGuard
 
         guard = DraftGuard((*generator.decoding.allowed_contacts, *allowed))
-    return TwoStage(classifier, encoder, generator, writer, guard)
+    return TwoStage(classifier, label_engine, generator, writer, guard)
 
 
 def _counts(sizes: Mapping[str, int]) -> str:

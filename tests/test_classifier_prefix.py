@@ -146,7 +146,7 @@ def test_torch_engines_write_what_two_models_write(run: RunConfig, tickets: list
 def test_every_engine_answers_alike(bundle: Path, run: RunConfig, engine: str, tickets: list[Ticket]) -> None:
     expected = load_two_stage(run.folder).answer(tickets[:6])
     system = load_two_stage(bundle, choice=EngineChoice(engine, together=4))
-    assert (system.caching_encoder is not None) == (engine in ("auto", "llama"))
+    assert (system.prefix_caching_engine is not None) == (engine in ("auto", "llama"))
     found = system.answer(tickets[:6])
     if engine != "onnx":  # whose int8 labels may differ
         assert [one.prediction.labels for one in found] == [one.prediction.labels for one in expected]
@@ -171,14 +171,14 @@ class Stages:
 
     def __init__(self, bundle: Path, together: int) -> None:
         self.system: Any = load_two_stage(bundle, choice=EngineChoice("llama", together=together))
-        self.engine: Any = self.system.encoder
+        self.engine: Any = self.system.label_engine
 
     def label(self, tickets: list[Ticket]) -> list[Any]:
         """Labels, and as many readings kept as there is room for."""
         ids = [prompt.ids for prompt in self.system.classifier.prompts(tickets)]
         lengths = [self.system.classifier.encoder.ticket_end(one) for one in ids]
         states = self.engine.encode_and_cache(ids, CLASSIFIER, lengths)
-        return [one.labels for one in self.system.classifier.read(states)]
+        return [one.labels for one in self.system.classifier.predict(states)]
 
     def reply(self, tickets: list[Ticket], labels: list[Any], on_token: Any = None) -> list[str]:
         generator = self.system.generator

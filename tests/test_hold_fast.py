@@ -211,7 +211,7 @@ def test_doubt_is_review_and_states_that_are_not_numbers_are_an_error() -> None:
     assert classifier.needs_review(Prediction({}, {}, {}))  # labels that are missing
     hidden = next(iter(classifier.heads.values()))[0].shape[1]
     with pytest.raises(InputError, match="is not a number"):
-        classifier.read(np.full((1, hidden), np.nan, dtype=np.float32))
+        classifier.predict(np.full((1, hidden), np.nan, dtype=np.float32))
 
 
 @given(st.text())

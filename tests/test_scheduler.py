@@ -254,8 +254,8 @@ def test_no_ticket_is_lost_doubled_or_starved(
         step()
     assert not open_requests and not scheduler.has_work
     assert len(set(labels_told)) == len(labels_told)
-    assert system.encoder.cached_prefixes == 0, "a prefix that nobody needs is kept"
-    assert len(system.encoder._allocator._free) == SIZES.sequences
+    assert system.label_engine.cached_prefixes == 0, "a prefix that nobody needs is kept"
+    assert len(system.label_engine._allocator._free) == SIZES.sequences
 
 
 def test_replies_begin_in_the_order_of_the_tickets() -> None:
@@ -343,7 +343,7 @@ def test_a_reply_that_cannot_be_made_fails_alone(failing: str, monkeypatch: pyte
     monkeypatch.undo()
     assert sorted(str(request.error) for request in requests) == ["None", "None", "None", "no reply"]
     assert all(request.answer.reply == expected_reply(stages, request.ticket) for request in requests if request.answer)
-    assert system.encoder.cached_prefixes == 0
+    assert system.label_engine.cached_prefixes == 0
 
 
 def tickets(count: int, length: int = 6) -> list[Ticket]:

@@ -8,7 +8,7 @@ from backbone.device import resolve_formats
 from backbone.runs.layout import ADAPTER, CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
 from engines.layered import LayeredEngine
-from engines.protocols import Encoder, Writer
+from engines.protocols import LabelEngine, Writer
 from generator.reply import Generator
 from pipeline.engine_choice import llama_engine
 from pipeline.export.bundle import NO_GGUF, ONNX_INT8, adapter_file, base_file
@@ -83,7 +83,7 @@ def _exported(
     merged: str | None,
     writes: bool,
     longest: int,
-) -> Iterator[tuple[str, bool, Encoder | None, Writer | None]]:
+) -> Iterator[tuple[str, bool, LabelEngine | None, Writer | None]]:
     """Name, whether it should be exact, encoder and writer of every engine, one at a time in memory."""
     if quant != NO_GGUF:
         # not of what training allows: that is most of a gigabyte on a 7B

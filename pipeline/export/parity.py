@@ -15,7 +15,7 @@ from backbone.progress import track
 from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
 from engines.layered import LayeredEngine
-from engines.protocols import Encoder, SharedPrefix, Writer
+from engines.protocols import LabelEngine, SharedPrefix, Writer
 from engines.writing import write_all
 from generator.reply import Generator
 from tickets.schema import Prediction, Ticket
@@ -151,24 +151,24 @@ class Parity:
 
 
 def run_reference(
-    tickets: Sequence[Ticket], classifier: Classifier, generator: Generator | None, engine: Encoder
+    tickets: Sequence[Ticket], classifier: Classifier, generator: Generator | None, engine: LabelEngine
 ) -> Reference:
     """Run the trained classifier on tickets; its labels are in the prompts of all replies, whoever writes them."""
     prompts = [prompt.ids for prompt in classifier.prompts(tickets)]
     states = engine.encode(prompts, CLASSIFIER)
-    predictions = classifier.read(states)
+    predictions = classifier.predict(states)
     labels = [prediction.labels for prediction in predictions[:_REPLIES]]
     replies = [prompt.ids for prompt in generator.prompts(tickets[:_REPLIES], labels)] if generator else []
     shared_prefix = generator.shared_prefix(replies) if generator else None
     return Reference(tickets, prompts, states, predictions, replies, shared_prefix)
 
 
-def run_engine(name: str, trained: Reference, encoder: Encoder | None, writer: Writer | None) -> EngineOutputs:
-    """Run an exported engine on the same prompts; None for `encoder` or `writer` leaves labels or replies out."""
+def run_engine(name: str, trained: Reference, label_engine: LabelEngine | None, writer: Writer | None) -> EngineOutputs:
+    """Run an exported engine on the same prompts; None for `label_engine` or `writer` leaves labels or replies out."""
     states = None
-    if encoder is not None:
+    if label_engine is not None:
         parts = [
-            encoder.encode(trained.prompts[start : start + _BATCH], CLASSIFIER)
+            label_engine.encode(trained.prompts[start : start + _BATCH], CLASSIFIER)
             for start in track(range(0, len(trained.prompts), _BATCH), f"{name}: labels")
         ]
         states = np.concatenate(parts)
@@ -213,7 +213,7 @@ def compare_with_reference(
     """
     columns, difference = {}, None
     if outputs.states is not None:
-        after = classifier.read(outputs.states)
+        after = classifier.predict(outputs.states)
         columns = {column: _column(column, trained, after, tie) for column in classifier.space.columns}
         distances = np.linalg.norm(outputs.states - trained.states, axis=1) / np.linalg.norm(trained.states, axis=1)
         difference = float(distances.max())
