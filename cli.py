@@ -95,8 +95,8 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed has no place
             sys.exit(_fail("the output could not be written: the disk is full; free some space and run it again", 1))
         if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: importing torch here would cost seconds
-            mend = "lower batch_tokens of the stage, set base.gradient_checkpointing=true or base.precision=nf4"
-            sys.exit(_fail(f"out of GPU memory; expected room for the batch; {mend}, see `duet check`", 1))
+            remedy = "lower batch_tokens of the stage, set base.gradient_checkpointing=true or base.precision=nf4"
+            sys.exit(_fail(f"out of GPU memory; expected room for the batch; {remedy}, see `duet check`", 1))
         if _ClickException is None or not isinstance(error, _ClickException):
             raise
         sys.exit(_usage_error(error))

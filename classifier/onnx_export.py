@@ -143,7 +143,7 @@ def check_size(base: Path, layers: int | None) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the exporter and the quantiser say about their own internals, which nobody here can mend."""
+    """Silence what the exporter and the quantiser say about their own internals, which nobody here can remedy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

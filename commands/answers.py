@@ -1,7 +1,4 @@
-"""Commands that answer tickets: predict, predict-batch.
-
-Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
-"""
+"""Commands that answer tickets: predict, predict-batch."""
 
 import sys
 from pathlib import Path
@@ -50,7 +47,7 @@ def predict(
     from pipeline.engine_choice import EngineChoice
     from pipeline.predict import PredictOptions, predict_files
 
-    choice = EngineChoice(engine, 1, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
+    choice = EngineChoice.of_options(engine, 1, endpoint, endpoint_model, endpoint_timeout)
     predict_files(files, model, PredictOptions(as_json, labels_only, tuple(allow_contacts or ()), similar), choice)
 
 
@@ -93,7 +90,7 @@ def predict_batch(
     from pipeline.batch import predict_batch as run
     from pipeline.engine_choice import EngineChoice
 
-    choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
+    choice = EngineChoice.of_options(engine, together, endpoint, endpoint_model, endpoint_timeout)
     options = BatchOptions(
         source=source,
         out=out,

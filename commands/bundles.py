@@ -1,7 +1,4 @@
-"""Commands on bundles: export, verify.
-
-Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
-"""
+"""Commands on bundles: export, verify."""
 
 import sys
 from pathlib import Path
@@ -15,7 +12,7 @@ from commands.options import path
 def export(
     out: Annotated[Path, typer.Option("--out", parser=path, help="Folder to write.")],
     model: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             "--model",
             parser=path,
@@ -23,7 +20,7 @@ def export(
         ),
     ] = None,
     generator: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             "--generator", parser=path, help="Run folder of the generator where it is not beside the classifier."
         ),
@@ -41,7 +38,7 @@ def export(
         bool, typer.Option("--merged", help="Also write a self-contained generator and an Ollama Modelfile.")
     ] = False,
     data: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option("--data", help="Folder of `duet prepare` to check on (default: the classifier's own data)."),
     ] = None,
     check: Annotated[int, typer.Option("--check", min=1, help="How many validation tickets to check on.")] = 256,

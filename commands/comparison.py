@@ -1,7 +1,4 @@
-"""Commands that measure: evaluate, compare, human-eval, judge.
-
-Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
-"""
+"""Commands that measure: evaluate, compare, human-eval, judge."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -14,7 +11,7 @@ from commands.options import Engine, Model, path
 def evaluate(
     model: Model = None,
     data: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option("--data", help="Folder of `duet prepare`, or sample (default: the model's own data)."),
     ] = None,
     part: Annotated[str, typer.Option("--part", help="train, validation or test.")] = "test",
@@ -45,12 +42,12 @@ def compare(
         Path, typer.Option("--out", parser=path, help="Folder to write; answers there are used again.")
     ] = Path("runs/comparison"),
     data: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option("--data", help="Folder of `duet prepare`, or sample (default: the first run's own data)."),
     ] = None,
     part: Annotated[str, typer.Option("--part", help="train, validation or test.")] = "test",
     limit: Annotated[
-        Optional[int],  # noqa: UP045
+        Optional[int],
         typer.Option("--limit", min=2, help="Compare on this many tickets, the first ones (default: all)."),
     ] = None,
     timed: Annotated[
@@ -60,17 +57,17 @@ def compare(
         bool, typer.Option("--zero-shot/--no-zero-shot", help="Also prompt the base without an adapter.")
     ] = True,
     bertscore_model: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             "--bertscore-model", parser=path, help="Folder of an encoder for BERTScore (default: no BERTScore)."
         ),
     ] = None,
     bertscore_layer: Annotated[
-        Optional[int],  # noqa: UP045
+        Optional[int],
         typer.Option("--bertscore-layer", min=1, help="Layer of the encoder's states (default: two thirds up)."),
     ] = None,
     beside: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             "--beside", parser=path, help="Folder of an earlier comparison on another split, to show beside this one."
         ),
@@ -101,7 +98,7 @@ def human_eval_make(
     comparison: Annotated[Path, typer.Argument(parser=path, help="Folder of `duet compare`.")],
     tickets: Annotated[int, typer.Option("--tickets", min=1, help="How many tickets to rate.")] = 100,
     systems: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option("--system", metavar="NAME", help="System to rate (default: all that write replies). Repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draw and the shuffling.")] = 0,
@@ -142,11 +139,11 @@ def judge(
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Name of the judge model at that server.")],
     tickets: Annotated[int, typer.Option("--tickets", min=5, help="How many tickets to score, drawn at random.")] = 100,
     systems: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option("--system", metavar="NAME", help="System to score (default: all that write replies). Repeatable."),
     ] = None,
     dimensions: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option(
             "--dimension",
             metavar="NAME",
@@ -161,7 +158,7 @@ def judge(
     ] = 0.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=16, help="Longest answer, in tokens.")] = 512,
     budget_tokens: Annotated[
-        Optional[int],  # noqa: UP045
+        Optional[int],
         typer.Option("--budget-tokens", min=1, help="Stop before this run uses more tokens (default: no limit)."),
     ] = None,
     dry_run: Annotated[

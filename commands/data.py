@@ -1,7 +1,4 @@
-"""Commands on data: prepare.
-
-Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
-"""
+"""Commands on data: prepare."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -28,7 +25,7 @@ def prepare(
         typer.Option("--duplicate-threshold", metavar="SHARE", help="Common word pairs that make a near-duplicate."),
     ] = 0.25,
     keep_split: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             "--keep-split", parser=path, metavar="OLD", help="Earlier output, whose tickets stay in their parts."
         ),
@@ -42,11 +39,11 @@ def prepare(
     turns: Annotated[bool, typer.Option("--turns", help="A ticket for every public reply of a conversation.")] = False,
     maps: Maps = None,
     columns: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option("--columns", metavar="NAME", help="Label column to keep; all that are found without. Repeatable."),
     ] = None,
     languages: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option("--language", metavar="CODE", help="Keep only this language. Repeatable."),
     ] = None,
     clean_escapes: CleanEscapes = None,
@@ -58,13 +55,13 @@ def prepare(
         typer.Option("--redact", help="Replace private data by placeholders such as <email> (default: only count it)."),
     ] = False,
     redact_patterns: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option(
             "--redact-pattern", metavar="NAME=REGEX", help="Numbers of your own, replaced by <NAME>. Repeatable."
         ),
     ] = None,
     tokenizer: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option("--tokenizer", parser=path, help="tokenizer.json to count tokens with; the mini model's without."),
     ] = None,
 ) -> None:

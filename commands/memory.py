@@ -1,7 +1,4 @@
-"""Commands on the resolved tickets in a bundle: memory add, memory erase.
-
-Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
-"""
+"""Commands on the resolved tickets in a bundle: memory add, memory erase."""
 
 from pathlib import Path
 from typing import Annotated

@@ -17,17 +17,17 @@ def path(text: str | Path) -> Path:
 
 
 Config = Annotated[
-    Optional[Path],  # noqa: UP045  # typer reads annotations at run time
+    Optional[Path],
     typer.Option("--config", parser=path, help="YAML of the experiment (default: the built-in mini configuration)."),
 ]
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    Optional[list[str]],
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Override a key of the configuration, e.g. lora.rank=64. Repeatable."
     ),
 ]
 Model = Annotated[
-    Optional[Path],  # noqa: UP045
+    Optional[Path],
     typer.Option(
         "--model",
         parser=path,
@@ -38,7 +38,7 @@ Engine = Annotated[
     str, typer.Option("--engine", help="auto, llama, onnx or torch. auto: the fastest that the model has files for.")
 ]
 Endpoint = Annotated[
-    Optional[str],  # noqa: UP045
+    Optional[str],
     typer.Option("--endpoint", metavar="URL", help="Let an OpenAI-compatible server write the replies."),
 ]
 EndpointModel = Annotated[str, typer.Option("--endpoint-model", help="Name of the model at that server.")]
@@ -51,7 +51,7 @@ EndpointTimeout = Annotated[
     ),
 ]
 AllowContacts = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    Optional[list[str]],
     typer.Option(
         "--allow-contact",
         metavar="VALUE",
@@ -66,7 +66,7 @@ SimilarTickets = Annotated[
 ]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="Do not write replies.")]
 Preset = Annotated[
-    Optional[str],  # noqa: UP045
+    Optional[str],
     typer.Option(
         "--preset",
         help="Column names of an export: zendesk, zammad, freshdesk, jira, servicenow, otrs, github, gitlab, glpi, "
@@ -74,7 +74,7 @@ Preset = Annotated[
     ),
 ]
 Maps = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    Optional[list[str]],
     typer.Option(
         "--map",
         metavar="NAME=COLUMN",
@@ -83,25 +83,25 @@ Maps = Annotated[
     ),
 ]
 Encoding = Annotated[
-    Optional[str],  # noqa: UP045
+    Optional[str],
     typer.Option("--encoding", metavar="NAME", help="Encoding of text files, such as cp1251 (default: detected)."),
 ]
 CleanEscapes = Annotated[
-    Optional[bool],  # noqa: UP045
+    Optional[bool],
     typer.Option(
         "--escapes/--no-escapes", help=r"Turn literal \n into line breaks (default: where the source means that)."
     ),
 ]
 CleanHtml = Annotated[
-    Optional[bool],  # noqa: UP045
+    Optional[bool],
     typer.Option("--html/--no-html", help="Turn HTML into text."),
 ]
 CutSignatures = Annotated[
-    Optional[bool],  # noqa: UP045
+    Optional[bool],
     typer.Option("--cut-signatures/--keep-signatures", help="Cut signatures and legal disclaimers."),
 ]
 CleanQuotes = Annotated[
-    Optional[bool],  # noqa: UP045
+    Optional[bool],
     typer.Option("--quotes/--no-quotes", help="Cut quoted earlier mails."),
 ]
 Restart = Annotated[

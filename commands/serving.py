@@ -1,7 +1,4 @@
-"""Commands of the server: serve, and its tokens, backups and outbox.
-
-Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
-"""
+"""Commands of the server: serve, and its tokens, backups and outbox."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -26,7 +23,7 @@ token = typer.Typer(help="Tokens that give access.", no_args_is_help=True, rich_
 serve.add_typer(token, name="token")
 
 Db = Annotated[
-    Optional[str],  # noqa: UP045  # typer reads annotations at run time
+    Optional[str],
     typer.Option(
         "--db",
         metavar="ADDRESS",
@@ -42,7 +39,7 @@ def serve_tickets(
     db: Db = None,
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8077",
     helpdesks: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             "--helpdesks", parser=path, metavar="FILE", help="YAML that names your helpdesks, see docs/helpdesks.md."
         ),
@@ -70,7 +67,7 @@ def serve_tickets(
     from serve.run import ServeOptions
     from serve.run import serve as run
 
-    choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
+    choice = EngineChoice.of_options(engine, together, endpoint, endpoint_model, endpoint_timeout)
     run(ServeOptions(model, db, listen, choice, helpdesks, demo, single_keys))
 
 
@@ -79,7 +76,7 @@ def token_add(
     name: Annotated[str, typer.Argument(help="Whose token it is.")],
     role: Annotated[str, typer.Option("--role", help="ingest, review or admin; each may do what those before may.")],
     days: Annotated[
-        Optional[float],  # noqa: UP045
+        Optional[float],
         typer.Option("--days", min=0.001, max=36_500, help="How many days it is valid (default: no expiry)."),
     ] = None,
     db: Db = None,

@@ -1,7 +1,4 @@
-"""Commands that train: check, pretrain, train-cls, train-gen, train-baseline, calibrate.
-
-Each command is annotated options, a docstring and one call. Heavy imports live in the bodies.
-"""
+"""Commands that train: check, pretrain, train-cls, train-gen, train-baseline, calibrate."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -26,7 +23,7 @@ def check(config: Config = None, overrides: Overrides = None) -> None:
 
 def pretrain(
     config: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             "--config", parser=path, help="YAML recipe of the base (default: the recipe of the shipped mini base)."
         ),
@@ -48,7 +45,7 @@ def train_cls(
     config: Config = None,
     overrides: Overrides = None,
     init_from: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option("--init-from", parser=path, help="Classifier run whose adapter is the starting point."),
     ] = None,
     restart: Restart = False,
@@ -100,7 +97,7 @@ def train_baseline(config: Config = None, overrides: Overrides = None, restart: 
 def calibrate(
     run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="Run folder with a finished classifier.")],
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option("--out", parser=path, help="New run folder (default: none, print operating points)."),
     ] = None,
     overrides: Overrides = None,

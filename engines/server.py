@@ -36,7 +36,7 @@ class ServerFailed(WorkError):
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How a command names what may have to be mended.
+    """How a command names what may have to be corrected.
 
     Attributes:
         key_variable: the environment variable that holds the API key.
@@ -51,15 +51,15 @@ class ServerOptions:
     overload: str = "come back later"
 
     @property
-    def mends(self) -> Mapping[int, str]:
-        """What mends a refusal, by status."""
+    def remedies(self) -> Mapping[int, str]:
+        """The remedy of a refusal, by status."""
         key = f"set {self.key_variable} to a key of that server"
         return {401: key, 403: key, 404: self.wrong_address, 429: f"its limit of requests is reached; {self.overload}"}
 
     @property
     def wrong_address(self) -> str:
-        """What mends an address or name that leads nowhere."""
-        return f"mend --endpoint, whose path is /v1 at most servers, or {self.model}, the model's name there"
+        """The remedy of an address or name that leads nowhere."""
+        return f"correct --endpoint, whose path is /v1 at most servers, or {self.model}, the model's name there"
 
 
 class Server:
@@ -139,10 +139,10 @@ class Server:
             await asyncio.sleep(pause)
 
     def status_error(self, error: openai.APIStatusError) -> WorkError:
-        """Return what a refusal means, and what mends it."""
-        mend = self._options.mends.get(error.status_code, "see the server's log")
+        """Return what a refusal means, and how to correct it."""
+        remedy = self._options.remedies.get(error.status_code, "see the server's log")
         kind = WorkError if error.status_code not in range(500, 600) else ServerFailed
-        return kind(f"{self.shown}: answered {error.status_code} ({self.told(error)}); {mend}")
+        return kind(f"{self.shown}: answered {error.status_code} ({self.told(error)}); {remedy}")
 
     def no_completion(self, reason: str) -> WorkError:
         """Return an answer of another kind."""

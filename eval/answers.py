@@ -6,7 +6,7 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -151,6 +151,22 @@ def read_answers(comparison: Path) -> list[dict[str, Any]]:
             f"--out {comparison}"
         ) from None
     return records
+
+
+def systems_with_replies(comparison: Path, records: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
+    """Return the systems of a comparison that write replies: those that are wanted, or all.
+
+    Raises:
+        InputError: one that is wanted writes none, or none does.
+    """
+    writing = [name for name, answer in records[0]["systems"].items() if answer["reply"] is not None]
+    unknown = [name for name in wanted if name not in writing]
+    if unknown or not writing:
+        raise InputError(
+            f"found system {unknown[0] if unknown else 'without replies'!r}, expected systems of {comparison} that "
+            f"write replies: {'; '.join(writing) or 'none'}"
+        )
+    return list(dict.fromkeys(wanted)) or writing
 
 
 def _fault(error: Exception) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from backbone.runs.files import disk_guard, read_json, writable, write_json, write_text
 from eval.agreement import ordinal_alpha
-from eval.answers import read_answers
+from eval.answers import read_answers, systems_with_replies
 from eval.bootstrap import Floats, Resamples, Score
 from eval.rating_sheet import DIMENSIONS, ROW, SHEET, read_sheet
 from eval.replies import bucket_of
@@ -65,14 +65,7 @@ def make_sheet(comparison: Path, tickets: int = 100, systems: Sequence[str] = ()
         InputError: no comparison there, an unknown system, or a sheet that is there already.
     """
     records = read_answers(comparison)
-    writing = [name for name, said in records[0]["systems"].items() if said["reply"] is not None]
-    unknown = [name for name in systems if name not in writing]
-    if unknown or not writing:
-        raise InputError(
-            f"found system {unknown[0] if unknown else 'without replies'!r}, expected systems of {comparison} that "
-            f"write replies: {'; '.join(writing) or 'none'}"
-        )
-    chosen = list(systems or writing)
+    chosen = systems_with_replies(comparison, records, systems)
     rng = np.random.default_rng(seed)
     if (comparison / KEY).exists():
         raise InputError(

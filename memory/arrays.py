@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 from tickets.errors import InputError
 
-_MEND = "restore the bundle, or export it again with --memory"
+_REMEDY = "restore the bundle, or export it again with --memory"
 
 
 def unreadable(path: Path, what: str) -> InputError:
     """Return the error of a file of a memory that is not what an export writes."""
-    return InputError(f"{path}: {what}; {_MEND}")
+    return InputError(f"{path}: {what}; {_REMEDY}")
 
 
 def load_array(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:

@@ -38,6 +38,13 @@ class EngineChoice:
     endpoint: tuple[str, str] | None = None
     seconds: float = 300.0
 
+    @classmethod
+    def of_options(
+        cls, kind: str, together: int, endpoint: str | None, endpoint_model: str, seconds: float
+    ) -> "EngineChoice":
+        """Return the choice of a command's options; without `endpoint`, an engine here writes the replies."""
+        return cls(kind, together, (endpoint, endpoint_model) if endpoint else None, seconds)
+
     def __post_init__(self) -> None:
         """Refuse an unknown kind."""
         names = (AUTO, *(engine.name for engine in ENGINES))

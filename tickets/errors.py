@@ -1,4 +1,4 @@
-"""The failures a user can cause, each one line that says what was found, what was expected and what mends it."""
+"""The failures a user can cause, each one line that says what was found, what was expected and how to correct it."""
 
 
 class DuetError(Exception):

@@ -115,7 +115,7 @@ def part_of(path: Path) -> Path:
 
 
 def read_json(path: Path, expected: str = "a file of a finished run; train again") -> dict[str, Any]:
-    """Read a JSON object; `expected` says what it should be and what mends it.
+    """Read a JSON object; `expected` says what it should be and how to correct it.
 
     Raises:
         InputError: missing or damaged.

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from backbone.runs.files import read_json
-from eval.answers import read_answers
+from eval.answers import read_answers, systems_with_replies
 from eval.human import KEY, RATINGS, is_key_of
 from eval.judge.agreement import Ratings
 from eval.judge.controls import FEWEST, PAIRS, Planted, control_questions, plant
@@ -121,7 +121,7 @@ def make_plan(
     unknown = [name for name in dimensions if name not in DIMENSIONS]
     if unknown:
         raise InputError(f"found --dimension {unknown[0]!r}, expected some of {', '.join(DIMENSIONS)}")
-    chosen = _systems(comparison, records, systems)
+    chosen = systems_with_replies(comparison, records, systems)
     cases = read_cases(records)
     if len(cases) < FEWEST:
         raise InputError(
@@ -167,28 +167,17 @@ def still_valid(judgements: Sequence[Mapping[str, Any]], comparison: Path) -> li
     ]
 
 
-def _systems(comparison: Path, records: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
-    writing = [name for name, said in records[0]["systems"].items() if said["reply"] is not None]
-    unknown = [name for name in wanted if name not in writing]
-    if unknown or not writing:
-        raise InputError(
-            f"found system {unknown[0] if unknown else 'without replies'!r}, expected systems of {comparison} that "
-            f"write replies: {'; '.join(writing) or 'none'}"
-        )
-    return list(dict.fromkeys(wanted)) or writing
-
-
 def _rated(
     comparison: Path, cases: Sequence[Case], systems: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[RatedReply], Ratings]:
     """Return replies with ratings by people, where `duet human-eval score` left some of these answers."""
     if not (comparison / RATINGS).is_file() or not is_key_of(comparison):
         return [], []
-    mend = "what `duet human-eval score` writes; score the sheets again"
+    remedy = "what `duet human-eval score` writes; score the sheets again"
     try:
-        ratings = _RATINGS.validate_python(read_json(comparison / RATINGS, mend).get("raters"), strict=True)
+        ratings = _RATINGS.validate_python(read_json(comparison / RATINGS, remedy).get("raters"), strict=True)
     except ValidationError:
-        raise InputError(f"{comparison / RATINGS}: holds no ratings; expected {mend}") from None
+        raise InputError(f"{comparison / RATINGS}: holds no ratings; expected {remedy}") from None
     key, by_id = read_json(comparison / KEY), {case.id: case for case in cases}
     rows = sorted({row for rating in ratings for row in rating if row in key and key[row]["ticket"] in by_id})
     replies = [systems[key[row]["ticket"]][key[row]["systems"][0]]["reply"] for row in rows]

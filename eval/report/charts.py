@@ -164,7 +164,7 @@ def _heat(axis: Axes, shares: Any, rows: list[str], columns: list[str]) -> None:
             axis.add_patch(mpl.patches.Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_series(0), alpha=0.85 * share))
             if share >= 0.005:
                 axis.text(x, y, f"{share:.2f}".lstrip("0") or "0", ha="center", va="center", fontsize=7)
-    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), ylabel="true", xlabel="given")
+    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), ylabel="true", xlabel="predicted")
     axis.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=8)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     axis.set_aspect("equal")

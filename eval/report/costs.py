@@ -81,7 +81,10 @@ def _ranks(record: Record) -> list[Block]:
     for system, by_name in zip(systems, figures, strict=True):
         for name, point in by_name.items():
             series.setdefault(name, {}).setdefault(system["kind"], []).append(point)
-    note = "Two ranks: of the classifier, by which its labels are drawn, and of the generator. Losses: of what replies."
+    note = (
+        "If two ranks are given, the first is the classifier's, used for its label metrics, and the second the "
+        "generator's. Losses are those of the adapter that writes the reply."
+    )
     return [
         Table(["by rank", "rank", *names], rows, note),
         Chart(charts.rank_chart(series), "Figures against the rank of the adapter"),
@@ -106,13 +109,13 @@ def cost(record: Record) -> Section:
                 _flops(training),
             ]
         )
-    times = ["labels after", "answer after", "tickets / hour", "tokens read / written", "peak memory"]
+    times = ["time to labels", "time to answer", "tickets / hour", "tokens read / written", "peak memory"]
     head = ["system", *times, "trained parameters", "training time", "training FLOP"]
     note = (
-        "Labels after (tags too; none where a system never ended their line), answer after: median of one ticket by "
-        "itself, no prefix cached. Tickets per hour: in batches "
-        "of 16 by the median batch. In brackets: 95 % bootstrap intervals of the medians, from six timings on. Peak "
-        "memory: of a process of its own that answers one batch (CUDA: allocated; CPU: resident, libraries included). "
+        "Times: median of one ticket by itself, no prefix cached. Time to labels includes tags; there is none where a "
+        "system never ended their line. Tickets per hour: in batches of 16, by the median batch. In brackets: 95 % "
+        "bootstrap intervals of the medians, from six timings on. Peak memory: of a process of its own that answers "
+        "one batch (CUDA: allocated; CPU: resident, libraries included). "
         "Training FLOP: 4 per frozen weight and token (6 with recomputation), padding and all of the last block "
         "counted. Training time is of the machine that trained."
     )

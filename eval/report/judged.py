@@ -198,7 +198,7 @@ def _pairs(record: Record) -> Table:
         "win rate",
         "at equal length",
         "words",
-        "turned",
+        "changed with the order",
     ]
     alike, unreadable = (sum(pair[key] for pair in record["pairs"]) for key in ("alike", "unreadable"))
     return Table(
@@ -206,8 +206,8 @@ def _pairs(record: Record) -> Table:
         rows,
         "A win counts only where both orders agree; everything else is a tie. Win rate: wins and half of the ties. At "
         "equal length: by a logistic regression on the difference in words; where one system is always the longer one, "
-        f"it cannot tell. Turned: verdicts that changed with the order. On {alike:,} tickets both wrote the same, a "
-        f"tie; {unreadable:,} have no verdict that can be read, and count nothing.",
+        f"it cannot tell. Changed with the order: verdicts that differ between the two orders. On {alike:,} tickets "
+        f"both wrote the same, a tie; {unreadable:,} have no verdict that can be read, and count nothing.",
     )
 
 

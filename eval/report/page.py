@@ -20,7 +20,7 @@ from tickets.terminal import escape_controls, json_text
 Record = Mapping[str, Any]
 REPORT, HTML, MARKDOWN = "report.json", "report.html", "report.md"
 _FORMAT = 3  # of report.json
-_MEND = "what `duet compare` writes; move it away and run the same `duet compare` again, which keeps its answers"
+_REMEDY = "what `duet compare` writes; move it away and run the same `duet compare` again, which keeps its answers"
 
 
 def write_report(record: Record, folder: Path) -> Path:
@@ -54,7 +54,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: no report there, or one of another version.
     """
-    record: dict[str, Any] = read_json(folder / REPORT, _MEND)
+    record: dict[str, Any] = read_json(folder / REPORT, _REMEDY)
     if record.get("format") != _FORMAT:
         raise InputError(
             f"{folder / REPORT}: format {record.get('format')}, expected {_FORMAT}; run the same `duet compare` again, "
@@ -65,7 +65,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         _markdown(*sections(record))  # what cannot be shown is no report
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
-            f"{folder / REPORT}: not a report ({type(error).__name__}: {error}); expected {_MEND}"
+            f"{folder / REPORT}: not a report ({type(error).__name__}: {error}); expected {_REMEDY}"
         ) from None
     return record
 

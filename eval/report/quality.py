@@ -46,7 +46,7 @@ def labels(record: Record) -> Section:
                 "unparsable",
                 "of these unknown",
                 "near miss",
-                "to a person",
+                "needs review",
             ],
             [
                 [
@@ -59,7 +59,7 @@ def labels(record: Record) -> Section:
             ],
             "Tags: over all tags of the test tickets. Unparsable: tickets with a label that is missing or unknown. "
             "Unknown: not one of the allowed labels. Near miss: an unknown label close to an allowed one; it still "
-            "counts as wrong. To a person: tickets that the system itself marks for review.",
+            "counts as wrong. Needs review: tickets that the system itself marks for review.",
         ),
     ]
     for column in columns:

@@ -54,12 +54,12 @@ def _summary(record: Record) -> Section:
         "system",
         *columns,
         "recall of low",
-        "all right",
+        "all labels right",
         "unparsable",
         "cut",
         "ROUGE-L",
-        "labels after",
-        "answer after",
+        "time to labels",
+        "time to answer",
     ]
     rows = []
     for system in record["systems"]:
@@ -78,9 +78,9 @@ def _summary(record: Record) -> Section:
             ]
         )
     note = (
-        f"Accuracy by label on {record['tickets']:,} tickets ({record['part']} part of {record['data']}); 'all right': "
-        "every label of the ticket; 'unparsable': at least one label missing or not of the list; 'cut': tickets cut to "
-        "fit the prompt. Times: median of one ticket by itself on this machine. Intervals are in the sections below."
+        f"Accuracy by label on {record['tickets']:,} tickets ({record['part']} part of {record['data']}). Unparsable: "
+        "at least one label is missing or not of the list. Cut: tickets longer than the limit of tokens. Times: median "
+        "of one ticket by itself on this machine. Intervals are in the sections below."
     )
     warnings = [f"Warning: {warning}." for warning in record["warnings"]]
     verdict = promotion(record["promotion"]) if record.get("promotion") else head_to_head(record)

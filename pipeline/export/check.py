@@ -113,11 +113,11 @@ def _fault(result: Parity, exact: bool) -> str | None:
         if not clear and not large:
             continue
         onnx = result.name.startswith("ONNX")
-        mend = "leave it out with --no-int8" if onnx else "choose a finer --quant, such as q8_0 or f16"
+        remedy = "leave it out with --no-int8" if onnx else "choose a finer --quant, such as q8_0 or f16"
         return (
             f"{result.name} lowers the accuracy of {name} from {column.accuracy_before:.3f} to "
-            f"{column.accuracy_after:.3f} on {column.tickets} validation tickets; expected at most one point; {mend}, "
-            "or check on more tickets"
+            f"{column.accuracy_after:.3f} on {column.tickets} validation tickets; expected at most one point; "
+            f"{remedy}, or check on more tickets"
         )
     return None
 

@@ -147,7 +147,7 @@ def find_preset(name: str | None, header: Sequence[str]) -> str | None:
         InputError: no preset of that name.
     """
     if name is not None and name not in PRESETS:
-        raise InputError(f"found preset {name!r}, expected one of {', '.join(PRESETS)}; mend --preset")
+        raise InputError(f"found preset {name!r}, expected one of {', '.join(PRESETS)}; correct --preset")
     plain = {plain_name(column) for column in header}
     return name or next(
         (preset for preset, marks in HALLMARKS if all(plain_name(mark) in plain for mark in marks)), None

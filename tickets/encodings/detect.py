@@ -47,7 +47,7 @@ _MOST_CONTROLS = 0.02  # share of control bytes beyond which a file is no text i
 
 @dataclass(frozen=True)
 class TextEncoding:
-    """The codec of a file, its name for messages, and what is unsure about it, with the option that mends it."""
+    """The codec of a file, its name for messages, and what is unsure about it, with the option that corrects it."""
 
     codec: str
     name: str

@@ -213,7 +213,9 @@ def _token_lengths(texts: Mapping[str, Sequence[str]], path: Path) -> dict[str, 
                 found[name] = lengths(len(encoding.ids) for encoding in encodings)
     except Exception as error:  # tokenizers raises bare Exception
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not a tokenizer ({reason}); expected a tokenizer.json; mend --tokenizer") from None
+        raise InputError(
+            f"{path}: not a tokenizer ({reason}); expected a tokenizer.json; correct --tokenizer"
+        ) from None
     return found
 
 

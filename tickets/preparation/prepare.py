@@ -93,7 +93,7 @@ class PrepareOptions:
             wrong = "--keep-split" if self.keep_split is not None else "--seed"
             raise InputError(f"found {wrong} with --split published, which is always the same; leave out one of them")
         if self.tokenizer is not None and not self.tokenizer.is_file():
-            raise InputError(f"{self.tokenizer}: no such file; expected a tokenizer.json; mend --tokenizer")
+            raise InputError(f"{self.tokenizer}: no such file; expected a tokenizer.json; correct --tokenizer")
 
 
 def prepare(options: PrepareOptions, progress: bool = True) -> Report:

@@ -69,7 +69,9 @@ def _parse(text: str) -> TeamPattern:
     try:
         pattern = regex.compile(source)
     except regex.error as error:
-        raise InputError(f"--redact-pattern {kind}: no regular expression ({error}); mend {source[:100]!r}") from None
+        raise InputError(
+            f"--redact-pattern {kind}: no regular expression ({error}); correct {source[:100]!r}"
+        ) from None
     _try_out(kind, pattern)
     return TeamPattern(kind, pattern)
 
