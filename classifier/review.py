@@ -59,7 +59,7 @@ def folds_of(rows: int) -> Ints:
 
 
 def applied_unseen(confidence: Floats, correct: Bools, folds: Ints, target: float) -> Applied:
-    """Return what a target allows on tickets that its threshold was not fitted on: every fold by that of the others."""
+    """Return the cross-validated share and accuracy of a target: each fold uses the threshold fitted on the others."""
     above = np.zeros(len(confidence), dtype=bool)
     for fold in np.unique(folds):
         held_out = folds == fold

@@ -134,4 +134,4 @@ class Writer(Protocol):
 
 
 class Engine(LabelEngine, Writer, Protocol):
-    """Does both."""
+    """Gives labels and writes replies."""

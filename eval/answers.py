@@ -1,4 +1,4 @@
-"""Running the systems over the test tickets: what each said is kept as it comes, so that a comparison can go on."""
+"""Run the systems over the test tickets; answers are saved as they come, so that a comparison can be resumed."""
 
 import gc
 import hashlib
@@ -33,15 +33,15 @@ _OUTPUT = TypeAdapter(Output)
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Said(BaseModel):
-    """What one system said to a ticket."""
+class _SystemAnswer(BaseModel):
+    """The answer of one system to a ticket."""
 
     labels: dict[str, str]
     tags: list[str]
     reply: str | None
 
 
-class _True(BaseModel):
+class _ReferenceAnswer(BaseModel):
     """The labels, tags and reply that people gave."""
 
     labels: dict[str, str]
@@ -55,8 +55,8 @@ class _Record(BaseModel):
     id: str
     subject: str
     body: str
-    true: _True
-    systems: dict[str, _Said]
+    true: _ReferenceAnswer
+    systems: dict[str, _SystemAnswer]
 
 
 class _Times(BaseModel):
@@ -76,7 +76,7 @@ class Cost:
         labels_s, answer_s: median seconds of one ticket by itself; None where it was not timed.
         seconds: of one ticket, median over batches, replies included where the system writes them.
         memory_mib: peak of a process of its own that answers one batch: allocated on CUDA, or resident on the CPU.
-        read, tokens: read and written per ticket, mean.
+        prompt_tokens, written_tokens: per ticket, mean.
         truncated: share of tickets that were cut to fit.
     """
 
@@ -84,14 +84,14 @@ class Cost:
     answer_s: Score | None
     seconds: Score
     memory_mib: float | None
-    read: float
-    tokens: float
+    prompt_tokens: float
+    written_tokens: float
     truncated: float
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A system and all it said, in the order of the tickets."""
+    """A system and all its answers, in the order of the tickets."""
 
     system: System
     outputs: Sequence[Output]
@@ -125,8 +125,8 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
         answer_s=median_score(measured["answer_s"]) if measured["answer_s"] else None,
         seconds=median_score([seconds for seconds, _ in groupby(output.seconds for output in outputs)]),
         memory_mib=measured["memory_mib"],
-        read=statistics.mean(output.read for output in outputs),
-        tokens=statistics.mean(output.tokens for output in outputs),
+        prompt_tokens=statistics.mean(output.prompt_tokens for output in outputs),
+        written_tokens=statistics.mean(output.written_tokens for output in outputs),
         truncated=statistics.mean(output.truncated for output in outputs),
     )
     return Answered(system, outputs, cost)
@@ -258,7 +258,11 @@ def _kept(path: Path, tickets: Sequence[Ticket]) -> list[Output]:
 def _output(line: bytes) -> Output | None:
     try:
         output = _OUTPUT.validate_python(from_saved(decode_own(line))) if line.endswith(b"\n") else None
-        sound = output is not None and 0 <= output.seconds < math.inf and min(output.read, output.tokens) >= 0
+        sound = (
+            output is not None
+            and 0 <= output.seconds < math.inf
+            and min(output.prompt_tokens, output.written_tokens) >= 0
+        )
         return output if sound else None
     except (ValueError, TypeError, AttributeError):
         return None

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 UNKNOWN_LABEL, NEAR_MISS = "foreign", "nearly"
-_KEYS = {"unknown_labels": UNKNOWN_LABEL, "unknown_label": UNKNOWN_LABEL, "near_miss": NEAR_MISS}
+_FIELDS = {"unknown_labels": UNKNOWN_LABEL, "prompt_tokens": "read", "written_tokens": "tokens"}  # of `Output`
+_KEYS = {**_FIELDS, "unknown_label": UNKNOWN_LABEL, "near_miss": NEAR_MISS}
+_FIELD_OF_KEY = {key: name for name, key in _FIELDS.items()}
 
 
 def to_saved(value: "DataclassInstance") -> dict[str, Any]:
@@ -18,4 +20,4 @@ def to_saved(value: "DataclassInstance") -> dict[str, Any]:
 
 def from_saved(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return a saved answer with the names of the fields of `Output`."""
-    return {"unknown_labels" if key == UNKNOWN_LABEL else key: item for key, item in answer.items()}
+    return {_FIELD_OF_KEY.get(key, key): item for key, item in answer.items()}

@@ -36,8 +36,8 @@ class Output:
         probabilities: calibrated, by column and class; empty where the system has none.
         text: what the model wrote as it came, where labels had to be read from text.
         truncated: the ticket was cut to fit.
-        read: prompt tokens that the model read for this ticket.
-        tokens: tokens that it wrote.
+        prompt_tokens: tokens that the model read for this ticket.
+        written_tokens: tokens that it wrote.
         seconds: of the batch it was in, divided by the tickets in it.
     """
 
@@ -51,8 +51,8 @@ class Output:
     review: bool = False
     text: str = ""
     truncated: bool = False
-    read: int = 0
-    tokens: int = 0
+    prompt_tokens: int = 0
+    written_tokens: int = 0
     seconds: float = 0.0
 
 
@@ -130,8 +130,8 @@ class TwoStageSystem:
                 probabilities=answer.prediction.probabilities,
                 review=self.system.classifier.needs_review(answer.prediction),  # of the labels alone
                 truncated=answer.truncated,
-                read=sum(len(prompt.ids) for prompt in prompts) - self._read_once(prompts),
-                tokens=len(self.system.classifier.encoder.encode_text(answer.reply or "")),
+                prompt_tokens=sum(len(prompt.ids) for prompt in prompts) - self._read_once(prompts),
+                written_tokens=len(self.system.classifier.encoder.encode_text(answer.reply or "")),
                 seconds=seconds,
             )
             for answer, prompts in zip(answers, self._prompts(tickets, answers), strict=True)
@@ -199,8 +199,8 @@ class SinglePromptSystem:
                     {},
                     text=answer.text,
                     truncated=answer.truncated,
-                    read=answer.read,
-                    tokens=answer.tokens,
+                    prompt_tokens=answer.prompt_tokens,
+                    written_tokens=answer.written_tokens,
                     seconds=seconds,
                 )
             )

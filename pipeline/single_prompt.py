@@ -27,8 +27,8 @@ class Written:
 
     text: str
     parsed: Parsed
-    read: int
-    tokens: int
+    prompt_tokens: int
+    written_tokens: int
     truncated: bool
 
 

@@ -25,7 +25,7 @@ SAMPLES = "samples.jsonl"
 
 # of a checkpoint
 STATE = "trainer_state.json"
-CLOCK = "clock.json"  # how a training goes on from there
+RESUME_STATE = "clock.json"  # what the library does not save: seconds, pending evaluation, loss since the last log
 
 # key of a generator's run.json: SHA-256 of the classifier's adapter under which it processes tickets
 CLASSIFIER_PREFIX = "reader"

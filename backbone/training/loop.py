@@ -12,7 +12,7 @@ from transformers import TrainerState
 from backbone.device import on_cuda
 from backbone.resident import keep_freed_memory
 from backbone.runs.files import disk_guard, read_json
-from backbone.runs.layout import CLOCK, METRICS, STATE, TENSORBOARD
+from backbone.runs.layout import METRICS, RESUME_STATE, STATE, TENSORBOARD
 from backbone.training import processes
 from backbone.training.callbacks import (
     SELECTED,
@@ -29,10 +29,10 @@ from backbone.training.checkpoints import newest_intact
 from backbone.training.interrupt import Interrupt
 from backbone.training.job import TrainingJob, training_arguments
 from backbone.training.sampler import TokenBudgetSampler
-from backbone.training.trainer import StageTrainer
+from backbone.training.trainer import EVALUATION_PENDING, LAST_LOGGED_STEP, StageTrainer
 from tickets.errors import Interrupted, WorkError
 
-_FIRST_START: dict[str, Any] = {"seconds": 0.0, "owed": False, "loss": 0.0, "logged": 0}
+_FRESH_STATE: dict[str, Any] = {"seconds": 0.0, EVALUATION_PENDING: False, "loss": 0.0, LAST_LOGGED_STEP: 0}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
     )
     checkpoint = processes.broadcast_from_first(lambda: newest_intact(folder))
     state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
-    clock = read_json(checkpoint / CLOCK) if checkpoint else _FIRST_START
+    resume_state = read_json(checkpoint / RESUME_STATE) if checkpoint else _FRESH_STATE
     if checkpoint:
         print(f"resuming from {checkpoint}", file=sys.stderr)
     interrupt = Interrupt()
@@ -83,20 +83,22 @@ def _train(job: TrainingJob, folder: Path) -> TrainingResult:
         job,
         sampler,
         arguments=training_arguments(job, len(sampler), folder),
-        seconds_before=clock["seconds"],
+        seconds_before=resume_state["seconds"],
         interrupt=interrupt,
     )
     for callback in (EarlyStopping(patience), FinalEvaluation(), History(folder.parent / METRICS), Progress()):
         trainer.add_callback(callback)
     trainer.add_callback(interrupt)
-    trainer.add_callback(BeforeFirstStep(lambda: trainer.restore_loss(clock["loss"], clock["logged"])))
+    trainer.add_callback(
+        BeforeFirstStep(lambda: trainer.restore_loss(resume_state["loss"], resume_state[LAST_LOGGED_STEP]))
+    )
     if job.tensorboard:
         trainer.add_callback(tensorboard(folder.parent / TENSORBOARD))
-    if clock["owed"]:
+    if resume_state[EVALUATION_PENDING]:
         trainer.add_callback(BeforeFirstStep(trainer.run_pending_evaluation))
     elif state is not None and is_finished(state, patience):
         # all steps are done, and what followed them failed: a further step would change the run
-        result = _result(state, clock["seconds"], job.section)
+        result = _result(state, resume_state["seconds"], job.section)
         trainer.state = state
         trainer.load_best_weights()
         return result

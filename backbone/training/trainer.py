@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerControl, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from backbone.runs.files import write_json
-from backbone.runs.layout import CLOCK, PLAN
+from backbone.runs.layout import PLAN, RESUME_STATE
 from backbone.training import processes
 from backbone.training.callbacks import SELECTED, TrainingFinished, is_finished
 from backbone.training.checkpoints import drop_old, fault, seal
@@ -23,6 +23,7 @@ from backbone.training.sampler import TokenBudgetSampler
 from backbone.training.selection import LOSS, score
 from tickets.errors import WorkError
 
+EVALUATION_PENDING, LAST_LOGGED_STEP = "owed", "logged"  # keys of RESUME_STATE
 _WORKERS, _CPU_WORKERS = 2, 0  # processes that collate batches while a GPU computes; a CPU collates between steps
 
 
@@ -160,8 +161,8 @@ class StageTrainer(Trainer):
         """Complete a checkpoint and verify it; only then are earlier ones removed."""
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        clock = {"seconds": self.seconds, "owed": self.evaluation_pending, "loss": loss}
-        write_json(checkpoint / CLOCK, {**clock, "logged": self._globalstep_last_logged})
+        resume_state = {"seconds": self.seconds, EVALUATION_PENDING: self.evaluation_pending, "loss": loss}
+        write_json(checkpoint / RESUME_STATE, {**resume_state, LAST_LOGGED_STEP: self._globalstep_last_logged})
         if (folder.parent / PLAN).is_file():
             shutil.copyfile(folder.parent / PLAN, checkpoint / PLAN)
         seal(checkpoint)

@@ -50,8 +50,8 @@ class Parsed:
 def parse_output(text: str, space: LabelSpace) -> Parsed:
     """Read an output; never raises.
 
-    Only what stands before the reply's heading counts, and there what follows the last heading of a label block: a
-    block that a ticket made the model repeat, before its own or in its reply, changes nothing.
+    Labels are read between the last heading of a label block and the reply's heading. So a label block that was copied
+    from the ticket, before the model's own or in its reply, is ignored.
     """
     heading = _reply_heading(text, space.columns)
     end = heading.start() if heading else len(text)

@@ -82,9 +82,14 @@ class PrivateData:
 class Intake:
     """What reading the source came to: rows in, tickets kept, rows set aside by reason, texts changed by cleaning.
 
-    `missing` counts readable rows without a value, by part or label; `columns` maps parts and labels to source columns;
-    `removed` holds examples of what cleaning took away or changed, by step; `cleaning` the steps that were on;
-    `turns` counts the tickets of later replies; `encodings` go by file; `notes` say what was unsure or left out.
+    Attributes:
+        missing: readable rows without a value, by part or label.
+        columns: source columns, by part or label.
+        turns: tickets of later replies of a conversation.
+        encodings: by file.
+        removed: examples of what cleaning took away or changed, by step.
+        cleaning: the steps that were on.
+        notes: what was unsure or left out.
     """
 
     source: str

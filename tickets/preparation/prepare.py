@@ -41,12 +41,18 @@ _PUBLISHED_STRATUM = "queue"
 class PrepareOptions:
     """What to prepare and how.
 
-    `maps` are `name=Column` texts; `columns` the label columns to keep, None for all found; `languages` those to keep,
-    none for all; `duplicate_threshold` the share of common word pairs from which tickets are near-duplicates;
-    `keep_split` the folder of an earlier run; `rare` what happens to labels with fewer than `rare_below` tickets;
-    `tokenizer` a tokenizer.json to count tokens with; `encoding` that of text files, None to find it; `turns` makes a
-    ticket of every public reply, with the conversation before it; `redact` replaces private data by placeholders, and
-    `redact_patterns` are `name=regex` texts for numbers of the team's own.
+    Attributes:
+        maps: `name=Column` texts.
+        columns: label columns to keep; None for all that are found.
+        languages: those to keep; none for all.
+        duplicate_threshold: share of common word pairs from which tickets are near-duplicates.
+        keep_split: folder of an earlier run.
+        rare: what happens to labels with fewer than `rare_below` tickets: keep, merge or drop.
+        tokenizer: a tokenizer.json to count tokens with.
+        encoding: of text files; None to detect it.
+        turns: make a ticket of every public reply, with the conversation before it.
+        redact: replace private data by placeholders.
+        redact_patterns: `name=regex` texts for numbers of the team's own.
     """
 
     source: str
