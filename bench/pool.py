@@ -198,7 +198,8 @@ def _tell_low_priority(folds: Sequence[Fold]) -> None:
         accuracy = adjusted.accuracy(TWO_STAGE, "priority")
         scores = [adjusted.recall(TWO_STAGE, "priority", "low"), accuracy, adjusted.macro_f1(TWO_STAGE, "priority")]
         recall, accuracy_text, f1 = (_score(pool.resamples.score(values)) for values in scores)
-        print(f"| {strength} | {recall} | {accuracy_text} | {_gap(pool.resamples.gap(accuracy, before))} | {f1} |")
+        cost = _gap(pool.resamples.replicate_difference(accuracy, before))
+        print(f"| {strength} | {recall} | {accuracy_text} | {cost} | {f1} |")
 
 
 def _tell(folds: Sequence[Fold], pool: Pool, pairs: Sequence[tuple[str, str]]) -> None:
@@ -212,7 +213,7 @@ def _tell(folds: Sequence[Fold], pool: Pool, pairs: Sequence[tuple[str, str]]) -
     print("\n| difference | " + " | ".join(told) + " |\n|" + " --- |" * (len(told) + 1))
     for first, second in pairs:
         if first in values and second in values:
-            gaps = [pool.resamples.gap(values[first][name], values[second][name]) for name in told]
+            gaps = [pool.resamples.replicate_difference(values[first][name], values[second][name]) for name in told]
             print(f"| {first} minus {second} | " + " | ".join(map(_gap, gaps)) + " |")
     print("\n| fold | system | stage | loss ratio |\n| --- | --- | --- | --- |")
     for fold in folds:

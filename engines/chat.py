@@ -82,7 +82,7 @@ class ChatEndpoint:
             return await self._server.call(ask)
         except openai.APIStatusError as error:
             if error.status_code in REFUSALS:
-                raise RequestRefused(f"{error.status_code}: {self._server.told(error)}") from None
+                raise RequestRefused(f"{error.status_code}: {self._server.error_text(error)}") from None
             raise self._server.status_error(error) from None
 
 

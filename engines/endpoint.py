@@ -46,7 +46,7 @@ class EndpointEngine:
         self._server = Server(url, seconds, retries, ServerOptions())
         self._name, self._encoder, self._concurrent = model, encoder, concurrent
         self._requests: dict[Row, Future[None]] = {}  # under way
-        self._heard: queue.SimpleQueue[tuple[Row, int | None, Exception | None]] = queue.SimpleQueue()  # None: the end
+        self._events: queue.SimpleQueue[tuple[Row, int | None, Exception | None]] = queue.SimpleQueue()  # None: the end
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True).start()
 
@@ -70,7 +70,7 @@ class EndpointEngine:
         patience = _POLL_SECONDS if self._requests else 0
         try:
             while True:
-                row, token, error = self._heard.get(timeout=patience)
+                row, token, error = self._events.get(timeout=patience)
                 patience = 0
                 if row not in self._requests:
                     continue
@@ -95,21 +95,21 @@ class EndpointEngine:
         error: Exception | None = None
         client = self._server.client(row.options.max_new_tokens)
         try:
-            await self._one(client, row, self._request(row.prompt, row.options))
+            await self._request_reply(client, row, self._request(row.prompt, row.options))
         except openai.APIStatusError as refusal:
             error = self._server.status_error(refusal)
             if refusal.status_code in REFUSALS and await self._serves(client):
                 error = TicketRefused(str(error))
         except Exception as failure:
             error = failure
-        self._heard.put((row, None, error))
+        self._events.put((row, None, error))
 
-    async def _one(self, client: openai.AsyncOpenAI, row: Row, request: dict[str, Any]) -> None:
+    async def _request_reply(self, client: openai.AsyncOpenAI, row: Row, request: dict[str, Any]) -> None:
         """Ask for one reply, again where that may help and none of it was told."""
         reply = ServerReply(
             self._encoder,
             row.options.max_new_tokens,
-            lambda token: self._heard.put((row, token, None)),
+            lambda token: self._events.put((row, token, None)),
             self._server.long_secrets,
         )
         await self._server.call(

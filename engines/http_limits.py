@@ -44,16 +44,16 @@ def limited_client(address: str, seconds: float, most_bytes: int) -> httpx2.Asyn
     Every request through it raises `ServerFault` for a redirect elsewhere, a larger body, or a compressed one, which
     was not asked for and can be of any size once it is unpacked. `seconds` may pass between two bytes.
     """
-    home = httpx2.URL(address)
+    base_url = httpx2.URL(address)
 
     async def refuse_other_servers(request: httpx2.Request) -> None:
-        if not _same_server(home, request.url):
+        if not _same_server(base_url, request.url):
             other = request.url.copy_with(username=None, password=None, path="/", query=None, fragment=None)
             raise ServerFault(
                 f"redirects to another server ({other}), which is refused; give --endpoint the address that answers"
             )
 
-    async def limit(response: httpx2.Response) -> None:
+    async def limit_body(response: httpx2.Response) -> None:
         packed = response.headers.get("Content-Encoding", "identity")
         if packed.strip().lower() not in ("", "identity"):
             raise ServerFault(f"compresses its answers ({packed[:40]}), which was not asked for; turn that off there")
@@ -64,16 +64,16 @@ def limited_client(address: str, seconds: float, most_bytes: int) -> httpx2.Asyn
         headers={"Accept-Encoding": "identity"},
         follow_redirects=True,
         max_redirects=_MOST_REDIRECTS,
-        event_hooks={"request": [refuse_other_servers], "response": [limit]},
+        event_hooks={"request": [refuse_other_servers], "response": [limit_body]},
     )
 
 
-def _same_server(home: httpx2.URL, other: httpx2.URL) -> bool:
-    """Return whether both are one scheme, host and port, or `other` is `home` by https on the usual ports."""
-    if (home.scheme, home.host, _port(home)) == (other.scheme, other.host, _port(other)):
+def _same_server(base_url: httpx2.URL, other: httpx2.URL) -> bool:
+    """Return whether both are one scheme, host and port, or `other` is `base_url` by https on the usual ports."""
+    if (base_url.scheme, base_url.host, _port(base_url)) == (other.scheme, other.host, _port(other)):
         return True
-    upgraded = home.scheme == "http" and other.scheme == "https" and (_port(home), _port(other)) == (80, 443)
-    return upgraded and home.host == other.host
+    upgraded = base_url.scheme == "http" and other.scheme == "https" and (_port(base_url), _port(other)) == (80, 443)
+    return upgraded and base_url.host == other.host
 
 
 def _port(url: httpx2.URL) -> int | None:

@@ -129,7 +129,7 @@ class Server:
                     raise
                 failure, asked = error, asked_pause(error.response.headers)
             except (openai.OpenAIError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
-                raise self.no_completion(self.told(error)) from None  # something else than the API answered
+                raise self.no_completion(self.error_text(error)) from None  # something else than the API answered
             pause = asked if asked is not None else min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
             if asked is not None and clock() + asked >= last:
                 raise self._waits_too_long(failure, asked) from None
@@ -142,7 +142,7 @@ class Server:
         """Return what a refusal means, and how to correct it."""
         remedy = self._options.remedies.get(error.status_code, "see the server's log")
         kind = WorkError if error.status_code not in range(500, 600) else ServerFailed
-        return kind(f"{self.shown}: answered {error.status_code} ({self.told(error)}); {remedy}")
+        return kind(f"{self.shown}: answered {error.status_code} ({self.error_text(error)}); {remedy}")
 
     def no_completion(self, reason: str) -> WorkError:
         """Return an answer of another kind."""
@@ -151,7 +151,7 @@ class Server:
             f"server; {self._options.wrong_address}"
         )
 
-    def told(self, error: Exception) -> str:
+    def error_text(self, error: Exception) -> str:
         """Return an error's text in one line of 200 characters at most, without what nobody else may see."""
         text = self.without_secrets(str(error))  # before it is cut: half a key is too much
         return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:200]
@@ -167,12 +167,12 @@ class Server:
 
     def _no_answer(self, error: Exception) -> WorkError:
         return WorkError(
-            f"{self.shown}: no answer ({self.told(error) or 'timed out'}); is the server running, and "
+            f"{self.shown}: no answer ({self.error_text(error) or 'timed out'}); is the server running, and "
             f"{self.seconds:g} s ({self._options.timeout}) enough for an answer?"
         )
 
     def _waits_too_long(self, failure: Exception, asked: float) -> WorkError:
         return WorkError(
-            f"{self.shown}: no answer ({self.told(failure)}); it asks to wait {min(asked, 1e9):,.0f} s, longer than "
-            f"{self._options.timeout} ({self.seconds:g} s) allows; raise that, or come back later"
+            f"{self.shown}: no answer ({self.error_text(failure)}); it asks to wait {min(asked, 1e9):,.0f} s, longer "
+            f"than {self._options.timeout} ({self.seconds:g} s) allows; raise that, or come back later"
         )

@@ -70,7 +70,7 @@ class Resamples:
         *values, whole = replicates
         return Score(float(whole), *self._limits(np.array(values)))
 
-    def gap(self, first: Floats, second: Floats) -> Difference:
+    def replicate_difference(self, first: Floats, second: Floats) -> Difference:
         """Paired bootstrap (Koehn 2004) of the difference of two figures, from their replicates."""
         *values, whole = first - second
         return Difference(float(whole), *self._limits(np.array(values)), _two_sided(np.array(values)))

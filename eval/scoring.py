@@ -208,7 +208,7 @@ def compare_pair(
         b.system.name,
         {name: test.resamples.difference(first, second) for name, (first, second) in right.items()},
         {name: _mcnemar(*both) for name, both in right.items()},
-        {c: test.resamples.gap(f1[a.system.name][c], f1[b.system.name][c]) for c in test.columns},
+        {c: test.resamples.replicate_difference(f1[a.system.name][c], f1[b.system.name][c]) for c in test.columns},
         {m: test.resamples.difference(ours.values[m], theirs.values[m]) for m in metrics if ours and theirs},
     )
 

@@ -226,12 +226,12 @@ class SinglePromptSystem:
         ids: list[int] = []
         known: list[float] = []
 
-        def heard(row: int, token: int) -> None:
+        def on_token(row: int, token: int) -> None:
             ids.append(token)
             if not known and _block_is_over(self.system.encoder.decode(ids)):
                 known.append(time.perf_counter() - start)
 
-        written = self.system.write([ticket], heard)[0]
+        written = self.system.write([ticket], on_token)[0]
         total = time.perf_counter() - start
         complete = len(written.parsed.labels) == len(self.space.columns)
         return Latency(known[0] if known and complete else None, total)

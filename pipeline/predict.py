@@ -65,7 +65,7 @@ def predict_files(
         else:
             heading = f"{ticket.id}\n" if len(tickets) > 1 else ""
             print(("\n" if number else "") + heading, end="")
-            answer = _answer_aloud(system, ticket)
+            answer = _answer_and_print(system, ticket)
             if resolved:
                 print(render_similar(resolved, resolved.similar(ticket, options.similar)), flush=True)
         for warning in _warnings(answer, system):
@@ -197,7 +197,7 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _answer_aloud(system: TwoStage, ticket: Ticket) -> Answer:
+def _answer_and_print(system: TwoStage, ticket: Ticket) -> Answer:
     """Answer one ticket; print the labels as soon as they are known, and the reply as it is generated."""
     stream = WrappedStream("reply", _print_now)
     ids: list[int] = []

@@ -219,7 +219,7 @@ def test_macro_f1_is_scikit_learns() -> None:
     replicates = macro_f1_replicates(truth, given, Resamples(300))
     assert score_column(truth, given, Resamples(300), replicates).macro_f1.value == pytest.approx(wanted)
     assert replicates[-1] == pytest.approx(wanted)
-    assert Resamples(300).gap(replicates, replicates).p == 1.0
+    assert Resamples(300).replicate_difference(replicates, replicates).p == 1.0
 
 
 def test_tags_count_every_tag() -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from backbone.config import RunConfig
 from backbone.runs.folder import verify
-from backbone.training.checkpoints import checkpoints, fault, newest_intact
+from backbone.training.checkpoints import checkpoints, find_damage, newest_intact
 from classifier.train import train_classifier
 from tests.conftest import as_overrides
 from tickets.errors import InputError, WorkError
@@ -131,7 +131,7 @@ def test_every_damage_is_noticed_and_gone_around(
         shutil.rmtree(partial)
         shutil.copytree(kept, partial)
         DAMAGES[damage](partial / "checkpoints" / newest / name)
-        assert fault(partial / "checkpoints" / newest) is not None, (name, damage)
+        assert find_damage(partial / "checkpoints" / newest) is not None, (name, damage)
         capsys.readouterr()
         if LONG or (name, damage) in cases[::7]:
             train_classifier(config)

@@ -54,14 +54,14 @@ def effective_examples(
     each in the loss, and `effective`, drawn times weight: how many plain examples the class counts for.
     """
     weights = class_weights(tickets, space, config)
-    odds = sampling_weights(tickets, space, config) or [1.0] * len(tickets)
-    scale = len(tickets) / sum(odds)
+    ticket_weights = sampling_weights(tickets, space, config) or [1.0] * len(tickets)
+    scale = len(tickets) / sum(ticket_weights)
     report: dict[str, dict[str, dict[str, float]]] = {}
     for column, classes in space.columns.items():
         counts, drawn = _counts(tickets, column), dict.fromkeys(classes, 0.0)
-        for ticket, odd in zip(tickets, odds, strict=True):
+        for ticket, ticket_weight in zip(tickets, ticket_weights, strict=True):
             if column in ticket.labels:
-                drawn[ticket.labels[column]] += odd * scale
+                drawn[ticket.labels[column]] += ticket_weight * scale
         column_weights = weights[column] or [1.0] * len(classes)
         report[column] = {
             label: {

@@ -34,7 +34,7 @@ def seal(checkpoint: Path) -> None:
     flush(checkpoint.parent)
 
 
-def fault(checkpoint: Path) -> str | None:
+def find_damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint, in words; None when it is whole."""
     try:
         sums = read_own(checkpoint / MANIFEST)["files"]
@@ -54,7 +54,7 @@ def newest_intact(folder: Path) -> Path | None:
     What is newer than the one returned is removed: training writes those again.
     """
     for checkpoint in checkpoints(folder):
-        wrong = fault(checkpoint) or _fault_of_best(checkpoint)
+        wrong = find_damage(checkpoint) or _find_damage_of_best(checkpoint)
         if wrong is None:
             return checkpoint
         print(f"{checkpoint}: {wrong}; going back to an earlier one, or to the start", file=sys.stderr)
@@ -70,7 +70,7 @@ def drop_old(folder: Path, wanted: Iterable[str | None]) -> None:
             shutil.rmtree(old)
 
 
-def _fault_of_best(checkpoint: Path) -> str | None:
+def _find_damage_of_best(checkpoint: Path) -> str | None:
     """Return what is wrong with the checkpoint of the best weights so far: a run cannot end as it should without."""
     try:
         best = read_own(checkpoint / STATE).get("best_model_checkpoint")
@@ -78,5 +78,5 @@ def _fault_of_best(checkpoint: Path) -> str | None:
         return f"has an unreadable {STATE}"
     if not best or Path(best).name == checkpoint.name:
         return None
-    wrong = fault(checkpoint.parent / Path(best).name)
+    wrong = find_damage(checkpoint.parent / Path(best).name)
     return f"refers to {Path(best).name} as the best, which {wrong}" if wrong else None

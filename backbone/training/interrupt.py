@@ -53,7 +53,7 @@ class Interrupt(TrainerCallback):
             self.requested = self._is_stopping = True
             control.should_save = control.should_training_stop = True
 
-    def evaluating(self, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def run_evaluation(self, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return what `evaluate` returns.
 
         Raises:

@@ -16,7 +16,7 @@ from backbone.runs.files import write_json
 from backbone.runs.layout import PLAN, RESUME_STATE
 from backbone.training import processes
 from backbone.training.callbacks import SELECTED, TrainingFinished, is_finished
-from backbone.training.checkpoints import drop_old, fault, seal
+from backbone.training.checkpoints import drop_old, find_damage, seal
 from backbone.training.interrupt import Interrupt
 from backbone.training.job import TrainingJob, make_optimizer
 from backbone.training.sampler import TokenBudgetSampler
@@ -166,7 +166,7 @@ class StageTrainer(Trainer):
         if (folder.parent / PLAN).is_file():
             shutil.copyfile(folder.parent / PLAN, checkpoint / PLAN)
         seal(checkpoint)
-        wrong = fault(checkpoint)
+        wrong = find_damage(checkpoint)
         if wrong:
             raise WorkError(f"{checkpoint}: {wrong} right after it was written; set output to a folder on another disk")
         drop_old(folder, [self.state.best_model_checkpoint])
@@ -176,7 +176,7 @@ class StageTrainer(Trainer):
         self.model.eval()
         self.evaluation_pending = True
         with torch.no_grad():
-            results = self._interrupt.evaluating(self._job.evaluate)
+            results = self._interrupt.run_evaluation(self._job.evaluate)
         self._refuse_if_not_finite(results[LOSS], "validation")
         self.evaluation_pending = False
         metrics = {f"eval_{name}": value for name, value in results.items()}
