@@ -33,7 +33,7 @@ class LowRank:
         return int(self.a.shape[0])
 
     def merged(self, weight: Tensor) -> Tensor:
-        """`weight` (out, in) with the change added, computed in fp32."""
+        """Return `weight` (out, in) with the change added, computed in fp32."""
         return (weight.float() + self.scale * (self.b.float() @ self.a.float())).to(weight.dtype)
 
 

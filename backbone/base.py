@@ -33,7 +33,7 @@ class BaseIdentity:
     folder: str = field(default="", compare=False)
 
     def to_json(self) -> str:
-        """JSON text that `from_json` reads."""
+        """Return the JSON text that `from_json` reads."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod

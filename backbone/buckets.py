@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def length_buckets(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Row numbers in batches of similar length with at most `budget` padded tokens each, longest first."""
+    """Return row numbers in batches of similar length with at most `budget` padded tokens each, longest first."""
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         longest = lengths[batches[-1][0]] if batches else 0

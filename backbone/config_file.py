@@ -66,7 +66,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), inside: Path |
 
 
 def dump_config(config: RunConfig) -> str:
-    """YAML that `load_config` reads back to an equal configuration."""
+    """Return the YAML that `load_config` reads back to an equal configuration."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -202,7 +202,7 @@ def apply_override(record: dict[str, Any], override: str) -> None:
 
 
 def _number_or(value: Any) -> Any:
-    """YAML 1.1 reads `2e-4` as text; everyone means the number."""
+    """Return a number where text is one: YAML 1.1 reads `2e-4` as text; everyone means the number."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:

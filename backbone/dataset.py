@@ -66,7 +66,7 @@ def _rows_with_every_class(tickets: Sequence[Ticket], limit: int) -> list[int]:
 
 
 def data_fingerprint(folder: Path) -> str:
-    """SHA-256 over the training and validation files."""
+    """Return the SHA-256 over the training and validation files."""
     digest = hashlib.sha256()
     for part in ("train", "validation"):
         digest.update((folder / f"{part}.jsonl").read_bytes())

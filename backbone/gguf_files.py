@@ -137,7 +137,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, base: Path, size: int, pre_tokenizer
 
 
 def _tensors(base: Path, config: Mapping[str, Any], family: Family) -> dict[str, tuple[Path, str, list[int]]]:
-    """File, name there and shape of every tensor, by its name in the GGUF."""
+    """Return the file, name there and shape of every tensor, by its name in the GGUF."""
     names = _name_map(family, config)
     tensors: dict[str, tuple[Path, str, list[int]]] = {}
     for file in sorted(base.glob("*.safetensors")):

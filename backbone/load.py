@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def unquantised_bytes(config: BaseConfig) -> int:
-    """Bytes per parameter of embeddings and vocabulary head.
+    """Return bytes per parameter of embeddings and vocabulary head.
 
     Four under an NF4 base with fp32 compute too: its norms are fp32, and without autocast nothing would cast between.
     """
@@ -23,7 +23,7 @@ def unquantised_bytes(config: BaseConfig) -> int:
 
 
 def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
-    """Arguments of `from_pretrained` for the wanted weight format; NF4 leaves heads and lm_head unquantised."""
+    """Return arguments of `from_pretrained` for a weight format; NF4 leaves heads and lm_head unquantised."""
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -46,7 +46,7 @@ def load_options(config: BaseConfig, device: "torch.device") -> dict[str, Any]:
 
 
 def first_blocks(base: Path, count: int | None) -> dict[str, Any]:
-    """Arguments of `from_pretrained` that leave out every block of a base after the first `count`; None: keep all.
+    """Return arguments of `from_pretrained` that leave out all blocks after the first `count`; None keeps all.
 
     Raises:
         InputError: the base has fewer.

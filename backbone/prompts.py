@@ -158,18 +158,18 @@ class PromptEncoder:
         return str(self._full.decode(list(ids), skip_special_tokens=False))
 
     def classifier_prompt(self, ticket: Ticket, max_length: int) -> Prompt:
-        """Instruction, ticket, assistant opening."""
+        """Encode instruction, ticket, assistant opening."""
         return self._prompt(ticket_text(ticket), None, max_length)
 
     def generator_prompt(self, ticket: Ticket, labels: Mapping[str, str], max_length: int) -> Prompt:
-        """Instruction, ticket, a turn with the labels, assistant opening.
+        """Encode instruction, ticket, a turn with the labels, assistant opening.
 
         The labels stand in a system turn of their own after the ticket: nothing inside a ticket can imitate it.
         """
         return self._prompt(ticket_text(ticket), label_text(labels), max_length)
 
     def single_prompt(self, ticket: Ticket, max_length: int) -> Prompt:
-        """Instruction, task and ticket in one turn, assistant opening: the published single-prompt format."""
+        """Encode the published single-prompt format: instruction, task and ticket in one turn, assistant opening."""
         return self._prompt(single_prompt_text(ticket), None, max_length)
 
     def reply_ids(self, reply: str) -> list[int]:

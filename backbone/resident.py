@@ -11,7 +11,7 @@ _NEVER = -1
 
 
 def peak_resident() -> int:
-    """Bytes of physical memory that this process held at most; on systems without a peak, what it holds now.
+    """Return the peak of physical memory of this process in bytes; on systems without a peak, what it holds now.
 
     Not from getrusage: what that says survives exec, so that a child starts with its parent's peak.
     """

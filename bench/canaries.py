@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def make_customers() -> Iterator[Customer]:
-    """Fifty customers, ten secrets of each kind."""
+    """Yield fifty customers, ten secrets of each kind."""
     faker = Faker("en_GB")
     faker.seed_instance(7)
     makers: dict[str, Callable[[], str]] = {

@@ -44,7 +44,7 @@ def common(rows: Sequence[Sequence[int]]) -> list[int]:
 
 
 def bandwidth() -> float:
-    """GB/s of reading memory with all cores."""
+    """Return GB/s of reading memory with all cores."""
     import torch
 
     block = torch.ones(1 << 29)
@@ -53,7 +53,7 @@ def bandwidth() -> float:
 
 
 def read_per_token(scratch: Path) -> float:
-    """GB that one token of one sequence reads: all weights but the table of embeddings, and the adapter."""
+    """Return GB that one token of one sequence reads: all weights but the table of embeddings, and the adapter."""
     from gguf import GGUFReader
 
     tensors = [t for name in (f"base.{QUANT}.gguf", "generator.lora.gguf") for t in GGUFReader(scratch / name).tensors]

@@ -85,7 +85,7 @@ def _qlora(stage: str, small: bool) -> list[Cell]:
 
 
 def _lever(way: str, name: str, small: bool) -> list[Cell]:
-    """Training with and without one thing; the generator, which uses all of them."""
+    """Return training with and without one option; the generator, which uses all of them."""
     settings = _config("generator", small, steps=15)
     one, other = (_train(f"generator:{way}", settings), _train("generator:ours", settings))
     with_it, without = (other, one) if way == "without-liger" else (one, other)

@@ -207,7 +207,7 @@ def _config(split: str, name: str, seed: int, overrides: Sequence[str]) -> RunCo
 
 
 def _table(reports: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:
-    """Means over seeds with their range; one seed's runs are matched with another's by name without the seed."""
+    """Return means over seeds with their range; runs of different seeds are matched by name without the seed."""
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for seed, report in zip(seeds, reports, strict=True):
         for system in report["systems"]:

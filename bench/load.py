@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def engine_alone(model: Path, tickets: list[Ticket], together: int) -> dict[str, float]:
-    """Answers per second of the engine; the prompts of the replies hold the labels that it gives."""
+    """Return answers per second of the engine; the prompts of the replies hold the labels that it gives."""
     system = load_two_stage(model, choice=EngineChoice("llama", together))
     engine: Any = system.label_engine
     classifier, generator = system.classifier, system.generator
@@ -79,7 +79,7 @@ def engine_alone(model: Path, tickets: list[Ticket], together: int) -> dict[str,
 
 
 def batch(model: Path, tickets: list[Ticket], together: int) -> dict[str, float]:
-    """Answers per second of `predict-batch` once the model is loaded, and resident memory, GB."""
+    """Return answers per second of `predict-batch` once the model is loaded, and resident memory, GB."""
     choice = EngineChoice("llama", together)
     system = load_two_stage(model, choice=choice)
     with tempfile.TemporaryDirectory() as folder, patch("pipeline.batch.load_two_stage", lambda *_: system):
@@ -106,7 +106,7 @@ def batch(model: Path, tickets: list[Ticket], together: int) -> dict[str, float]
 
 
 def measured(side: str, count: int, action: Callable[[], Any]) -> dict[str, float]:
-    """Answers per second, and seconds of processor time."""
+    """Return answers per second, and seconds of processor time."""
     before = time.process_time()
     seconds = timed(action)
     return {side: count / seconds, f"{side} processor s": time.process_time() - before}

@@ -161,7 +161,7 @@ def groups(folds: Sequence[Fold]) -> list[list[Fold]]:
 
 
 def depths(folds: Sequence[Fold]) -> dict[int, tuple[list[Fold], Pool]]:
-    """By number of blocks, the folds whose classifier was trained on so many and on all, and both beside each other."""
+    """Return, by number of blocks, the folds with a classifier of so many and of all blocks, and both paired."""
     whole = {fold.facts["fold"]: fold for fold in folds if not fold.layers}
     found: dict[int, tuple[list[Fold], Pool]] = {}
     for layers in sorted({fold.layers for fold in folds if fold.layers}):

@@ -91,7 +91,7 @@ def values(faker: Faker) -> dict[str, Callable[[], str]]:
 
 
 def structured(faker: Faker, kind: str, texts: list[str]) -> Iterator[Example]:
-    """Examples of a kind that is told by its form."""
+    """Yield examples of a kind that is told by its form."""
     make = values(faker)[kind]
     for number in range(PER_LOCALE):
         text = texts[number % len(texts)]
@@ -99,7 +99,7 @@ def structured(faker: Faker, kind: str, texts: list[str]) -> Iterator[Example]:
 
 
 def people(faker: Faker, texts: list[str]) -> Iterator[Example]:
-    """Examples of known names, with and without titles and degrees."""
+    """Yield examples of known names, with and without titles and degrees."""
     for number in range(PER_LOCALE):
         text = texts[number % len(texts)]
         first, last = faker.first_name(), faker.last_name()
@@ -111,7 +111,7 @@ def people(faker: Faker, texts: list[str]) -> Iterator[Example]:
 
 
 def places(faker: Faker, texts: list[str]) -> Iterator[Example]:
-    """Examples of known addresses."""
+    """Yield examples of known addresses."""
     for number in range(PER_LOCALE):
         text, address = texts[number % len(texts)], faker.address()
         lines = address.split("\n")
@@ -122,7 +122,7 @@ def places(faker: Faker, texts: list[str]) -> Iterator[Example]:
 
 
 def firms(faker: Faker, texts: list[str]) -> Iterator[Example]:
-    """Examples of known companies."""
+    """Yield examples of known companies."""
     for number in range(PER_LOCALE):
         text, company = texts[number % len(texts)], faker.company()
         yield text.replace("{}", company), text.replace("{}", "<organization>"), Known(companies=(company,))

@@ -52,7 +52,7 @@ class Served:
 
 
 def answers_by_ticket(url: str) -> dict[str, tuple[int, int]]:
-    """By name of the ticket: how many current answers it has, and how many of its jobs are not done."""
+    """Return by name of the ticket: how many current answers it has, and how many of its jobs are not done."""
     database = open_database(url)
     with database.read() as connection:
         rows = connection.exec_driver_sql(

@@ -76,7 +76,7 @@ def _compare(base: str | None) -> None:
 
 
 def _use(train: Sequence[Ticket], test: Sequence[Ticket], similarities: Similarities) -> list[tuple[float, ...]]:
-    """For every test ticket: whether the nearest one's labels are its own, by column and all, and ROUGE-L."""
+    """Return for every test ticket: whether the nearest one's labels are its own, by column and all, and ROUGE-L."""
     rows = []
     for ticket, nearest in zip(test, similarities.argmax(axis=1), strict=True):
         other = train[int(nearest)]

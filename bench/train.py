@@ -112,7 +112,7 @@ ROWS: dict[str, Callable[[int], None]] = {
 
 
 def measured(names: Sequence[str], overrides: Sequence[str], repeats: int) -> dict[str, dict[str, float]]:
-    """Medians of each worker's figures over repeats that take turns."""
+    """Return the medians of each worker's figures over repeats that take turns."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:

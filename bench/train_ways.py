@@ -58,7 +58,7 @@ class _Meter:
         return self._ended - self._started
 
     def around(self, step: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        """`training_step`, metered."""
+        """Return `training_step`, metered."""
 
         def metered(trainer: Any, model: Any, inputs: dict[str, Any], *rest: Any, **options: Any) -> torch.Tensor:
             self._started = self._started or time.perf_counter()
@@ -76,7 +76,7 @@ class _Meter:
         return metered
 
     def figures(self) -> dict[str, float]:
-        """Rates over the measured seconds, and the mean loss of a step."""
+        """Return the rates over the measured seconds, and the mean loss of a step."""
         return {
             "tickets_per_second": self.tickets / self.seconds,
             "loss_tokens_per_second": self.loss_tokens / self.seconds,

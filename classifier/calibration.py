@@ -36,7 +36,7 @@ class HeadCalibration:
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def probabilities(self, logits: Floats) -> Floats:
-        """Calibrated probabilities (rows, classes)."""
+        """Return calibrated probabilities (rows, classes)."""
         return softmax((logits + np.array(self.offset)) / self.temperature)
 
     def with_thresholds(self, confidence: Floats, correct: Bools, target: float) -> "HeadCalibration":

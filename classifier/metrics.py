@@ -56,14 +56,14 @@ def macro_f1(predicted: Ints, targets: Ints) -> float:
 
 
 def micro_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> float:
-    """F1 over all (ticket, tag) decisions."""
+    """Return F1 over all (ticket, tag) decisions."""
     hits = float((predicted & targets).sum())
     total = float(predicted.sum() + targets.sum())
     return 2 * hits / total if total else 0.0
 
 
 def head_report(logits: Floats, targets: Ints, classes: Sequence[str], predicted: Ints | None = None) -> dict[str, Any]:
-    """Accuracy, cross-entropy, macro-F1, recall by class, confusions (true, predicted), calibration error of a head.
+    """Return accuracy, cross-entropy, macro-F1, recall by class, confusions and calibration error of a head.
 
     Rows with the class id NO_LABEL are left out; UNSEEN counts as wrong. Figures are NaN where no row is left.
 

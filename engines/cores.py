@@ -8,7 +8,7 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container (cgroup v2): quota and
 
 
 def usable_cores() -> int:
-    """Cores of the affinity mask, where there is one, and at most the container's quota."""
+    """Return cores of the affinity mask, where there is one, and at most the container's quota."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:

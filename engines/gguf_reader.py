@@ -92,7 +92,7 @@ class _Cursor:
         return GgufHeader(values, shapes, {name: data + start for name, start in vectors.items()})
 
     def _tensors(self, count: int) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-        """Shapes by name, and where the vectors in fp32 begin in the part with the data."""
+        """Return the shapes by name, and where the vectors in fp32 begin in the part with the data."""
         shapes: dict[str, tuple[int, ...]] = {}
         vectors: dict[str, int] = {}
         end = 0  # of the tensors so far, in the part with the data

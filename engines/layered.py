@@ -178,7 +178,7 @@ class LayeredEngine:
         return tensor
 
     def _placed(self, tensor: Tensor) -> Tensor:
-        """In the format and on the device of the computation."""
+        """Return a copy in the format and on the device of the computation."""
         return tensor.to(device=self._device, dtype=self._options["dtype"])
 
 

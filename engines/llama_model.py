@@ -34,7 +34,7 @@ _log: list[str] = []
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep_log(level: int, text: bytes, _user_data: Any) -> None:
-    """llama.cpp calls this for every line; kept at module level, because a collected callback kills the process."""
+    """Keep a line of llama.cpp's log; at module level, because a collected callback kills the process."""
     if _WARN <= level < _CONTINUED:
         _log.append(text.decode("utf-8", errors="replace").strip())
         del _log[:-20]

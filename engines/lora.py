@@ -23,7 +23,7 @@ class AdaptedLinear(nn.Module):
         self._adapter_mask = adapter_mask
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out), in the format of the base layer."""
+        """Map (..., in) to (..., out), in the format of the base layer."""
         result: Tensor = self.base(x)
         in_prefix = self._adapter_mask.mask
         applied = [(self.active, in_prefix)]

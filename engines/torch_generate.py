@@ -44,7 +44,7 @@ class _Listener(BaseStreamer):
                 self._on_token(self._live[i], token)
 
     def end(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no text is held back."""
 
 
 class _Constraint(LogitsProcessor):

@@ -187,7 +187,7 @@ def _kept_times(path: Path, timed: int) -> dict[str, Any] | None:
 
 
 def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str, Any]:
-    """Latencies of the first tickets, one by one, and memory."""
+    """Return the latencies of the first tickets, one by one, and memory."""
     if isinstance(system, ReferenceSystem):
         return {"labels_s": [], "answer_s": [], "memory_mib": None}
     if timed:
@@ -214,7 +214,7 @@ def _free(system: System) -> None:
 
 
 def _peak_memory(system: System, tickets: Sequence[Ticket]) -> float:
-    """Peak MiB of this process after answering some tickets."""
+    """Return the peak MiB of this process after answering some tickets."""
     import torch
 
     system.answer(tickets)

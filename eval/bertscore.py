@@ -21,7 +21,7 @@ class BertScore:
 
 
 def bert_score(replies: Sequence[str], references: Sequence[str], model: Path, layer: int | None = None) -> BertScore:
-    """BERTScore F1 without baseline rescaling; an empty reply or reference scores 0.
+    """Return BERTScore F1 without baseline rescaling; an empty reply or reference scores 0.
 
     Args:
         model: folder of a BERT-like encoder with its tokenizer.

@@ -71,12 +71,12 @@ class Resamples:
         return Score(float(whole), *self._limits(np.array(values)))
 
     def replicate_difference(self, first: Floats, second: Floats) -> Difference:
-        """Paired bootstrap (Koehn 2004) of the difference of two figures, from their replicates."""
+        """Return the paired bootstrap (Koehn 2004) of the difference of two figures, from their replicates."""
         *values, whole = first - second
         return Difference(float(whole), *self._limits(np.array(values)), _two_sided(np.array(values)))
 
     def difference(self, first: Floats, second: Floats) -> Difference:
-        """Paired bootstrap of the mean difference over tickets that have both values."""
+        """Return the paired bootstrap of the mean difference over tickets that have both values."""
         both = ~(np.isnan(first) | np.isnan(second))
         gap = np.where(both, np.nan_to_num(first) - np.nan_to_num(second), 0.0)
         weight = both.astype(np.float64)
@@ -97,14 +97,14 @@ class Resamples:
 
 
 def median_score(values: Sequence[float]) -> Score:
-    """Median with its interval; of fewer than six values no interval, because all that they span is too narrow."""
+    """Return the median with its interval; none of fewer than six values, whose whole range would be too narrow."""
     if len(values) < _FEWEST:
         return Score(float(np.median(values)), float("nan"), float("nan"))
     return Resamples(len(values)).statistic(lambda times: float(np.median(np.repeat(values, times.astype(int)))))
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Two-sided exact p-value that two systems, right or wrong on the same tickets, differ (McNemar 1947)."""
+    """Return the exact two-sided p-value that two systems differ on the same tickets (McNemar 1947)."""
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     if only_first + only_second == 0:
         return 1.0
@@ -112,7 +112,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def _two_sided(values: Floats) -> float:
-    """Twice the share of draws on the other side of zero; one draw is counted on top, so that it is never 0."""
+    """Return twice the share of draws on the other side of zero; one draw is counted on top, so that it is never 0."""
     beyond = min((values <= 0).sum(), (values >= 0).sum())
     return min(1.0, 2 * float(beyond + 1) / (len(values) + 1))
 

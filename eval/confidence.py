@@ -91,7 +91,7 @@ def confidence_report(
     resamples: Resamples,
     decoded_jointly: bool = False,
 ) -> ConfidenceReport:
-    """From calibrated probabilities by class, the labels that were given, and the true ones.
+    """Report on calibrated probabilities by class, the labels that were given, and the true ones.
 
     Tickets with None for a true label are left out.
 
@@ -129,7 +129,7 @@ def confidence_report(
 
 
 def _calibration_error(confidence: Floats, correct: Bools, labelled: Bools, resamples: Resamples) -> Score:
-    """`expected_calibration_error` with its interval. Of few tickets it is never 0: its bins are small samples."""
+    """Return `expected_calibration_error` with its interval; never 0 of few tickets, whose bins are small."""
     counted = np.arange(resamples.count)
 
     def error(times: Floats) -> float:

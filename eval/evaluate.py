@@ -47,7 +47,7 @@ class Evaluation:
     replies: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -112,7 +112,7 @@ def render(evaluation: Evaluation) -> str:
 
 
 def _all_right(test: Sequence[Ticket], predicted: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Floats:
-    """1 where every label is right, 0 where one is wrong, NaN where a true label is not known, (tickets,)."""
+    """Return 1 where every label is right, 0 where one is wrong, NaN where a true label is not known, (tickets,)."""
     rows = zip(test, predicted, strict=True)
     return np.array(
         [
@@ -188,7 +188,7 @@ def _tags_score(system: TwoStage, tickets: Sequence[Ticket], answers: Sequence[A
 
 
 def _reply_scores(system: TwoStage, tickets: Sequence[Ticket]) -> dict[str, float]:
-    """ROUGE-L and kept facts of generated replies; nothing without a generator."""
+    """Return ROUGE-L and kept facts of generated replies; nothing without a generator."""
     if system.generator is None or not tickets:
         return {}
     replies: list[str] = []

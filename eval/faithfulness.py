@@ -22,7 +22,7 @@ _PATTERNS = {
 
 
 def shared_facts(ticket: Ticket, reply: str) -> dict[str, float]:
-    """By kind: of the facts that a ticket and its true reply share, the share that `reply` has; NaN without any.
+    """Return by kind: of the facts that a ticket and its true reply share, the share that `reply` has; NaN without any.
 
     In German every noun is capitalised, so names are not counted there.
     """
@@ -35,14 +35,14 @@ def shared_facts(ticket: Ticket, reply: str) -> dict[str, float]:
 
 
 def names_own_fact(ticket: Ticket, reply: str) -> float:
-    """1 where the reply repeats any name, number or date of its ticket, 0 where none; NaN where the ticket has none."""
+    """Return 1 where the reply repeats a name, number or date of its ticket, else 0; NaN where the ticket has none."""
     kinds = [kind for kind in _PATTERNS if kind != "names" or not ticket.language.lower().startswith("de")]
     own = {(kind, fact) for kind in kinds for fact in _PATTERNS[kind].findall(ticket.text)}
     return float(any(_stands_in(kind, fact, reply) for kind, fact in own)) if own else float("nan")
 
 
 def own_facts_kept(tickets: Sequence[Ticket], replies: Sequence[str]) -> dict[str, float]:
-    """Of the names and numbers that tickets and their true replies share, the share that the written replies have."""
+    """Return how many of the names and numbers that tickets and true replies share the written replies have, 0 to 1."""
     shares = {}
     for kind in ("names", "numbers"):
         counts = [_kept(kind, ticket, reply) for ticket, reply in zip(tickets, replies, strict=True)]

@@ -147,7 +147,7 @@ def _digest(reply: str) -> str:
 def _stratified(
     records: Sequence[Mapping[str, Any]], system: str, count: int, rng: np.random.Generator
 ) -> list[Mapping[str, Any]]:
-    """`count` records, one of every (bucket, queue) in turn, so that rare ones are not drowned."""
+    """Return `count` records, one of every (bucket, queue) in turn, so that rare ones are not drowned."""
     strata: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for record in records:
         true = record["true"]

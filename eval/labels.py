@@ -83,7 +83,7 @@ def score_column(
 
 
 def macro_f1_replicates(truth: Sequence[str | None], predicted: Sequence[str | None], resamples: Resamples) -> Floats:
-    """Macro-F1 of every draw of tickets, and last of all, for paired differences."""
+    """Return the macro-F1 of every draw of tickets, and last of all, for paired differences."""
     names, y, p = _places(truth, predicted)
     labelled = y != len(names)
     return resamples.replicates(lambda times: _macro_f1(_confusion(y, p, len(names) + 1, times * labelled)))
@@ -113,7 +113,7 @@ def labelled_tickets(tickets: Sequence[Ticket], columns: Sequence[str], part: st
 
 
 def tag_scores(tickets: Sequence[Ticket], given: Sequence[Sequence[str]], resamples: Resamples) -> Score:
-    """Micro-F1 of tags: over all (ticket, tag) pairs, those that are true and given against those that are either."""
+    """Return the micro-F1 of tags, over all (ticket, tag) pairs."""
     pairs = [(set(ticket.tags), set(tags)) for ticket, tags in zip(tickets, given, strict=True)]
     hits = np.array([len(true & said) for true, said in pairs], dtype=np.float64)
     total = np.array([len(true) + len(said) for true, said in pairs], dtype=np.float64)

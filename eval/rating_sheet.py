@@ -43,7 +43,7 @@ def read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def _rows(data: bytes) -> list[list[str]]:
-    """Cells of a sheet as spreadsheets save it: any separator, UTF-8, UTF-16, or a code page, which can only spoil
+    """Return the cells of a sheet in any separator, and in UTF-8, UTF-16 or a code page, which can only spoil
     comments. The head is in lower case."""
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     text = data.decode("utf-16") if wide else data.decode("utf-8-sig", errors="replace")

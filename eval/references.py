@@ -22,7 +22,7 @@ def majority(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[
 
 
 def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: Sequence[str]) -> list[dict[str, str]]:
-    """TF-IDF of words (1-2) and characters (3-5), class-balanced logistic regression per column."""
+    """Predict by TF-IDF of words (1-2) and characters (3-5) and a class-balanced logistic regression per column."""
     features, test_features = tfidf_features(train, test)
     rows: list[dict[str, str]] = [{} for _ in test]
     for column in columns:
@@ -45,7 +45,7 @@ def nearest_neighbours(train: Sequence[Ticket], test: Sequence[Ticket]) -> list[
 
 
 def tfidf_features(train: Sequence[Ticket], *others: Sequence[Ticket]) -> list[sparse.csr_matrix]:
-    """TF-IDF of words (1-2) and characters (3-5) of the training tickets, and of others in the same terms."""
+    """Return TF-IDF of words (1-2) and characters (3-5) of the training tickets, and of others in the same terms."""
     vectorizer = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2),

@@ -59,7 +59,7 @@ def spread(values: Floats, rows: Sequence[int], count: int, empty: float = np.na
 
 
 def corpus_bleu(sums: Floats) -> float:
-    """sacreBLEU, 0 to 100, from the sums of `ReplyScores.bleu` over tickets, (10,)."""
+    """Return sacreBLEU, 0 to 100, from the sums of `ReplyScores.bleu` over tickets, (10,)."""
     reply, reference, *counts = (round(value) for value in sums.tolist())
     score = BLEU.compute_bleu(counts[:4], counts[4:], reply, reference, smooth_method="exp")
     return float(score.score)
@@ -87,7 +87,7 @@ def bucket_of(rouge: float) -> str:
 
 
 def _variety(replies: Sequence[str]) -> dict[str, float]:
-    """Distinct-n (Li et al. 2016): different n-grams over all n-grams of all replies."""
+    """Return distinct-n (Li et al. 2016): different n-grams over all n-grams of all replies."""
     found = {}
     for n in (1, 2):
         grams: Counter[Any] = Counter()

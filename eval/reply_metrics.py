@@ -56,7 +56,7 @@ class ReplyMetric:
 
 
 def stemmed_rouge_l(reply: str, reference: str) -> float:
-    """ROUGE-L F1 as published."""
+    """Return ROUGE-L F1 as published."""
     return float(_STEMMED.score(reference, reply)[ROUGE_L].fmeasure)
 
 
@@ -66,7 +66,7 @@ _UNICODE = rouge_scorer.RougeScorer(list(_KINDS), tokenizer=UnicodeTokenizer())
 
 @lru_cache(maxsize=1)  # six metrics of one pair follow each other
 def _rouge(reference: str, reply: str) -> dict[str, float]:
-    """F1 with Porter stemming and a-z tokens, as published, and `_unicode` with every alphabet's words."""
+    """Return ROUGE F1 with Porter stemming and a-z tokens, as published, and `_unicode` with every alphabet's words."""
     stemmed, words = _STEMMED.score(reference, reply), _UNICODE.score(reference, reply)
     return {
         **{kind: float(stemmed[kind].fmeasure) for kind in _KINDS},
@@ -75,7 +75,7 @@ def _rouge(reference: str, reply: str) -> dict[str, float]:
 
 
 def _sentence_bleu(reference: str, reply: str) -> float:
-    """As published: whitespace tokens, lower case, smoothing method 1 of Chen and Cherry 2014."""
+    """Compute BLEU as published: whitespace tokens, lower case, smoothing method 1 of Chen and Cherry 2014."""
     words = reply.lower().split()
     if not words:
         return 0.0
@@ -95,7 +95,7 @@ def _word_runs(text: str) -> list[tuple[str, ...]]:
 
 
 def _placeholders(reference: str, reply: str) -> dict[str, float]:
-    """Of the true reply's placeholders such as <name> the share kept and lost; and how many the reply invented."""
+    """Return the share of the true reply's placeholders (such as <name>) kept and lost, and how many are invented."""
     wanted, given = (_placeholder_names(text) for text in (reference, reply))
     return {
         "placeholders_kept": len(wanted & given) / len(wanted) if wanted else float("nan"),

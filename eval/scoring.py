@@ -135,7 +135,7 @@ def system_report(
 
 
 def _corpus_scores(replies: ReplyScores, resamples: Resamples) -> dict[str, Score]:
-    """Figures of all replies together."""
+    """Return figures of all replies together."""
     nan = float("nan")
     return {
         "sacrebleu": resamples.statistic(lambda times: corpus_bleu(times @ replies.bleu)),
@@ -149,13 +149,13 @@ def _given(answered: Answered, column: str) -> list[str | None]:
 
 
 def _right(answered: Answered, test: TestSet, column: str) -> Any:
-    """1 for tickets that are labelled right, 0 for others, NaN where the true label is not known, (tickets,)."""
+    """Return 1 for tickets that are labelled right, 0 for others, NaN where the true label is not known, (tickets,)."""
     pairs = zip(_given(answered, column), true_labels(test.tickets, column), strict=True)
     return np.array([np.nan if true is None else float(given == true) for given, true in pairs])
 
 
 def _exact(answered: Answered, test: TestSet) -> Any:
-    """1 where all labels are right; NaN for tickets of which a true label is not known."""
+    """Return 1 where all labels are right; NaN for tickets of which a true label is not known."""
     return np.prod([_right(answered, test, column) for column in test.columns], axis=0)
 
 
@@ -184,7 +184,7 @@ def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport
 
 
 def f1_replicates(answered: Answered, test: TestSet) -> dict[str, Floats]:
-    """Macro-F1 of every bootstrap draw, by label column."""
+    """Return the macro-F1 of every bootstrap draw, by label column."""
     return {
         c: macro_f1_replicates(true_labels(test.tickets, c), _given(answered, c), test.resamples) for c in test.columns
     }

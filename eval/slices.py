@@ -17,7 +17,7 @@ _THIRDS = ("short third", "middle third", "long third")
 def slices_of(
     test: Sequence[Ticket], train: Sequence[Ticket], columns: Sequence[str]
 ) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
-    """(group, name, rows) by language, by label of every column, by length, and by whether training had a near-copy."""
+    """Yield (group, name, rows) by language, label, length, and by whether training had a near-copy."""
     groups = {
         "language": [ticket.language or "unknown" for ticket in test],
         **{column: [ticket.labels.get(column, NO_LABEL) for ticket in test] for column in columns},
@@ -41,7 +41,7 @@ def _length_thirds(tickets: Sequence[Ticket]) -> list[str]:
 
 
 def _duplicates(test: Sequence[Ticket], train: Sequence[Ticket]) -> list[str]:
-    """`yes` where a training ticket is in the same group of near-duplicates."""
+    """Return `yes` where a training ticket is in the same group of near-duplicates."""
     groups = near_duplicates([ticket.text for ticket in [*test, *train]]).groups
     seen = set(groups[len(test) :].tolist())
     return ["yes" if group in seen else "no" for group in groups[: len(test)].tolist()]

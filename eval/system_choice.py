@@ -71,7 +71,7 @@ def references(train: Sequence[Ticket], columns: Sequence[str]) -> list[System]:
 
 
 def _distinct(systems: list[System]) -> list[System]:
-    """Systems of one kind are told apart by their run's name."""
+    """Name systems of one kind by their runs."""
     kinds = [system.kind for system in systems]
     for system in systems:
         if kinds.count(system.kind) > 1:

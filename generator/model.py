@@ -45,7 +45,7 @@ class ReplyModel:
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> Any:
-        """Losses of a batch of `causal_batch`; without `shift_labels`, what the parent returns.
+        """Return the losses of a batch of `causal_batch`; without `shift_labels`, what the parent returns.
 
         The loss is the weighted sum over labels divided by `num_items_in_batch`, the labels of the whole optimiser
         step, or by their own number without it. Where `classifier_mask` (batch, seq) is True, the

@@ -49,7 +49,7 @@ class Generator:
 
     @classmethod
     def load(cls, encoder: PromptEncoder, config: RunConfig) -> "Generator":
-        """As the run was configured."""
+        """Return the generator as the run was configured."""
         settings = config.generator
         columns, length = config.classifier.columns, settings.training.max_length
         return cls(encoder, config.decoding, columns, length, settings.uses_classifier_prefix)

@@ -23,7 +23,7 @@ class LabelNoise:
     def from_confusions(
         cls, classes: Mapping[str, Sequence[str]], confusions: Mapping[str, Sequence[Sequence[float]]]
     ) -> "LabelNoise":
-        """From validation confusion matrices (true, predicted), each count raised by one so that no row is empty."""
+        """Make label noise from validation confusions (true, predicted), plus one each, so that no row is empty."""
         rows = {}
         for column, matrix in confusions.items():
             counts = np.asarray(matrix, dtype=np.float64) + 1.0
@@ -32,7 +32,7 @@ class LabelNoise:
 
     @classmethod
     def from_shares(cls, tickets: Sequence[Ticket], columns: Sequence[str]) -> "LabelNoise":
-        """Without a trained classifier: every label is confused in proportion to class shares."""
+        """Make label noise without a trained classifier: every label is confused in proportion to class shares."""
         classes, rows = {}, {}
         for column in columns:
             labels = [ticket.labels[column] for ticket in tickets if column in ticket.labels]

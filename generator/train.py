@@ -117,7 +117,7 @@ def _prefix_changes(stage: Stage, classifier: Path) -> dict[str, LowRank]:
 
 
 def _confusions(folder: Path) -> dict[str, dict[str, Any]]:
-    """By column, the classes and the validation confusion matrix of a classifier run; empty where there is none."""
+    """Return by column the classes and validation confusions of a classifier run; empty where there is none."""
     if not (folder / RUN).is_file():
         return {}
     space = LabelSpace.load(folder / LABELS)
@@ -137,7 +137,7 @@ def _confusions(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _label_noise(stage: Stage, confusions: Mapping[str, Mapping[str, Any]]) -> LabelNoise:
-    """From the classifier run beside this one, where there is one."""
+    """Return the label noise of the classifier run beside this one, where there is one."""
     if confusions:
         return LabelNoise.from_confusions(
             {column: tuple(report["classes"]) for column, report in confusions.items()},

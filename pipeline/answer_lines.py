@@ -93,7 +93,7 @@ def _error(row: Row, reason: str) -> dict[str, Any]:
 
 
 def _doubts(answer: Answer) -> Iterator[str]:
-    """Why a reply is no whole reply."""
+    """Yield why a reply is no whole reply."""
     if answer.reply_cut:
         yield "stop before their end (reply_cut)"
     if answer.reply == "":

@@ -41,7 +41,7 @@ _EFFICIENCY = {("cpu", "fp32"): 0.5, ("cpu", "bf16"): 0.27, ("cuda", "fp32"): 0.
 
 
 def check(config: RunConfig) -> str:
-    """Everything a run needs, verified, as text for a terminal.
+    """Verify everything that a run needs, and return it as text for a terminal.
 
     Raises:
         InputError: what would stop the run.
@@ -230,7 +230,7 @@ def _busy() -> list[str]:
 def _token_counts(
     config: RunConfig, train: Sequence[Ticket], encoder: PromptEncoder, single: PromptEncoder
 ) -> dict[str, tuple[float, float]]:
-    """Of an epoch of every stage all tokens, and those that are read for labels or predicted from, by a sample."""
+    """Estimate, for an epoch of every stage, all tokens and those that are labelled or predicted from."""
     sample = train[:: max(1, len(train) // _SAMPLE)]
     scale = len(train) / len(sample)
     limits = {stage: stage_settings(config, stage).max_length for stage in _STAGES}

@@ -67,7 +67,7 @@ class StageFolder:
         return [place for place in given if place.is_dir()]
 
     def _find_base(self) -> Path:
-        """By the name it was given; where that leads nowhere from here, the folder it was then."""
+        """Return the base by the name it was given; where that leads nowhere from here, the folder it was then."""
         try:
             return find_base(self.base.name, self.base.revision)
         except InputError as error:

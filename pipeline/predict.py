@@ -189,7 +189,7 @@ class WrappedStream:
 
 
 def _words(text: str) -> list[str]:
-    """Words, and line breaks as words of their own."""
+    """Return words, and line breaks as words of their own."""
     lines = text.split("\n")
     words: list[str] = []
     for i, line in enumerate(lines):

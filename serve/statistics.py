@@ -160,7 +160,7 @@ def _rates(verdicts: Iterable[_Verdict], key: Any) -> dict[str, Rate]:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Bands by confidence, other names by the alphabet."""
+    """Return a sort key: bands by confidence, other names by the alphabet."""
     return next((i for i, (_, band_name) in enumerate(BANDS) if band_name == name), 0), name
 
 

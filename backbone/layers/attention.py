@@ -35,7 +35,7 @@ def packed_attention(
     max_length_q: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of `query` (batch, heads, seq, size) to fewer or as many key-value heads.
+    """Compute causal attention of `query` (batch, heads, seq, size) to fewer or as many key-value heads.
 
     Packed batches are one row of seq tokens with ticket i at `cu_seq_lens_q[i]:cu_seq_lens_q[i + 1]`, none longer than
     `max_length_q`. Returns (batch, seq, heads, size), and no attention weights.
@@ -88,7 +88,7 @@ def _plain_serves(query: Tensor, kind: torch.dtype) -> bool:
 def _plain_attention(
     query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scaling: float | None
 ) -> Tensor:
-    """Attention as three products; scores are fp32, as in torch's kernel. Returns (batch, seq, heads, size).
+    """Compute attention as three products; scores are fp32, as in torch's kernel. Returns (batch, seq, heads, size).
 
     `allowed` (batch, 1, seq, seq) is true where a query may look; None stands for causal.
     """

@@ -38,7 +38,7 @@ class _HeadLoss(torch.autograd.Function):
 
 
 def vocabulary_losses(states: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in nats at every position, (positions,), in fp32.
+    """Return the cross-entropy in nats at every position, (positions,), in fp32.
 
     Args:
         states: (positions, hidden), after the final norm.

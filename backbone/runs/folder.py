@@ -195,7 +195,7 @@ def run_record(**facts: Any) -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what decides a result, of those that are installed."""
+    """Return the versions of what decides a result, of those that are installed."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -206,7 +206,7 @@ def package_versions() -> dict[str, str]:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ."""
+    """Return the dotted keys whose values differ."""
     differing = []
     for key in sorted(set(old) | set(new)):
         a, b = old.get(key), new.get(key)

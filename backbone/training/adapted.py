@@ -27,7 +27,7 @@ def prepare_for_training(model: Any, config: BaseConfig, recompute: bool) -> Non
 
 
 def lora_config(settings: LoraSettings, saved_modules: list[str] | None = None) -> "LoraConfig":
-    """peft's configuration of one adapter; `saved_modules` are trained whole beside it."""
+    """Return peft's configuration of one adapter; `saved_modules` are trained whole beside it."""
     from peft import LoraConfig
     from torch import nn
 

@@ -121,7 +121,7 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
 
 
 def free_memory() -> float:
-    """Bytes free on the device that trains."""
+    """Return bytes free on the device that trains."""
     import psutil
     import torch
 
@@ -144,7 +144,7 @@ def packs(config: RunConfig, stage: str, on_cuda: bool) -> bool:
 
 
 def operations(config: RunConfig, stage: str, shape: Shape, tokens: float, read: float, recompute: bool) -> float:
-    """Floating-point operations of training on `tokens`, of which `read` are predicted from, or labelled from.
+    """Return floating-point operations of training on `tokens`, of which `read` are predicted or labelled from.
 
     Four per frozen parameter and token: two forward, two for the gradient of the input, none for the weight's own; six
     per adapter parameter; two more of each where activations are recomputed. The feed-forward part of the last layer,
@@ -159,7 +159,7 @@ def operations(config: RunConfig, stage: str, shape: Shape, tokens: float, read:
 
 
 def product_rate(config: RunConfig, shape: Shape, tokens: int) -> float:
-    """Operations per second of this device, measured on products of the base's own shape in the compute format."""
+    """Measure operations per second of this device, on products of the base's own shape in the compute format."""
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -41,7 +41,7 @@ class TrainingJob:
 
 
 def make_optimizer(job: TrainingJob) -> torch.optim.Optimizer:
-    """AdamW; matrices decay, vectors do not, and heads may learn at their own rate."""
+    """Return AdamW; matrices decay, vectors do not, and heads may learn at their own rate."""
     config = job.config
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in job.model.named_parameters():

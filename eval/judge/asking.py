@@ -233,7 +233,7 @@ class JudgeModel:
 
 
 def answer_key(settings: JudgeSettings, question: Question) -> str:
-    """SHA-256 of all that an answer depends on."""
+    """Return the SHA-256 of all that an answer depends on."""
     address = without_credentials(settings.url)
     parts = [address, settings.model, settings.temperature, settings.max_tokens, settings.seed, question.key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

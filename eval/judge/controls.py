@@ -75,7 +75,7 @@ def plant(cases: Sequence[Case], seed: int) -> list[Planted]:
 
 
 def control_questions(planted: Sequence[Planted], instrument: str) -> list[Question]:
-    """Everything that one instrument is asked about the planted replies."""
+    """Return everything that one instrument is asked about the planted replies."""
     if instrument != PAIRS:
         return [point_question(p.case, p.replies[kind], instrument) for p in planted for kind in _kinds(instrument)]
     return [

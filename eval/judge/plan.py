@@ -64,11 +64,11 @@ class Plan:
         return [(first, other) for other in others]
 
     def controls(self, instruments: Sequence[str]) -> list[Question]:
-        """Questions about the planted replies."""
+        """Return questions about the planted replies."""
         return [question for name in instruments for question in control_questions(self.planted, name)]
 
     def about_rated(self, dimensions: Sequence[str]) -> list[Question]:
-        """Questions about the replies that people rated, as often as those of scores."""
+        """Return questions about the replies that people rated, as often as those of scores."""
         rated = {dimension for rating in self.ratings for given in rating.values() for dimension in given}
         return [
             point_question(reply.case, reply.reply, dimension, draw)
@@ -77,7 +77,7 @@ class Plan:
         ]
 
     def retests(self, dimension: str) -> list[tuple[Question, Question]]:
-        """Questions about replies of the first system, each with the same in another draw."""
+        """Return questions about replies of the first system, each with the same in another draw."""
         texts = next(iter(self.replies.values()))
         return [
             (point_question(case, reply, dimension), point_question(case, reply, dimension, self.draws))
@@ -85,7 +85,7 @@ class Plan:
         ]
 
     def scores(self, instruments: Sequence[str]) -> list[Question]:
-        """Questions about the systems' replies, and about pairs of them."""
+        """Return questions about the systems' replies, and about pairs of them."""
         points = [
             question
             for dimension in instruments
@@ -145,7 +145,7 @@ def make_plan(
 
 
 def judged_digest(records: Sequence[Mapping[str, Any]], ids: Sequence[str], systems: Sequence[str]) -> str:
-    """SHA-256 of tickets and replies that were judged; empty where some are gone."""
+    """Return the SHA-256 of tickets and replies that were judged; empty where some are gone."""
     by_id = {record["id"]: record for record in records}
     try:
         texts = [

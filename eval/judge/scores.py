@@ -65,7 +65,7 @@ Replies = Mapping[str, Sequence[str]]  # by system, in the order of the cases
 
 
 def point_questions(cases: Sequence[Case], replies: Replies, dimension: str, draws: int) -> list[Question]:
-    """Everything that is asked for the scores of one dimension."""
+    """Return everything that is asked for the scores of one dimension."""
     return [
         point_question(case, reply, dimension, draw)
         for texts in replies.values()
@@ -106,7 +106,7 @@ def score_of(outcome: Outcome) -> float:
 
 
 def pair_questions(cases: Sequence[Case], first: Sequence[str], second: Sequence[str]) -> list[Question]:
-    """Everything that is asked about two systems: both orders, but nothing where both wrote the same."""
+    """Return everything that is asked about two systems: both orders, but nothing where both wrote the same."""
     return [
         pair_question(case, *replies)
         for case, a, b in zip(cases, first, second, strict=True)
@@ -118,7 +118,7 @@ def pair_questions(cases: Sequence[Case], first: Sequence[str], second: Sequence
 def score_pair(
     cases: Sequence[Case], names: tuple[str, str], replies: Replies, outcomes: Mapping[str, Outcome]
 ) -> PairScores:
-    """Win rates of one system against another."""
+    """Return the win rates of one system against another."""
     points, turned, first_shown = [], [], []  # 1 for a win, 1/2 for a tie, 0 for a loss; NaN without a verdict
     alike = 0
     for case, a, b in zip(cases, *(replies[name] for name in names), strict=True):
@@ -158,7 +158,7 @@ def score_pair(
 
 
 def win_rate_at_equal_length(gained: Floats, lengths: Floats, times: Floats) -> Floats:
-    """Win rates that a logistic regression on the difference of lengths expects at equal lengths (after Dubois et al.
+    """Return win rates that a logistic regression on the difference of lengths expects at equal lengths (Dubois et al.
     2024, arXiv 2404.04475); its penalty is on the slope. scikit-learn takes a minute for the thousand fits.
 
     Args:

@@ -42,7 +42,7 @@ class PairVerdict(Verdict):
 
 
 def schema_of(answer: type[Verdict]) -> dict[str, Any]:
-    """JSON schema of an answer, of the simplest kind: servers let schemas pass that they cannot compile."""
+    """Return the JSON schema of an answer, of the simplest kind: servers let schemas pass that they cannot compile."""
     name, values = ("score", [1, 2, 3, 4, 5]) if answer is PointVerdict else ("verdict", ["first", "second", "tie"])
     kind = "integer" if answer is PointVerdict else "string"
     return {

@@ -15,7 +15,7 @@ Record = Mapping[str, Any]
 
 
 def losses(record: Record) -> Section:
-    """Loss by run, by epoch and by segment."""
+    """Show the loss by run, by epoch and by segment."""
     runs = _runs(record)
     if not runs:
         return Section("Loss")
@@ -92,7 +92,7 @@ def _ranks(record: Record) -> list[Block]:
 
 
 def cost(record: Record) -> Section:
-    """Time, memory and compute."""
+    """Show time, memory and compute."""
     rows = []
     for system in record["systems"]:
         cost, training = system["cost"], system["training"]
@@ -123,7 +123,7 @@ def cost(record: Record) -> Section:
 
 
 def uncertainty(record: Record) -> Section:
-    """Differences between systems, and figures of subsets."""
+    """Show differences between systems, and figures of subsets."""
     blocks: list[Block] = [_label_differences(record), *_reply_differences(record)]
     shown = [system["name"] for system in record["systems"] if system["kind"] not in (ZERO_SHOT, CONSTRAINED)]
     for group in dict.fromkeys(part["group"] for part in record["slices"]):
@@ -195,7 +195,7 @@ def _flops(training: Sequence[Record]) -> str:
 
 
 def _runs(record: Record) -> dict[str, Record]:
-    """Training facts by run; a constrained system shares the free one's."""
+    """Return the training facts by run; a constrained system shares the free one's."""
     runs: dict[str, Record] = {}
     for system in record["systems"]:
         for facts in system["training"]:

@@ -40,7 +40,7 @@ def write_report(record: Record, folder: Path) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """Plain values for JSON, which knows neither NaN nor infinity: None instead."""
+    """Return plain values for JSON, which knows neither NaN nor infinity: None instead."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

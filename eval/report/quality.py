@@ -23,7 +23,7 @@ _CORPUS = {
 
 
 def labels(record: Record) -> Section:
-    """Accuracy, F1, classes and confusions."""
+    """Show accuracy, F1, classes and confusions."""
     columns, systems = record["columns"], record["systems"]
     blocks: list[Block] = [
         Chart(charts.accuracy_chart(systems, columns), "Accuracy with 95 % bootstrap intervals"),
@@ -142,7 +142,7 @@ def _applied_text(applied: Record) -> str:
 
 
 def replies(record: Record) -> Section:
-    """Overlap, faithfulness, copying, variety."""
+    """Show overlap, faithfulness, copying and variety of replies."""
     writing = [system for system in record["systems"] if system["replies"]]
     if not writing:
         return Section("Replies")

@@ -127,7 +127,7 @@ def _tags(block: str, field: re.Match[str]) -> tuple[str, ...]:
 
 
 def _trimmed(tag: str) -> str:
-    """Without spaces and emphasis; a tag may begin or end with any other sign."""
+    """Return text without spaces and emphasis; a tag may begin or end with any other sign."""
     return " ".join(tag.split()).strip(" *_`|")
 
 

@@ -84,7 +84,7 @@ def _exported(
     writes: bool,
     longest: int,
 ) -> Iterator[tuple[str, bool, LabelEngine | None, Writer | None]]:
-    """Name, whether it should be exact, encoder and writer of every engine, one at a time in memory."""
+    """Yield every engine, one at a time in memory: name, whether it should be exact, label engine and writer."""
     if quant != NO_GGUF:
         # not of what training allows: that is most of a gigabyte on a 7B
         cells = _TOGETHER * longest

@@ -54,7 +54,7 @@ def _model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> st
 
 
 def modelfile(gguf: str, encoder: PromptEncoder, config: RunConfig) -> str:
-    """Ollama's Modelfile of the merged generator: the template of training, greedy decoding, stop tokens.
+    """Return Ollama's Modelfile of the merged generator: the template of training, greedy decoding, stop tokens.
 
     The server sees messages: instruction (system), ticket (user), labels (system), as `duet predict --endpoint` sends.
     """

@@ -123,7 +123,7 @@ class Parity:
         return sum(column.flips - column.ties for column in self.columns.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         record = asdict(self)
         for name, column in self.columns.items():
             record["columns"][name] |= {
