@@ -281,3 +281,21 @@ def test_placeholders_survive_cleaning() -> None:
 
     for placeholder in PLACEHOLDERS.values():
         assert Cleaner().clean(f"Dear {placeholder}, thanks") == f"Dear {placeholder}, thanks"
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        (("customer.firstname", "customer.lastname"), "Ida Huber"),
+        (("primaryCustomer.first", "primaryCustomer.last"), "Ida Huber"),
+        (("Prénom", "Nom de famille"), "Ida Huber"),
+        (("Nombre del solicitante", "Apellidos"), "Huber"),
+        (("Voornaam", "Achternaam"), "Ida Huber"),
+        (("Imię", "Nazwisko"), "Ida Huber"),
+        (("first", "last"), None),
+        (("first response", "last update"), None),
+    ],
+)
+def test_columns_of_names(columns: tuple[str, str], name: str | None) -> None:
+    known = PeopleColumns({}).known(dict(zip(columns, ("Ida", "Huber"), strict=True)))
+    assert name in known.names if name else not known.names

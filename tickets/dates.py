@@ -69,6 +69,7 @@ _FILLERS = (  # words between the parts of a date
 _JUMP: Any = [*parser.parserinfo.JUMP, *_FILLERS.split()]
 _TUESDAY = re.compile(r"^\s*mar\b\.?,?\s+(?=\d{1,2}\.?\s+(?:de\s+)?[^\W\d]{3})", re.I)  # mar. 5 mars 2024
 _AS_USUAL = (  # what other notations write, and what it means
+    (re.compile(r"\\?/Date\((\d{9,14})(?:[+-]\d{4})?\)\\?/"), r"\1"),  # of Microsoft: milliseconds
     (re.compile(r"\([^()]{0,80}\)\s*$"), ""),  # (Central European Standard Time)
     (re.compile(r"\b(?:GMT|UTC)\s?([+-])(\d\d?):?(\d\d)?(?!\d)"), r"\1\2\3"),
     (re.compile(r"(\d{4})\s?[年년]\s?(\d{1,2})\s?[月월]\s?(\d{1,2})\s?[日일]"), r"\1-\2-\3"),

@@ -26,7 +26,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("subject", "title", "summary", "betreff", "titel", "short description", "kurzbeschreibung", "headline"),
         *("ticket name", "zusammenfassung", "überschrift", "thema", "objet", "sujet", "titre", "asunto", "título"),
         *("oggetto", "titolo", "onderwerp", "temat", "tytuł", "assunto", "тема", "заголовок", "properties.subject"),
-        *("source.subject", "requestfieldvalues.summary"),
+        *("source.subject", "requestfieldvalues.summary", "additional_attributes.mail_subject"),
     ),
     "body": (
         *("body", "description", "text", "message", "content", "nachricht", "beschreibung", "inhalt", "question"),
@@ -45,7 +45,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("resolution notes", "agent reply", "agent response", "lösungsbeschreibung", "lösungstext", "antworttext"),
         *("resolution description", "réponse", "résolution", "respuesta", "solución", "resolución", "risposta"),
         *("soluzione", "risoluzione", "antwoord", "oplossing", "odpowiedź", "rozwiązanie", "resposta", "solução"),
-        *("ответ", "решение"),
+        *("ответ", "решение", "resolution.content"),
     ),
     "language": ("language", "lang", "sprache", "locale", "langue", "idioma", "lingua", "taal", "język", "язык"),
     "created": (

@@ -17,7 +17,7 @@ LIST_NAME = (
     rf"{_OWNER}(?:comments?|articles?|conversations?|notes|threads?|messages|discussion|journals?|replies|posts|updates|"
     r"conversation_parts|follow[_-]?ups?|correspondences?|transcript|journal_fields?)"
 )
-_NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|values|conversation_parts))?"
+_NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|values|records|conversation_parts))?"
 _LIST = rf"((?:.*\.)?(?:{LIST_NAME}){_NODES})"
 _MANY = re.compile(rf"{_LIST}\.(\d+)\.(.+)", re.I)
 _ONE = re.compile(rf"{_LIST}\.((?:[^.\d][^.]*\.)*[^.\d][^.]*)", re.I)  # a list of one that became an object
