@@ -229,3 +229,18 @@ def test_comments_of_a_case_of_salesforce(tmp_path: Path) -> None:
     case["CaseComments"] = {"totalSize": 2, "records": comments}
     _, parts = opened(tmp_path, {"totalSize": 1, "records": [case, {**case, "Id": "6"}]})
     assert [part["reply"] for part in parts] == [ANSWER, ANSWER]
+
+
+def test_a_ticket_of_zoho_desk_without_its_threads(tmp_path: Path) -> None:
+    ticket = {
+        "ticketNumber": "1",
+        "subject": "P",
+        "description": None,
+        "department": {"name": "IT"},
+        "firstThread": {"content": f"<div>{ASK}</div>"},
+        "threads": {"data": [{"direction": "out", "summary": "Only the first words of the answer"}]},
+    }
+    source, parts = opened(tmp_path, {"data": [ticket, {**ticket, "ticketNumber": "2"}]})
+    assert (parts[0]["body"], parts[0].get("reply", "")) == (f"<div>{ASK}</div>", "")
+    assert source.columns.labels == {"queue": "department.name"}
+    assert "Texts that are not used: threads.data" in " ".join(source.notes())

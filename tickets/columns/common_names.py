@@ -33,7 +33,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("ticket description", "description text", "issue description", "details", "instruction", "complaint"),
         *("consumer complaint narrative", "customer message", "document", "comments.0.body", "articles.0.body"),
         *("anfrage", "request", "utterance", "source.body", "properties.content", "conversation body"),
-        *("article", "requestfieldvalues.description"),
+        *("article", "requestfieldvalues.description", "first_thread.content", "first_message.body_text"),
         *("fehlerbeschreibung", "problembeschreibung", "störungsbeschreibung", "ticketbeschreibung", "langtext"),
         *("anliegen", "kundenanfrage", "anfragetext", "meldung", "problem description", "descripción", "mensaje"),
         *("contenido", "texto", "solicitud", "contenu", "texte", "demande", "descrizione", "messaggio", "contenuto"),
