@@ -179,3 +179,14 @@ def test_a_header_that_is_too_wide_moves_no_cell(tmp_path: Path) -> None:
 def test_escaped_quotes_in_a_later_line_of_a_field(tmp_path: Path) -> None:
     rows = rows_of(tmp_path / "t.csv", HEADER + '"1","s","first line\nHe said \\"hi\\" twice","A"\n"2","s","two","B"\n')
     assert bodies(rows) == ['first line\nHe said "hi" twice', "two"]
+
+
+@pytest.mark.parametrize("last", ["Grand Total,10,,", ",,Summe:,8", "Count,,,3", "total,1.234,5 %,"])
+def test_a_row_of_totals_is_no_ticket(tmp_path: Path, last: str) -> None:
+    rows = rows_of(tmp_path / "t.csv", HEADER + f"1,s1,text,A\n{last}\n")
+    assert [row.fault for row in rows] == [None, "a row of totals"]
+
+
+@pytest.mark.parametrize("row", ["2,Total,It is wrong,A", "2,Sum is wrong,,A", "Total cost,,,", "2,3,,"])
+def test_a_ticket_about_a_total_is_one(tmp_path: Path, row: str) -> None:
+    assert [row.fault for row in rows_of(tmp_path / "t.csv", HEADER + f"1,s1,text,A\n{row}\n")] == [None, None]

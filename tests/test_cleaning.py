@@ -222,3 +222,25 @@ def test_hostile_texts_take_linear_time(piece: str) -> None:
 )
 def test_html_that_was_escaped_is_html_and_a_text_about_it_is_not(text: str, plain: str) -> None:
     assert Cleaner().clean(text) == plain
+
+
+WORD = (
+    "/* Font Definitions */\n@font-face\n\t{font-family:Calibri;\n\tpanose-1:2 15 5 2;}\n"
+    "p.MsoNormal, li.MsoNormal, div.MsoNormal\n\t{margin:0cm;\n\tfont-size:11.0pt;}\n"
+    "@page WordSection1\n\t{size:612pt;}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("P {margin-top:0;margin-bottom:0;}\n\nHello, it fails.", "Hello, it fails."),
+        (f"{WORD}-->\nHello, the printer {{A3}} fails.", "Hello, the printer {A3} fails."),
+        ("The rule P {margin-top:0}\nhas no effect", "The rule P {margin-top:0}\nhas no effect"),
+        ("P {margin-top:0} has no effect", "P {margin-top:0} has no effect"),
+        ("body {color: red}\nis ignored", "body {color: red}\nis ignored"),
+    ],
+)
+def test_styles_above_a_text_are_markup(text: str, plain: str) -> None:
+    assert Cleaner().clean(text) == plain
+    assert Cleaner(html=False).clean(text).startswith(text[:6].strip())

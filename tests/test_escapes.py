@@ -88,6 +88,8 @@ def test_one_text_about_code_says_nothing_of_its_source() -> None:
     assert writes_escapes(many)
     assert writes_escapes([*many[:4], *PLAIN])
     assert writes_escapes(many[:1]), "a ticket alone, as `predict` reads it"
+    single = [f"{text}.\\nThanks" for text in PLAIN]
+    assert writes_escapes(single[:5]) and not writes_escapes([*single[:5], *PLAIN, *PLAIN])
     assert not writes_escapes([*many[:2], *(text + ".\n\nRegards" for text in PLAIN)])
 
 

@@ -355,3 +355,11 @@ def test_a_reply_that_says_more_is_one(text: str) -> None:
 def test_without_dates_the_ticket_tells_the_order() -> None:
     comments = [{"author": "ann", "body": ANSWER, "public": True}, {"author": "kim", "body": ASK, "public": True}]
     assert replies({"requester": "kim", "description": ASK, "comments": comments}, "description") == [ANSWER]
+
+
+@pytest.mark.parametrize("name", ["latest_comment", "lastComment", "first_thread"])
+def test_a_message_that_is_repeated_is_no_conversation(name: str) -> None:
+    record = {"requester": "kim", "description": ASK, name: {"author": "ann", "body": LATER, "public": True}}
+    assert not find_conversations(list(flatten(record)), [flatten(record)])
+    comments = [{"author": "ann", "body": ANSWER, "public": True}, {"author": "ann", "body": LATER, "public": True}]
+    assert replies({**record, "comments": comments}, "description") == [ANSWER, LATER]

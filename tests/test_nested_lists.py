@@ -192,3 +192,55 @@ def test_a_ticket_of_glpi(tmp_path: Path) -> None:
     row = next(source.rows)
     made = source.ticket(source.cells(row), 1, Cleaner())
     assert (made.subject, made.body, made.reply, made.labels) == ("Printer", ASK, ANSWER, {"queue": "Hardware"})
+
+
+def test_objects_that_stand_for_a_value() -> None:
+    assert flatten({"_id": {"$oid": "65e0"}, "at": {"$date": "2024-03-01T10:00:00Z"}}) == {
+        "_id": "65e0",
+        "at": "2024-03-01T10:00:00Z",
+    }
+    assert flatten({"text": {"@lang": "en", "#text": ASK}}) == {"text.@lang": "en", "text": ASK}
+    assert flatten({"visibility": {"$type": "UnlimitedVisibility"}}) == {"visibility.$type": "UnlimitedVisibility"}
+
+
+def test_the_name_of_an_object_is_its_label(tmp_path: Path) -> None:
+    request = {
+        "id": 1,
+        "subject": "P",
+        "description": ASK,
+        "priority": {"id": 3, "name": "High"},
+        "category": {"label": "Hardware"},
+        "group": {"title": "Network"},
+        "created_time": {"display_value": "Mar 1, 2024 10:00 AM", "value": "1709287200000"},
+        "resolution": {"content": ANSWER},
+        "request": {"name": "Kim"},
+    }
+    source, parts = opened(tmp_path, {"requests": [request, {**request, "id": 2}]})
+    assert source.columns.labels == {"queue": "group.title", "priority": "priority.name", "category": "category.label"}
+    assert (parts[0]["body"], parts[0]["reply"], parts[0]["created"]) == (ASK, ANSWER, "Mar 1, 2024 10:00 AM")
+
+
+def test_comments_of_a_case_of_salesforce(tmp_path: Path) -> None:
+    comments = [
+        {"CommentBody": "intern", "IsPublished": False, "CreatedBy": {"Name": "Ann Bo"}},
+        {"CommentBody": ANSWER, "IsPublished": True, "CreatedBy": {"Name": "Ann Bo"}},
+    ]
+    case = {"Id": "5", "Subject": "P", "Description": ASK, "Contact": {"Name": "Kim Lee"}}
+    case["CaseComments"] = {"totalSize": 2, "records": comments}
+    _, parts = opened(tmp_path, {"totalSize": 1, "records": [case, {**case, "Id": "6"}]})
+    assert [part["reply"] for part in parts] == [ANSWER, ANSWER]
+
+
+def test_a_ticket_of_zoho_desk_without_its_threads(tmp_path: Path) -> None:
+    ticket = {
+        "ticketNumber": "1",
+        "subject": "P",
+        "description": None,
+        "department": {"name": "IT"},
+        "firstThread": {"content": f"<div>{ASK}</div>"},
+        "threads": {"data": [{"direction": "out", "summary": "Only the first words of the answer"}]},
+    }
+    source, parts = opened(tmp_path, {"data": [ticket, {**ticket, "ticketNumber": "2"}]})
+    assert (parts[0]["body"], parts[0].get("reply", "")) == (f"<div>{ASK}</div>", "")
+    assert source.columns.labels == {"queue": "department.name"}
+    assert "Texts that are not used: threads.data" in " ".join(source.notes())

@@ -281,3 +281,35 @@ def test_placeholders_survive_cleaning() -> None:
 
     for placeholder in PLACEHOLDERS.values():
         assert Cleaner().clean(f"Dear {placeholder}, thanks") == f"Dear {placeholder}, thanks"
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        (("customer.firstname", "customer.lastname"), "Ida Huber"),
+        (("primaryCustomer.first", "primaryCustomer.last"), "Ida Huber"),
+        (("Prénom", "Nom de famille"), "Ida Huber"),
+        (("Nombre del solicitante", "Apellidos"), "Huber"),
+        (("Voornaam", "Achternaam"), "Ida Huber"),
+        (("Imię", "Nazwisko"), "Ida Huber"),
+        (("first", "last"), None),
+        (("first response", "last update"), None),
+    ],
+)
+def test_columns_of_names(columns: tuple[str, str], name: str | None) -> None:
+    known = PeopleColumns({}).known(dict(zip(columns, ("Ida", "Huber"), strict=True)))
+    assert name in known.names if name else not known.names
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("O'Neil, Sean", "Dear Mr O’Neil, thanks, Sean O’Neil", "Dear Mr <name>, thanks, <name>"),
+        ("José García", "Hola Jose Garcia,\nthe case of J. García", "Hola <name>,\nthe case of <name>"),
+        ("Anne-Marie Weiß", "Hello Anne‑Marie,\nBest\nAnne-Marie Weiß", "Hello <name>,\nBest\n<name>"),
+        ("Müller", "Herr Muller und die Mühle", "Herr <name> und die Mühle"),
+        ("Max König", "der König von Bayern", "der König von Bayern"),
+    ],
+)
+def test_apostrophes_hyphens_and_accents_of_names(name: str, text: str, expected: str) -> None:
+    assert redacted(text, Known(names=(name,))) == expected

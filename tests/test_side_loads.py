@@ -55,3 +55,24 @@ def test_what_a_ticket_says_itself_goes_first(tmp_path: Path) -> None:
     source = Source.open(str(tmp_path / "t.json"))
     cells = source.cells(next(source.rows))
     assert (cells.labels, cells.parts.get("reply", "")) == ({"queue": "Own"}, "")
+
+
+def test_assets_of_zammad(tmp_path: Path) -> None:
+    articles = [
+        {"id": 1, "ticket_id": 5, "sender_id": 2, "created_by_id": 7, "body": ASK, "internal": False},
+        {"id": 2, "ticket_id": 5, "sender_id": 1, "created_by_id": 9, "body": NOTE, "internal": True},
+        {"id": 3, "ticket_id": 5, "sender_id": 1, "created_by_id": 9, "body": ANSWER, "internal": False},
+    ]
+    tickets = [{"id": n, "number": f"9{n}", "title": "P", "group_id": 3, "customer_id": 7} for n in (5, 6)]
+    assets = {
+        "Ticket": {str(ticket["id"]): ticket for ticket in tickets},
+        "User": {"7": {"id": 7, "firstname": "Ida", "lastname": "Huber"}, "9": {"id": 9, "firstname": "Ann"}},
+        "Group": {"3": {"id": 3, "name": "Network"}},
+        "TicketArticle": {str(article["id"]): article for article in articles},
+    }
+    (tmp_path / "t.json").write_text(json.dumps({"tickets": [5, 6], "assets": assets}), encoding="utf-8")
+    source = Source.open(str(tmp_path / "t.json"))
+    row = next(source.rows)
+    cells = source.cells(row)
+    assert (cells.parts["body"], cells.parts["reply"], cells.labels["queue"]) == (ASK, ANSWER, "Network")
+    assert "Ida Huber" in source.people.known(row.fields).names

@@ -185,3 +185,29 @@ def test_postscripts_stay_where_signatures_go(text: str, expected: str) -> None:
 )
 def test_output_and_texts_like_signatures_stay(text: str) -> None:
     assert cut_signatures(text) == text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Verstuurd vanaf mijn iPhone",
+        "Get Outlook for Android<https://aka.ms/ghei36>",
+        "Scarica Outlook per iOS",
+        "Télécharger Outlook pour Android",
+        "Outlook für Android herunterladen",
+        "Le informazioni contenute in questo messaggio sono riservate e confidenziali.",
+        "De informatie in dit e-mailbericht is vertrouwelijk en uitsluitend bestemd voor de geadresseerde.",
+        "La información contenida en este correo es confidencial.",
+        "As informações contidas nesta mensagem são confidenciais.",
+        "Die in dieser E-Mail enthaltenen Informationen sind vertraulich.",
+    ],
+)
+def test_lines_of_programs_and_of_lawyers(line: str) -> None:
+    assert cut_signatures(f"Hello,\n\nthe export fails.\n\n{line}") == "Hello,\n\nthe export fails."
+
+
+def test_a_text_about_outlook_stays() -> None:
+    text = (
+        "Hello,\n\nDownload Outlook\n\nis what the button says, and the information in this list is not confidential."
+    )
+    assert cut_signatures(text) == text

@@ -57,6 +57,11 @@ def test_time_keeps_the_order(seconds: list[int], undated: int) -> None:
     ("text", "iso"),
     [
         ("2024-01-31", "2024-01-31T00:00:00+00:00"),
+        ("1.7066961E9", "2024-01-31T10:15:00+00:00"),
+        ("2024-01-31 10.15.33", "2024-01-31T10:15:33+00:00"),
+        ("31.01.2024 10.15", "2024-01-31T10:15:00+00:00"),
+        ("/Date(1706696100000)/", "2024-01-31T10:15:00+00:00"),
+        ("/Date(1706696100000+0100)/", "2024-01-31T10:15:00+00:00"),
         ("2024-01-31 10:15:00", "2024-01-31T10:15:00+00:00"),
         ("2024-01-31T10:15:00Z", "2024-01-31T10:15:00+00:00"),
         ("2024-01-31T10:15:00.000+0100", "2024-01-31T09:15:00+00:00"),
@@ -153,3 +158,8 @@ def test_time_without_dates_says_what_mends_it() -> None:
         time_split([replace(ticket, created="soon") for ticket in tickets])
     with pytest.raises(InputError, match="all tickets have the date '2024-01-01'"):
         time_split([replace(ticket, created="2024-01-01") for ticket in tickets])
+
+
+@pytest.mark.parametrize("text", ["2024/03/04", "2024-03-04 10:15:00 AM", "2024.03.04 10:15", "2024年3月4日"])
+def test_the_month_stands_behind_a_year_whatever_other_dates_say(text: str) -> None:
+    assert str(np.datetime64(int(timestamps([text, "31/01/2024"])[0]), "s")).startswith("2024-03-04")

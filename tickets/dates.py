@@ -68,7 +68,11 @@ _FILLERS = (  # words between the parts of a date
 )
 _JUMP: Any = [*parser.parserinfo.JUMP, *_FILLERS.split()]
 _TUESDAY = re.compile(r"^\s*mar\b\.?,?\s+(?=\d{1,2}\.?\s+(?:de\s+)?[^\W\d]{3})", re.I)  # mar. 5 mars 2024
+_DAY = r"(?:\d{4}-\d\d-\d\d|\d{1,2}\.\d{1,2}\.\d{4})"
+_YEAR_FIRST = re.compile(r"\d{4}\s?[-/.]\s?\d{1,2}\s?[-/.]\s?\d{1,2}\b")
+_FLOAT = re.compile(r"\d(?:\.\d{1,16})?[eE]\+?\d\d?")  # 1.7095464E9
 _AS_USUAL = (  # what other notations write, and what it means
+    (re.compile(r"\\?/Date\((\d{9,14})(?:[+-]\d{4})?\)\\?/"), r"\1"),  # of Microsoft: milliseconds
     (re.compile(r"\([^()]{0,80}\)\s*$"), ""),  # (Central European Standard Time)
     (re.compile(r"\b(?:GMT|UTC)\s?([+-])(\d\d?):?(\d\d)?(?!\d)"), r"\1\2\3"),
     (re.compile(r"(\d{4})\s?[年년]\s?(\d{1,2})\s?[月월]\s?(\d{1,2})\s?[日일]"), r"\1-\2-\3"),
@@ -79,6 +83,8 @@ _AS_USUAL = (  # what other notations write, and what it means
     (re.compile(r"\b(\d{1,2})(?:er|º|ª|°)(?=\s)"), r"\1"),
     (re.compile(r"\b(?:a las?|alle ore)\b", re.I), " "),
     (re.compile("[\xa0\u202f\u2009]"), " "),
+    (re.compile(rf"({_DAY}[ T,]+\d{{1,2}})\.(\d\d)\.(\d\d)$"), r"\1:\2:\3"),  # 04.03.2024 09.12.33
+    (re.compile(rf"({_DAY}[ T,]+\d{{1,2}})\.(\d\d)$"), r"\1:\2"),
 )
 _SERIAL = re.compile(r"\d{5}(?:[.,]\d{1,12})?")  # days of a spreadsheet
 _SERIAL_START = datetime(1899, 12, 30, tzinfo=UTC)
@@ -132,6 +138,8 @@ def _moment(text: str, names: parser.parserinfo) -> datetime:
         return _SERIAL_START + timedelta(days=float(text.replace(",", ".")))
     if _MIDNIGHT.search(text):  # the end of a day
         return _moment(_MIDNIGHT.sub("00:00", text), names) + timedelta(days=1)
+    if _FLOAT.fullmatch(text):
+        text = f"{float(text):.0f}"
     if _EPOCH.fullmatch(text):
         digits = len(text.partition(".")[0])
         return datetime.fromtimestamp(float(text) / 1000 ** max(0, -(-(digits - _DIGITS_OF_SECONDS) // 3)), UTC)
@@ -139,7 +147,9 @@ def _moment(text: str, names: parser.parserinfo) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         # A text without a year gets the year 1, which is too early: `10:15` is no date.
-        return parser.parse(text, parserinfo=names, default=datetime(1, 1, 1))
+        # Behind a year stands the month, whatever other dates of the column have first.
+        day_first = False if _YEAR_FIRST.match(text) else None
+        return parser.parse(text, parserinfo=names, default=datetime(1, 1, 1), dayfirst=day_first)
 
 
 def _day_first(texts: Sequence[str]) -> bool:

@@ -8,13 +8,16 @@ _FIELD_NAMES = ("fieldid", "name", "label", "title", "key", "id")  # of a field 
 _FIELD_PARTS = frozenset(
     (*_FIELD_NAMES, "value", "text", "type", "multiple", "renderedvalue", "datatype", "displayname")
 )
+# what stands for the object itself: the content of an element of XML, a value of MongoDB
+_CONTENT = ("#text", "#cdata-section", "__cdata")
+_VALUE = ("$oid", "$date", "$numberInt", "$numberLong", "$numberDouble", "$numberDecimal")
 _BLOCKS = frozenset(("paragraph", "heading", "blockquote", "codeBlock", "listItem", "tableRow", "rule", "panel"))
 
 
 def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
     """Nested objects as dotted names: `via.channel`, `articles.0.body`; fields of a team as `custom_fields.Site`.
 
-    Lists of plain values stay lists. A document in Jira's own format becomes its text.
+    Lists of plain values stay lists. A document in Jira's own format becomes its text, an element of XML its content.
     """
     flat: dict[str, Any] = {}
     for name, value in record.items():
@@ -28,7 +31,10 @@ def _flattened(name: str, value: object) -> Iterator[tuple[str, object]]:
             yield name, _document_text(value).strip()
             return
         for key, inner in value.items():
-            yield from _flattened(f"{name}.{key}", inner)
+            if key in _CONTENT or (len(value) == 1 and key in _VALUE):
+                yield from _flattened(name, inner)
+            else:
+                yield from _flattened(f"{name}.{key}", inner)
     elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         for place, item in enumerate(value):
             if is_named_value(item):

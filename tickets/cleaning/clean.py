@@ -21,6 +21,11 @@ _TAG = re.compile(
     r"<(/?)([a-z][a-z0-9]*(?::[a-z]+)?)((?:\s(?:[^<>\"']|\"[^\"<]{0,4000}\"|'[^'<]{0,4000}')*+)?/?)>", re.I
 )
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.I)
+_SELECTOR = r"[@.#]?[\w.:#*-]{1,60}+(?:\s*+,\s*+[.#]?[\w.:#*-]{1,60}+){0,40}+(?: \w{1,40})?"
+_STYLES = re.compile(  # what Word and Outlook leave above a text: P {margin-top:0;} and @font-face {...}
+    r"\A\s*+(?=[^{}]{0,600}\{[^{}]{0,2000}(?:margin-(?:top|bottom|left):|mso-|font-family:|Mso))"
+    rf"(?:(?:<!--|-->|/\*[^*]{{0,200}}\*/|{_SELECTOR}\s*+\{{[^{{}}]{{0,2000}}\}})[ \t]*+(?:\n\s*+|\Z))++"
+)
 _ESCAPED_TAG = re.compile(r"&(?:amp;)*(?:lt|#0*60|#x0*3c);(/?)([a-z][a-z0-9]*)", re.I)
 _MOST_ESCAPES = 3  # times that HTML was escaped
 _DECLARATION = re.compile(r"<![a-z\[][^<>]{0,400}>|<\?xml[^<>]{0,400}>", re.I)
@@ -85,6 +90,8 @@ class Cleaner:
         if self.escapes and "\\" in text:
             text = self._counted("escapes", text, unescape(text))
         text = self._counted("images", text, strip_images(text))
+        if self.html and "{" in text:
+            text = self._counted("html", text, _STYLES.sub("", text))
         if self.html and ("<" in text or "&" in text):
             plain = mark_quoted(strip_html(text, marked=True)) if self.quotes and thread else strip_html(text)
             text = self._counted("html", text, plain)
@@ -157,7 +164,8 @@ def _unescaped(text: str) -> str:
 def _is_escaped_html(text: str) -> bool:
     """Return whether a text is HTML with `&lt;p&gt;` for its tags, as GLPI writes it, and not a text about HTML."""
     tags = [(name.lower(), bool(slash)) for slash, name in _ESCAPED_TAG.findall(text) if name.lower() in _BREAKS]
-    is_paired = any((name, True) in tags for name, closes in tags if not closes)
+    closed = {name for name, closes in tags if closes}
+    is_paired = any(name in closed for name, closes in tags if not closes)
     breaks = sum(name == "br" for name, _ in tags)
     return (is_paired or breaks > 1) and _without_tags(text, marked=False) == text
 

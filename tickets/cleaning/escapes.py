@@ -44,6 +44,7 @@ _FILE = re.compile(
 _ENDS = frozenset(".,;:!?\"')]>}")  # signs that end a path
 _DEEPEST = {"weak": 10}  # folders in a path without a sign of one
 _FEW = 3  # texts of a source, one of which says enough
+_USUAL_TEXTS = 5  # of which most have one line break
 _WRITERS = 0.02  # share of the texts that have to write breaks so
 
 
@@ -56,8 +57,8 @@ def writes_escapes(texts: Iterable[str]) -> bool:
     r"""Return whether these texts of one source write line breaks as literal `\n`.
 
     Only texts without a real line break can say so: who has those does not write them as `\n`. Most of the literal
-    ones have to look like line breaks, and somewhere two have to stand together, as between paragraphs, or in one text.
-    One text among many says nothing: it may be about code.
+    ones have to look like line breaks, and somewhere two have to stand together, as between paragraphs, or in one text;
+    or most of the texts have one. One text among many says nothing: it may be about code.
     """
     breaks = others = count = writers = broken = 0
     sure = False
@@ -72,7 +73,8 @@ def writes_escapes(texts: Iterable[str]) -> bool:
             writers += here > 0
             sure = sure or here >= 2
     enough = writers >= max(1 if count <= _FEW else 2, _WRITERS * count, broken / 4)
-    return sure and breaks > others and enough
+    usual = writers >= _USUAL_TEXTS and writers >= count / 2
+    return (sure or usual) and breaks > others and enough
 
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:

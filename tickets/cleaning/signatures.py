@@ -10,9 +10,11 @@ _PASSED_ON = re.compile(r"^(?=-{2,}[ \t]*\w[^\n]*-{2,}[ \t]*$|From: [^\n]*\n(?:T
 _DELIMITER = re.compile(r"^--(?P<space>[ \t]*)$", re.M)
 _POSTSCRIPT = re.compile(r"^[ \t*_]*P\.?[ ]?(?:P\.?[ ]?)?S\b[.:]?[ \t]*\S", re.M | re.I)
 _PROGRAM = re.compile(
-    r"^(?:Sent (?:from|with|via) (?:my |the )?[^\n]{2,40}|Get Outlook for [^\n]{2,20}|Von meinem [^\n]{2,30} gesendet"
+    r"^(?:Sent (?:from|with|via) (?:my |the )?[^\n]{2,40}|(?:Diese Nachricht wurde )?Von meinem [^\n]{2,30} gesendet"
+    r"|(?:Get|Télécharge[rz]?|Obtener|Scarica|Download|Obter o|Pobierz(?: aplikację)?) Outlook [^\n]{2,80}"
+    r"|Outlook für [^\n]{2,20} (?:beziehen|herunterladen|holen)[^\n]{0,60}"
     r"|Gesendet (?:von|mit|über) [^\n]{2,40}|Envoyé (?:de|depuis) [^\n]{2,40}|Enviado (?:desde|do|de) [^\n]{2,40}"
-    r"|Inviato da[^\n]{2,40}|Verzonden (?:vanaf|met) [^\n]{2,40}|Wysłan[eo] z [^\n]{2,40})$",
+    r"|Inviato da[^\n]{2,40}|Ver(?:zonden|stuurd) (?:vanaf|vanuit|met) [^\n]{2,40}|Wysłan[eo] z [^\n]{2,40})$",
     re.M | re.I,
 )
 _CLOSING = re.compile(
@@ -42,6 +44,10 @@ _DISCLAIMER = re.compile(
     r"|(?:questo|il presente) (?:messaggio|e-?mail)\b[^\n]{0,120}\b(?:riservat|confidenzial|destinat)"
     r"|(?:dit|deze) (?:bericht|e-?mail)\b[^\n]{0,120}\b(?:vertrouwelijk|bestemd)"
     r"|(?:ta|niniejsza) wiadomość\b[^\n]{0,120}\b(?:poufn|adresat)"
+    r"|(?:die (?:in dieser e-?mail enthaltenen )?informationen"
+    r"|les informations|la información|le informazioni|de informatie|as informações|informacje)\b"
+    r"[^\n]{0,60}\b(?:sind|nachricht|message|courriel|mensaje|correo|messaggio|e-?mail(?:bericht)?|bericht|mensagem|wiadomości)\b"
+    r"[^\n]{0,120}\b(?:vertraulich|confiden[ct]i|riservat|vertrouwelijk|poufn|bestimmt|destinat|bestemd|adresat)"
     r"|please consider the environment before|bitte (?:denken sie an|prüfen sie)[^\n]{0,40}(?:umwelt|ausdruck|drucken)"
     r"|if you are not the (?:intended|named) (?:recipient|addressee)|sollten sie nicht der (?:richtige|vorgesehene))",
     re.I,

@@ -15,6 +15,7 @@ from tickets.columns.tag_columns import object_lists, tag_values, with_repeats
 from tickets.errors import InputError
 
 _IN_LIST = re.compile(r"\.\d+(?:\.|$)")
+_NAME_OF_OBJECT = re.compile(r"(?!.*\.\d)([^.]+)\.(?:name|display_?value|label|title|value|iso8601)", re.I)
 _LISTED = 20  # columns named in an error
 LONGEST_NAME = 60  # characters of a column's name
 
@@ -181,14 +182,22 @@ def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> 
     for column in header:
         plain.setdefault(plain_name(column).removeprefix("ticket"), column)
     guessed, lists = {}, {plain_name(name): name for name in object_lists(header)}
+    named = {**_of_objects(header), **plain}
     for part, names in candidates.items():
-        columns = tuple(dict.fromkeys(plain[plain_name(name)] for name in names if plain_name(name) in plain))
+        known = plain if part in FIELDS and part != "created" else named
+        columns = tuple(dict.fromkeys(known[plain_name(name)] for name in names if plain_name(name) in known))
         guessed[part] = columns if part == "tags" else columns[:1]
     guessed["tags"] = (
         with_repeats(guessed["tags"], header)
         or tuple(lists[plain_name(name)] for name in candidates["tags"] if plain_name(name) in lists)[:1]
     )
     return {part: columns for part, columns in guessed.items() if columns}
+
+
+def _of_objects(header: Sequence[str]) -> dict[str, str]:
+    """Return columns by the plain name of the object whose name they are: `priority` for `priority.name`."""
+    matches = [match for column in header if (match := _NAME_OF_OBJECT.fullmatch(column))]
+    return {plain_name(match[1]): match[0] for match in reversed(matches)}
 
 
 def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ _CORRECTIONS = {"source", "own_output", "reviewer", "reviewed_at", "model", "dra
 _FEWEST_WORDS = 4  # of a text
 _LOOKED_AT, _COMPARED, _SAME = 50, 200, 25  # rows and characters by which a copy is known
 _INNER_TEXT = re.compile(
-    r"([^.]+(?:\.[^.\d][^.]*)*)\.\d+\.(?:plain_body|body|body_text|text|content|message|comment|note)"
+    r"([^.]+(?:\.[^.\d][^.]*)*)\.\d+\.(?:plain_body|body|body_text|text|content|message|comment|note|summary)"
 )
 _MARKUP = re.compile(r"html", re.I)  # the same text once more
 _LONGEST_DATA = 40

@@ -12,12 +12,14 @@ from tickets.conversations.audience_words import audience_of_kind
 from tickets.conversations.automatic_messages import begins_automatic, is_automatic, is_machine_name
 from tickets.conversations.message_roles import USER, has_zammad_sender, infer_user_role, role_of, role_word
 
-_OWNER = r"(?:[^.]*[_ -]|(?-i:[^.]*(?=[A-Z][a-z])))?"  # ticket_comments, ticketComments, ITILFollowup
+# a message that a list of its own repeats: last_message, firstThread
+_REPEATED = r"(?!(?:first|last|latest|newest|most_recent|initial)(?:[_ -]|(?-i:(?=[A-Z]))))"
+_OWNER = rf"{_REPEATED}(?:[^.]*[_ -]|(?-i:[^.]*(?=[A-Z][a-z])))?"  # ticket_comments, ticketComments, ITILFollowup
 LIST_NAME = (
     rf"{_OWNER}(?:comments?|articles?|conversations?|notes|threads?|messages|discussion|journals?|replies|posts|updates|"
     r"conversation_parts|follow[_-]?ups?|correspondences?|transcript|journal_fields?)"
 )
-_NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|values|conversation_parts))?"
+_NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|values|records|conversation_parts))?"
 _LIST = rf"((?:.*\.)?(?:{LIST_NAME}){_NODES})"
 _MANY = re.compile(rf"{_LIST}\.(\d+)\.(.+)", re.I)
 _ONE = re.compile(rf"{_LIST}\.((?:[^.\d][^.]*\.)*[^.\d][^.]*)", re.I)  # a list of one that became an object

@@ -1,6 +1,7 @@
 """CSV and TSV rows: delimiter and header found by looking; ragged rows reported, not swallowed."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,14 @@ from tickets.raw import ReadLog
 
 DELIMITERS = (",", ";", "\t", "|")
 EXTRA = "(extra)"  # key of the surplus values of a row that is too long
+TOTALS = "a row of totals"
+_TOTAL = re.compile(
+    r"(?:grand |sub[- ]?)?(?:totals?|sums?|counts?|average)(?: count| rows| tickets| records)?|summe|gesamt"
+    r"|gesamtsumme|gesamtzahl|anzahl|insgesamt|durchschnitt|somme|total général|totale|totaal|aantal|suma|razem|łącznie"
+    r"|итого|всего",
+    re.I,
+)
+_FIGURE = re.compile(r"[\d.,:%\s]*\d[\d.,:%\s]*")
 REPEATED = "repeated header: the column names once more"
 _SAMPLE_LINES = 400
 _MOST_TITLES = 12  # lines above the column names
@@ -117,6 +126,8 @@ def _checked(
             fault = fault or f"undecodable bytes: not valid {encoding.name}"
         if not fault and len(values) >= len(header) and _is_repeated(values, header):
             fault, ragged = REPEATED, None
+        if not fault and not ragged and is_totals(values):
+            fault = TOTALS
         is_short = not fault and ragged is not None and len(values) < len(header)
         is_whole = not ragged or (is_short and first_shape(values) in shapes)
         if waiting:
@@ -128,6 +139,13 @@ def _checked(
             yield line, fields, fault or ragged
     if waiting:
         yield waiting[0]
+
+
+def is_totals(values: Sequence[Any]) -> bool:
+    """Return whether a row holds the word for a sum and figures, and nothing else, as reports end."""
+    cells = [text for value in values if (text := str(value).strip())]
+    words = [cell for cell in cells if not _FIGURE.fullmatch(cell)]
+    return len(cells) > len(words) and bool(words) and all(_TOTAL.fullmatch(word.rstrip(":")) for word in words)
 
 
 def _is_repeated(values: Sequence[str], header: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from tickets.errors import InputError
 from tickets.formats.json_pages import ListPath, ticket_lists, unwrap
 from tickets.formats.json_tables import header_names, named_row, table_records
-from tickets.formats.side_loads import SideLoads
+from tickets.formats.side_loads import SideLoads, listed
 from tickets.raw import ReadLog
 
 _SPACE = re.compile(r"[\s\x1e\ufeff]*")  # \x1e starts every value of a JSON text sequence
@@ -75,6 +75,7 @@ def expand(value: Any, log: ReadLog) -> Iterator[Any]:
         for item in value:
             yield from expand(item, log)
         return
+    value = listed(value)
     table = table_records(value) if isinstance(value, Mapping) else None
     if table is not None:
         yield from table
@@ -125,6 +126,9 @@ class _Values:
         if depth == 0 and text[at : at + 1] != "{":
             raise json.JSONDecodeError("Expecting a list or an object", text, at)
         value, end = _DECODER.raw_decode(text, at)
+        if (page := listed(value)) is not value:
+            yield from ((self.line(at), ticket) for ticket in expand(page, self.log))
+            return int(end)
         table = table_records(value) if isinstance(value, Mapping) else None
         if table is not None:
             yield from ((self.line(at), record) for record in table)

@@ -13,19 +13,34 @@ from tickets.raw import ReadLog
 
 _PEOPLE = re.compile(r"users?|people|contacts?|customers?|requesters?|agents?|end_?users?|members?", re.I)
 _PERSON = re.compile(
-    r"requester|customer|contact|submitter|assignee|author|user|agent|owner|responder|creator|created_by|sender|reporter",
+    r"requester|customer|contact|submitter|assignee|author|user|agent|owner|responder|creator|created_by|reporter",
     re.I,
 )
 _OTHERS = re.compile(
     r"(?:group|organization|organisation|team|department|brand|ticket_form|product|categor)(?:s|ies)", re.I
 )
-_SHOWN = ("name", "title", "full_name", "first_name", "last_name", "display_name", "email", "login", "username", "role")
+_SHOWN = (
+    *("name", "title", "full_name", "first_name", "last_name", "firstname", "lastname", "display_name"),
+    *("email", "login", "username", "role"),
+)
+_ASSETS = "assets"  # of Zammad: objects by kind and number
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TICKET = ("ticket_id", "ticketId", "issue_id", "issueId", "case_id", "conversation_id", "request_id", "incident_id")
 _NUMBER = re.compile(r"(.+?)(?:_id|Id)")
 _MESSAGES = re.compile(LIST_NAME, re.I)
 _ID = ("id", "_id")
 
 Record = Mapping[str, Any]
+
+
+def listed(page: Any) -> Any:
+    """Return a page of Zammad with lists of tickets, users and articles in place of its `assets`; others unchanged."""
+    kinds = page.get(_ASSETS) if isinstance(page, Mapping) else None
+    if not isinstance(kinds, Mapping) or "Ticket" not in kinds:
+        return page
+    numbered = {name: objects for name, objects in kinds.items() if isinstance(objects, Mapping)}
+    lists = {f"{_CAPITAL.sub('_', name).lower()}s": list(objects.values()) for name, objects in numbered.items()}
+    return {**{name: value for name, value in page.items() if name != _ASSETS}, **lists}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tickets.columns.choose import choose_columns, plain_name
 from tickets.errors import InputError
-from tickets.formats.delimited import column_names, named_values, note_titles, title_rows
+from tickets.formats.delimited import TOTALS, column_names, is_totals, named_values, note_titles, title_rows
 from tickets.formats.workbook_limits import check_workbook
 from tickets.raw import RawRow, ReadLog
 
@@ -117,7 +117,8 @@ def _rows(path: Path, tables: list[_Table], main: _Table) -> Iterator[RawRow]:
         for number, values in islice(_records(path, table.sheet), len(table.titles) + 1, None):
             padded = values + [""] * (len(header) - len(values))
             fields, ragged = named_values(header, padded)
-            yield RawRow(number, fields, ragged, table.sheet.title if len(tables) > 1 else "")
+            fault = ragged or (TOTALS if is_totals(values) else None)
+            yield RawRow(number, fields, fault, table.sheet.title if len(tables) > 1 else "")
 
 
 def _records(path: Path, sheet: Any) -> Iterator[tuple[int, list[Any]]]:

@@ -1,6 +1,7 @@
 """Names, addresses and companies that are known of a ticket, found in its texts however they are written there."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,6 +22,13 @@ _WORD, _STREET_END = re.compile(r"[^\W_]+"), re.compile(r"(?<=.)(?:stra(?:ß|ss)
 _PART = re.compile(r"[\n,;]+")
 _BETWEEN = re.compile(r"[\s,;]{1,4}")
 _STREET = re.compile(r"(stra(?:ß|ss)e|str\.)(?=\s)", re.I)
+# `O’Neil` is `O'Neil`, and `García` is `Garcia`
+_PLAIN = {
+    **{code: unicodedata.normalize("NFD", chr(code))[0] for code in (*range(0xE0, 0x250), *range(0x1E00, 0x1F00))},
+    **dict.fromkeys(map(ord, "’‘ʼ´`′"), "'"),
+    **dict.fromkeys(map(ord, "‐‑–"), "-"),
+    **dict.fromkeys(map(ord, "\xa0\u202f"), " "),
+}
 _STREET_FORMS = ("straße", "strasse", "str.")
 
 
@@ -77,7 +85,7 @@ def find_known(text: str, known: Known) -> Iterator[Span]:
     for form in forms.single:
         found += [s for s in _mentions(lowered, form, "name") if _is_name(text, s, form)]
     for form in forms.company_cores:
-        found += [s for s in _mentions(lowered, form, "company") if text[s.start].isupper() and form not in ORDINARY]
+        found += [s for s in _mentions(lowered, form, "company") if text[s.start].isupper() and form not in _ORDINARY]
     yield from without_overlaps([*found, *_addresses(text, lowered, forms)])
 
 
@@ -87,7 +95,7 @@ def _is_name(text: str, span: Span, form: str) -> bool:
     alone = text[: span.start].endswith("\n") or not text[: span.start].strip()
     ends = span.end == len(text) or text[span.end] in "\n,!."
     if (alone and not ends) or not addressed:
-        return text[span.start].isupper() and form not in ORDINARY
+        return text[span.start].isupper() and form not in _ORDINARY
     return True
 
 
@@ -128,11 +136,16 @@ def _mentions(lowered: str, form: str, kind: str) -> Iterator[Span]:
 
 
 def _lower(text: str) -> str:
-    """Return the text in small letters, with every letter in its place."""
+    """Return the text in small letters without accents, with one kind of apostrophe, and every letter in its place."""
+    if text.isascii():
+        return text.lower()
     lowered = text.lower()
-    if len(lowered) == len(text):
-        return lowered
-    return "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
+    if len(lowered) != len(text):
+        lowered = "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
+    return lowered.translate(_PLAIN)
+
+
+_ORDINARY = frozenset(map(_lower, ORDINARY))
 
 
 @lru_cache(maxsize=4096)

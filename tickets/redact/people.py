@@ -15,14 +15,23 @@ _PERSONS = frozenset(
     (
         *("requester", "customer", "reporter", "caller", "contact", "client", "user", "author", "sender", "from"),
         *("submitter", "creator", "assignee", "agent", "owner", "kunde", "kundin", "melder", "absender", "benutzer"),
-        *("ansprechpartner", "kontakt", "bearbeiter", "besitzer", "customeruser", "enduser"),
+        *("ansprechpartner", "kontakt", "bearbeiter", "besitzer", "customeruser", "enduser", "rapporteur", "demandeur"),
+        *("solicitante", "cliente", "richiedente", "aanvrager", "klant", "zgłaszający", "klient"),
     )
 )
 _PERSON_PHRASES = ("opened for", "opened by", "created by", "assigned to", "caller id", "customer user", "end user")
 _FULL = ("name", "display name", "full name", "real name", "display value", "anzeigename")
-_GIVEN, _FAMILY = ("first name", "given name", "vorname"), ("last name", "surname", "family name", "nachname")
+_GIVEN = ("first name", "firstname", "given name", "givenname", "forename", "vorname", "prénom", "voornaam", "imię")
+_FAMILY = (
+    *("last name", "lastname", "surname", "family name", "familyname", "nachname", "de famille", "apellido"),
+    *("apellidos", "cognome", "sobrenome", "achternaam", "nazwisko"),
+)
+_FIRST, _LAST = "first", "last"  # of a person: `primaryCustomer.first`
 _UNMISTAKABLE = (*_GIVEN, *_FAMILY, "full name", "kundenname", "customername")
-_COMPANIES = ("company", "organization", "organisation", "firma", "unternehmen", "company name", "organization name")
+_COMPANIES = (
+    *("company", "organization", "organisation", "firma", "unternehmen", "company name", "organization name"),
+    *("société", "entreprise", "empresa", "azienda", "bedrijf"),
+)
 _STREETS = ("street", "street address", "straße", "strasse", "address", "anschrift", "adresse", "postal address")
 _PLACES = ("zip", "zip code", "zipcode", "postal code", "postcode", "plz", "city", "town", "ort", "stadt")
 _OTHER_ADDRESS = frozenset(("email", "mail", "ip", "mac", "web", "url"))
@@ -89,7 +98,7 @@ def kind_of(column: str) -> str | None:
     if any(end in _COMPANIES for end in ends):
         return "company"
     if person or any(end in _UNMISTAKABLE for end in ends):
-        for kind, names in (("given", _GIVEN), ("family", _FAMILY), ("name", _FULL)):
+        for kind, names in (("given", (*_GIVEN, _FIRST)), ("family", (*_FAMILY, _LAST)), ("name", _FULL)):
             if any(end in names for end in ends):
                 return kind
     if last[0] in _PERSONS or pair in _PERSON_PHRASES or last[0] in _UNMISTAKABLE:
