@@ -50,7 +50,7 @@ def predict(
     from pipeline.engine_choice import EngineChoice
     from pipeline.predict import PredictOptions, predict_files
 
-    choice = EngineChoice(engine, 1, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
+    choice = EngineChoice(engine, 1, (endpoint, endpoint_model) if endpoint is not None else None, endpoint_timeout)
     predict_files(files, model, PredictOptions(as_json, labels_only, tuple(allow_contacts or ()), similar), choice)
 
 
@@ -93,7 +93,9 @@ def predict_batch(
     from pipeline.batch import predict_batch as run
     from pipeline.engine_choice import EngineChoice
 
-    choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
+    choice = EngineChoice(
+        engine, together, (endpoint, endpoint_model) if endpoint is not None else None, endpoint_timeout
+    )
     options = BatchOptions(
         source=source,
         out=out,

@@ -70,7 +70,9 @@ def serve_tickets(
     from serve.run import ServeOptions
     from serve.run import serve as run
 
-    choice = EngineChoice(engine, together, (endpoint, endpoint_model) if endpoint else None, endpoint_timeout)
+    choice = EngineChoice(
+        engine, together, (endpoint, endpoint_model) if endpoint is not None else None, endpoint_timeout
+    )
     run(ServeOptions(model, db, listen, choice, helpdesks, demo, single_keys))
 
 
