@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,9 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed has no place
             sys.exit(_fail("the output could not be written: the disk is full; free some space and run it again", 1))
+        if isinstance(error, OSError) and error.errno:  # such as a file that may not be larger, or a disk that fails
+            place = f"{error.filename}: " if error.filename else ""
+            sys.exit(_fail(f"{place}{error.strerror}; what duet reads or writes failed; mend that and run it again", 1))
         if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: importing torch here would cost seconds
             remedy = "lower batch_tokens of the stage, set base.gradient_checkpointing=true or base.precision=nf4"
             sys.exit(_fail(f"out of GPU memory; expected room for the batch; {remedy}, see `duet check`", 1))
@@ -137,7 +141,8 @@ def _usage_error(error: Any) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # nobody reads it, or it has no room; the code says what it can
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

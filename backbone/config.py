@@ -65,7 +65,7 @@ class LoraSettings(_Section):
     rank: Annotated[int, Field(ge=1, le=4096)] = Field(64, description="rank r of the LoRA matrices A and B")
     alpha: Positive | None = Field(None, description="scale; twice the rank when not given")
     dropout: Share = Field(0.05, description="dropout on the adapters' input, in training only")
-    targets: Literal["all-linear"] | tuple[LinearLayer, ...] = Field(
+    targets: Literal["all-linear"] | Annotated[tuple[LinearLayer, ...], Field(min_length=1)] = Field(
         "all-linear", description="module names such as q_proj, or all-linear for every linear layer but lm_head"
     )
 

@@ -101,7 +101,7 @@ def human_eval_make(
         Optional[list[str]],
         typer.Option("--system", metavar="NAME", help="System to rate (default: all that write replies). Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the draw and the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the draw and the shuffling.")] = 0,
 ) -> None:
     """Write a blinded rating sheet and, apart, its key.
 
@@ -151,12 +151,14 @@ def judge(
         ),
     ] = None,
     draws: Annotated[
-        int, typer.Option("--draws", min=1, help="How often to ask for every score; the mean counts.")
+        int, typer.Option("--draws", min=1, max=100, help="How often to ask for every score; the mean counts.")
     ] = 1,
     temperature: Annotated[
         float, typer.Option("--temperature", min=0.0, max=2.0, help="Temperature of the judge's answers.")
     ] = 0.0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=16, help="Longest answer, in tokens.")] = 512,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=16, max=1_000_000, help="Longest answer, in tokens.")
+    ] = 512,
     budget_tokens: Annotated[
         Optional[int],
         typer.Option("--budget-tokens", min=1, help="Stop before this run uses more tokens (default: no limit)."),
@@ -170,12 +172,13 @@ def judge(
     key_variable: Annotated[
         str, typer.Option("--key-variable", metavar="NAME", help="Environment variable that holds the API key.")
     ] = "OPENAI_API_KEY",
-    concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Requests under way at a time.")] = 8,
+    concurrent: Annotated[int, typer.Option("--concurrent", min=1, max=1000, help="Requests under way at a time.")] = 8,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1.0, help="Seconds after which a request counts as lost.")
+        float, typer.Option("--timeout", min=1.0, max=86_400.0, help="Seconds after which a request counts as lost.")
     ] = 120.0,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of the draw of tickets and of the judge's answers.")
+        int,
+        typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the draw of tickets and of the judge's answers."),
     ] = 0,
 ) -> None:
     """Let a language model score the replies of a comparison.

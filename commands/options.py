@@ -47,6 +47,7 @@ EndpointTimeout = Annotated[
     typer.Option(
         "--endpoint-timeout",
         min=1.0,
+        max=86_400.0,
         help="Seconds after which a request to it counts as lost; with retries, twice that.",
     ),
 ]

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from engines.server import REFUSALS, RETRIES, Server, ServerFailed, ServerOptions, openai
+from engines.server import REFUSALS, RETRIES, Server, ServerFailed, ServerOptions, check_model_name, openai
+from tickets.terminal import whole_characters
 
 __all__ = ["ChatEndpoint", "Completion", "RequestRefused", "ServerFailed"]
 _LONGEST_NAME = 200  # characters of a model's name that are kept
@@ -41,7 +42,7 @@ class ChatEndpoint:
         """
         overload = "run the same command later or with a lower --concurrent"
         self._server = Server(url, seconds, retries, ServerOptions(key_variable, "--timeout", "--model", overload))
-        self._model = model
+        self._model = check_model_name(model, "--model")
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -73,7 +74,7 @@ class ChatEndpoint:
             clean = self._server.without_secrets
             return Completion(
                 clean(text),
-                clean(name.encode("utf-8", "backslashreplace").decode())[:_LONGEST_NAME],
+                clean(whole_characters(name))[:_LONGEST_NAME],
                 _count(usage, "prompt_tokens", most_read),
                 _count(usage, "completion_tokens", most_tokens + _THINKING),
             )

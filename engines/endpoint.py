@@ -14,7 +14,7 @@ from typing import Any
 from backbone.config import DecodingConfig
 from backbone.prompts import PromptEncoder
 from engines.protocols import Row, TicketRefused
-from engines.server import REFUSALS, RETRIES, Server, ServerOptions, openai
+from engines.server import REFUSALS, RETRIES, Server, ServerOptions, check_model_name, openai
 from engines.server_reply import ServerReply
 from tickets.errors import WorkError
 
@@ -44,7 +44,7 @@ class EndpointEngine:
             concurrent: requests under way at a time.
         """
         self._server = Server(url, seconds, retries, ServerOptions())
-        self._name, self._encoder, self._concurrent = model, encoder, concurrent
+        self._name, self._encoder, self._concurrent = check_model_name(model, "--endpoint-model"), encoder, concurrent
         self._requests: dict[Row, Future[None]] = {}  # under way
         self._events: queue.SimpleQueue[tuple[Row, int | None, Exception | None]] = queue.SimpleQueue()  # None: the end
         self._loop = asyncio.new_event_loop()

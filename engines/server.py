@@ -9,6 +9,7 @@ from typing import TypeVar
 from engines.addresses import is_address, secrets_of, without_credentials
 from tickets.errors import InputError, WorkError
 from tickets.secrets import without_secrets
+from tickets.terminal import whole_characters
 
 try:
     import openai as openai  # others take it from here
@@ -28,6 +29,17 @@ _LONG_SECRET = 12  # characters
 _NOT_A_KEY = "none"  # servers without keys want to see one
 
 T = TypeVar("T")
+
+
+def check_model_name(name: str, option: str) -> str:
+    """Return the name of a model at a server.
+
+    Raises:
+        InputError: it cannot be sent.
+    """
+    if name != whole_characters(name):
+        raise InputError(f"{option} {name[:200]}: holds half a character, expected the model's name at that server")
+    return name
 
 
 class ServerFailed(WorkError):
@@ -154,7 +166,7 @@ class Server:
     def error_text(self, error: Exception) -> str:
         """Return an error's text in one line of 200 characters at most, without what nobody else may see."""
         text = self.without_secrets(str(error))  # before it is cut: half a key is too much
-        return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:200]
+        return " ".join(whole_characters(text).split())[:200]
 
     def without_secrets(self, text: str) -> str:
         """Take key, user and password out of a text: servers quote them in what they say of them."""

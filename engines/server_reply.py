@@ -44,11 +44,13 @@ class ServerReply:
         """
         if not isinstance(content, str | None) or not isinstance(reason, str | None):
             raise TypeError(f"found {type(content).__name__} and {type(reason).__name__}, expected text")
-        self.reason = reason or self.reason
+        if self.reason in (None, _WHOLE):  # what was cut stays cut, whatever is said of it later
+            self.reason = reason or self.reason
         self._tell(self._filter.take(content or "", is_last=False))
 
     def start_over(self) -> None:
-        """Forget what waits of an attempt of which nothing was told."""
+        """Forget an attempt of which nothing was told."""
+        self.reason = None
         self._filter.start_over()
 
     def finish(self) -> None:

@@ -38,6 +38,7 @@ from tickets.own_json import decode_own
 from tickets.preparation.rows import Source, UniqueIds
 from tickets.schema import Ticket
 from tickets.sources import holds, output_path, refuse_overlap, source_fingerprint
+from tickets.terminal import whole_characters
 
 _WINDOW = 4  # tickets in work per place in the engine: enough for groups of similar length
 _LONGEST_ANSWER = 1 << 24  # bytes of a line
@@ -245,7 +246,7 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, clea
     if opened.bundle:
         manifests["bundle"] = opened.path / MANIFEST
     return {
-        "source": options.source,
+        "source": whole_characters(options.source),
         "content": source_fingerprint(options.source),
         "preset": options.preset,
         "encoding": options.encoding,
@@ -253,10 +254,10 @@ def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, clea
         "cleaning": {"escapes": options.escapes, **cleaning.to_dict()},
         "labels_only": options.labels_only,
         "similar": options.similar or None,  # plans of before do not have it
-        "allowed_contacts": list(options.allowed_contacts),
+        "allowed_contacts": [whole_characters(contact) for contact in options.allowed_contacts],
         "model": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in manifests.items()},
         "engine": choice.kind,
-        "endpoint": [without_credentials(part) for part in choice.endpoint or ()],
+        "endpoint": [whole_characters(without_credentials(part)) for part in choice.endpoint or ()],
     }
 
 

@@ -43,7 +43,7 @@ class EngineChoice:
         cls, kind: str, together: int, endpoint: str | None, endpoint_model: str, seconds: float
     ) -> "EngineChoice":
         """Return the choice of a command's options; without `endpoint`, an engine here writes the replies."""
-        return cls(kind, together, (endpoint, endpoint_model) if endpoint else None, seconds)
+        return cls(kind, together, (endpoint, endpoint_model) if endpoint is not None else None, seconds)
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind."""

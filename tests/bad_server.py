@@ -281,6 +281,7 @@ QUOTED: dict[str, Callable[[Handler], Any]] = {
     "quotes-in-200": lambda h: h.send_json({"error": {"message": h.headers["Authorization"]}}),
     "quotes-in-url": lambda h: _redirect(307, lambda _: f"http://{_decoded(h)}.example/v1")(h),
 }
+
 # those that repeat the key in a usual reply
 REPEATED: dict[str, Callable[[Handler], Any]] = {
     "repeats": lambda h: h.reply(f"Your key is {_decoded(h)}, is it?"),
@@ -291,6 +292,7 @@ REPEATED: dict[str, Callable[[Handler], Any]] = {
 }
 MODES = {name: act for name, (act, _) in (ANSWERED | REFUSED | STREAMED).items()}
 MODES |= QUOTED | REPEATED
+MODES["changed-reason"] = _stream(event("A", "length"), event("B", "stop"))
 MODES["endless-words"] = lambda handler: handler.drip(_forever(event("x ")), 0.001)
 
 

@@ -113,6 +113,10 @@ def test_a_reply_that_never_ends_is_cut(address: str, encoder: PromptEncoder) ->
     assert is_cut
 
 
+def test_a_reply_that_was_cut_stays_cut(address: str, encoder: PromptEncoder) -> None:
+    assert ask(address, "changed-reason", encoder, streams=True) == ("AB", True)
+
+
 def test_nothing_is_sent_to_another_server(address: str, encoder: PromptEncoder) -> None:
     Handler.hits.pop("fine", None)
     with pytest.raises(WorkError, match="another server"):

@@ -17,6 +17,11 @@ def escape_controls(text: str) -> str:
     return _ANY.sub(_escaped, text)
 
 
+def whole_characters(text: str) -> str:
+    """Return `text` with halves of characters as escapes: bytes of a name that are no UTF-8 are such halves."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def without_controls(text: str) -> str:
     """Return `text` as words with one space between them; control characters part words too."""
     return " ".join(_ANY.sub(" ", text).split())

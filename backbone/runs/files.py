@@ -25,8 +25,8 @@ def disk_guard(folder: Path) -> Iterator[None]:
         if not _is_full_disk(error):
             raise
         raise WorkError(
-            f"{folder}: the disk is full; expected room for what is written there; free some space and run the same "
-            "command again: it goes on from what is complete"
+            f"{folder}: the disk is full, or no file may be so large; expected room for what is written there; free "
+            "some space and run the same command again: it goes on from what is complete"
         ) from None
 
 
@@ -42,7 +42,7 @@ def writable(path: Path, option: str) -> Iterator[None]:
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     if isinstance(error, OSError) and error.errno is None and "requested and" in str(error):
         return True  # numpy's tofile

@@ -120,6 +120,6 @@ class Bundle:
         return hashlib.sha256("".join(sums[name] for name in names).encode()).hexdigest()
 
     def _with_weights(self, name: str) -> list[str]:
-        """Return files, with unlisted ones beside a graph: onnxruntime would read those, and nothing vouches for them."""
+        """Return files, with unlisted ones beside a graph: onnxruntime would read these, unverified."""
         there = (path.relative_to(self.folder).as_posix() for path in self.folder.glob(f"{name}.*"))
         return [name, *sorted({*there, *(other for other in self.files if other.startswith(f"{name}."))})]

@@ -35,7 +35,7 @@ from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 from tickets.sources import output_path, refuse_overlap, resolved
-from tickets.terminal import escape_controls
+from tickets.terminal import escape_controls, whole_characters
 
 _RECIPE = 2  # of the files: what an earlier one left unfinished is made again
 
@@ -147,6 +147,8 @@ def _validation(model: ModelFolder, options: ExportOptions, folder: Path) -> lis
 
 
 def _check_out(out: Path) -> None:
+    if str(out) != whole_characters(str(out)):
+        raise InputError(f"{out}: holds bytes that are no UTF-8, which libraries cannot open; choose another --out")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"{out}: found a file, or a link that leads nowhere; choose another --out")
     if out.exists() and any(out.iterdir()) and Bundle.open(out) is None:

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import TextIO
 
 from tickets.raw import RawRow
-from tickets.terminal import json_text
+from tickets.terminal import json_text, whole_characters
 
 
 class Quarantine:
@@ -23,7 +23,7 @@ class Quarantine:
             line = json_text(record, default=str)
         except ValueError:  # NaN and Infinity of Parquet are no JSON
             line = json_text({**record, "fields": {name: str(value) for name, value in row.fields.items()}})
-        self.out.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+        self.out.write(whole_characters(line) + "\n")
 
     def commonest(self) -> tuple[str, int]:
         """Return the commonest reason and its count; there must be one."""
