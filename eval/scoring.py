@@ -12,6 +12,7 @@ from eval.answers import Answered, Cost
 from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
 from eval.confidence import ConfidenceReport, confidence_report
 from eval.labels import ColumnScores, macro_f1_replicates, score_column, tag_scores, true_labels
+from eval.operating_points import RarestClass, operating_points
 from eval.replies import ReplyScores, bucket_of, corpus_bleu, score_replies
 from eval.reply_metrics import METRICS, ROUGE_L, TrainingReplies
 from eval.slices import slices_of
@@ -31,6 +32,7 @@ class SystemReport:
         unparsable: share of tickets with a label that is missing or unknown; it counts as wrong.
         unknown_label: share of tickets with a label that is not one of the allowed labels.
         near_miss: share of tickets with an unknown label close to an allowed one.
+        rarest_class: operating points by column; of systems that give probabilities.
     """
 
     name: str
@@ -43,6 +45,7 @@ class SystemReport:
     near_miss: Score
     review: Score
     confidence: Mapping[str, ConfidenceReport]
+    rarest_class: Mapping[str, RarestClass]
     replies: Mapping[str, Score] | None
     reply_corpus: Mapping[str, Score]
     bleu_signature: str
@@ -125,6 +128,7 @@ def system_report(
         near_miss=share([bool(output.nearest) for output in outputs]),
         review=share([output.review for output in outputs]),
         confidence=_confidence(answered, test),
+        rarest_class=_rarest_class(answered, test),
         replies=scores,
         reply_corpus=_corpus_scores(replies, test.resamples) if replies else {},
         bleu_signature=replies.bleu_signature if replies else "",
@@ -181,6 +185,21 @@ def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport
         )
         for column in test.columns
     }
+
+
+def _rarest_class(answered: Answered, test: TestSet) -> dict[str, RarestClass]:
+    if not all(output.probabilities for output in answered.outputs):
+        return {}
+    found = {
+        column: operating_points(
+            [output.probabilities[column] for output in answered.outputs],
+            true_labels(test.tickets, column),
+            true_labels(test.train, column),
+            test.resamples,
+        )
+        for column in test.columns
+    }
+    return {column: rarest for column, rarest in found.items() if rarest}
 
 
 def f1_replicates(answered: Answered, test: TestSet) -> dict[str, Floats]:

@@ -74,12 +74,35 @@ def labels(record: Record) -> Section:
             for label, scores in system["columns"][column]["classes"].items()
         ]
         blocks.append(Table([f"{column}, by class", "precision", "recall", "F1", "tickets"], rows))
+    blocks += [block for system in systems for block in _rarest_class(system)]
     blocks += [
         Chart(charts.confusion_chart(system["columns"]), f"{system['name']}: share of every true class")
         for system in systems
         if system["training"]
     ]
     return Section("Labels", blocks)
+
+
+def _rarest_class(system: Record) -> list[Block]:
+    """Return the operating points of a system; earlier reports have none."""
+    rows = [
+        [
+            f"{column}, {rarest['label']}" if not i else "",
+            f"{point['strength']:g}",
+            *(with_interval(point[key]) for key in ("recall", "accuracy", "macro_f1")),
+        ]
+        for column, rarest in system.get("rarest_class", {}).items()
+        for i, point in enumerate(rarest["points"])
+    ]
+    if not rows:
+        return []
+    head = [f"{system['name']}: rarest class", "strength", "its recall", "accuracy of the column", "macro-F1"]
+    note = (
+        "Labels chosen again by calibrated probability / class share ** strength. The strength is that of a logit "
+        "adjustment: `duet calibrate` sets it without training. These tickets show what it costs; choose it on "
+        "validation tickets."
+    )
+    return [Table(head, rows, note)]
 
 
 def confidence(record: Record) -> Section:
