@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backbone.dataset import load_part
 from backbone.shipped import mini_folder
-from eval.answers import Answered, Cost
+from eval.answers import SystemAnswers, Cost
 from eval.bootstrap import Resamples, Score
 from eval.compare import Comparison
 from eval.reply_metrics import TrainingReplies
@@ -62,13 +62,13 @@ def main() -> None:
     print(f"report ({size / 1e6:.1f} MB)               {time.perf_counter() - start:6.1f} s")
 
 
-def _answered(shift: int, tickets: list[Ticket]) -> Answered:
+def _answered(shift: int, tickets: list[Ticket]) -> SystemAnswers:
     """Return a system that gives every ticket what another one has."""
     others = tickets[shift + 1 :] + tickets[: shift + 1]
     system = ReferenceSystem(NEAREST if shift % 2 else TFIDF, tickets, _COLUMNS)
     system.name = f"system {shift}"
     outputs = [Output(t.id, o.labels, o.reply, o.tags) for t, o in zip(tickets, others, strict=True)]
-    return Answered(system, outputs, Cost(None, None, Score(1.0, 1.0, 1.0), None, 0.0, 0.0, 0.0))
+    return SystemAnswers(system, outputs, Cost(None, None, Score(1.0, 1.0, 1.0), None, 0.0, 0.0, 0.0))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from tickets.labels import LabelSpace
 MOST_COMBINATIONS = 10_000
 _LARGEST = 1e9  # score; what is computed from more overflows
 _MAX_SCORES = 1_000_000  # tickets times combinations in memory at a time
-Pair = tuple[str, str]
+ColumnPair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class JointDecoder:
 
     scales: Mapping[str, float]
     weightings: Mapping[str, Floats]
-    tables: Mapping[Pair, Floats]
+    tables: Mapping[ColumnPair, Floats]
 
     @cached_property
     def pair_scores(self) -> Floats:

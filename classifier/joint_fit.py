@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from classifier.joint import Decoded, JointDecoder, Pair, marginal
+from classifier.joint import ColumnPair, Decoded, JointDecoder, marginal
 from classifier.metrics import Floats, Ints, softmax
 from classifier.review import folds_of
 from tickets.labels import LabelSpace
@@ -20,7 +20,7 @@ _SEARCH = {"maxiter": 60, "ftol": 1e-7}
 _LEAST = 1e-300  # probability that still has a logarithm
 
 
-def pair_information(tickets: Sequence[Ticket], space: LabelSpace) -> dict[Pair, Floats]:
+def pair_information(tickets: Sequence[Ticket], space: LabelSpace) -> dict[ColumnPair, Floats]:
     """Return the pointwise mutual information in nats of every two labels, (classes, classes), by pair of columns.
 
     Counted over the tickets that have both labels; one more ticket per pair of labels on average, spread as if columns
@@ -54,7 +54,7 @@ class JointFit:
     logits: Mapping[str, Floats]
     targets: Ints
     weightings: Mapping[str, Floats]
-    information: Mapping[Pair, Floats]
+    information: Mapping[ColumnPair, Floats]
 
     def of(self, rows: Ints) -> "JointFit":
         """Return that of some tickets."""
@@ -178,7 +178,7 @@ class _Likelihood:
         total = np.maximum(allowed.sum(axis=1), _LEAST)
         return np.log(total), probabilities, allowed / total[:, None]
 
-    def _unpack(self, values: Floats) -> tuple[Floats, float, dict[Pair, Floats]]:
+    def _unpack(self, values: Floats) -> tuple[Floats, float, dict[ColumnPair, Floats]]:
         columns = len(self._columns)
         parts = np.split(values[columns + 1 :], np.cumsum(self._sizes)[:-1])
         added = {

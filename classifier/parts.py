@@ -28,22 +28,22 @@ def check_parts(
     sizes |= {TAGS: len(space.tags)} if space.tags else {}
     for head, size in sizes.items():
         if head not in heads:
-            raise _misfit(folder / HEADS, f"has no head for {head!r}, which {LABELS} names")
+            raise _mismatch(folder / HEADS, f"has no head for {head!r}, which {LABELS} names")
         weight, bias = heads[head]
         if weight.ndim != 2 or not np.issubdtype(weight.dtype, np.floating):
-            raise _misfit(folder / HEADS, f"head {head!r} is no matrix of numbers")
+            raise _mismatch(folder / HEADS, f"head {head!r} is no matrix of numbers")
         if weight.shape[0] != size or bias.shape != (size,):
-            raise _misfit(folder / HEADS, f"head {head!r} has {len(weight)} classes, and {LABELS} has {size}")
+            raise _mismatch(folder / HEADS, f"head {head!r} has {len(weight)} classes, and {LABELS} has {size}")
         fitted = calibration.heads.get(head)
         if head != TAGS and (fitted is None or len(fitted.offset) != size):
             found = "nothing" if fitted is None else f"{len(fitted.offset)} offsets"
-            raise _misfit(folder / CALIBRATION, f"has {found} for {head!r}, and {LABELS} has {size} classes")
+            raise _mismatch(folder / CALIBRATION, f"has {found} for {head!r}, and {LABELS} has {size} classes")
     widths = {weight.shape[1] for weight, _ in heads.values() if weight.ndim == 2}
     unknown = heads.keys() - sizes.keys() or calibration.heads.keys() - space.columns.keys()
     if len(widths) != 1 or unknown:
         reason = f"has {min(unknown)!r}, which {LABELS} does not name" if unknown else "has heads of different widths"
-        raise _misfit(folder / HEADS, reason)
+        raise _mismatch(folder / HEADS, reason)
 
 
-def _misfit(path: Path, reason: str) -> InputError:
+def _mismatch(path: Path, reason: str) -> InputError:
     return InputError(f"{path}: {reason}; expected the files of one classifier; train or export it again")

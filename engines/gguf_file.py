@@ -13,7 +13,7 @@ import gguf
 
 from backbone.architecture import FAMILIES, Family, base_tensors
 from engines.gguf_reader import GgufHeader, read_gguf_header
-from tickets.errors import InputError
+from engines.refusals import not_exported
 
 _SIZES = {
     "embedding_length": "hidden_size",
@@ -71,7 +71,7 @@ def check_base(path: Path) -> GgufHeader:
         _check_tensors(header.shapes, family, config)
         return header
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _misfit(path, error) from None
+        raise not_exported(path, "GGUF", error) from None
 
 
 def check_adapter(path: Path, base: GgufHeader) -> None:
@@ -98,7 +98,7 @@ def check_adapter(path: Path, base: GgufHeader) -> None:
             if f"{module}.lora_b" not in header.shapes:
                 raise ValueError(f"{module} has no lora_b")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _misfit(path, error) from None
+        raise not_exported(path, "GGUF", error) from None
 
 
 def _family(values: Mapping[str, Any]) -> Family:
@@ -176,8 +176,3 @@ def _whole(values: Mapping[str, Any], key: str, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
         raise ValueError(f"{key} of {value!r}")
     return value
-
-
-def _misfit(path: Path, error: Exception) -> InputError:
-    reason = f"no {error.args[0]!r}" if isinstance(error, KeyError) and error.args else " ".join(str(error).split())
-    return InputError(f"{path}: not a GGUF of `duet export` ({reason[:200]}); export the bundle again")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backbone.checked import keep, recall
-from tickets.errors import InputError
+from engines.refusals import not_exported
 
 STATE_OUTPUT = "state"
 _LOGITS = "logits_"
@@ -70,9 +70,9 @@ def check_graph(path: Path) -> Graph:
         }
         return Graph(width, any(node.op_type == _SCALES for node in model.graph.node), classes)
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-        raise _misfit(path, error) from None
+        raise not_exported(path, "graph", error) from None
     except Exception as error:  # protobuf's DecodeError is not to be had by a stable name
-        raise _misfit(path, error) from None
+        raise not_exported(path, "graph", error) from None
 
 
 def _check_form(graph: Any, functions: Any, onnx: Any) -> None:
@@ -117,8 +117,3 @@ def _check_weight(path: Path, tensor: Any, onnx: Any) -> None:
             raise ValueError(f"weight {tensor.name!r} goes past the end of {name}")
     elif tensor.HasField("raw_data") and len(tensor.raw_data) != wanted:
         raise ValueError(f"weight {tensor.name!r} has {len(tensor.raw_data):,} bytes, expected {wanted:,}")
-
-
-def _misfit(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"{path}: not a graph of `duet export` ({reason}); export the bundle again")

@@ -90,7 +90,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Answered:
+class SystemAnswers:
     """A system and all its answers, in the order of the tickets."""
 
     system: System
@@ -98,7 +98,7 @@ class Answered:
     cost: Cost
 
 
-def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: int) -> Answered:
+def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: int) -> SystemAnswers:
     """Answer all tickets, going on from what an earlier call left in `folder`.
 
     Args:
@@ -129,7 +129,7 @@ def run_system(system: System, tickets: Sequence[Ticket], folder: Path, timed: i
         written_tokens=statistics.mean(output.written_tokens for output in outputs),
         truncated=statistics.mean(output.truncated for output in outputs),
     )
-    return Answered(system, outputs, cost)
+    return SystemAnswers(system, outputs, cost)
 
 
 def read_answers(comparison: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from backbone.runs.files import disk_guard, read_json, writable, write_text
 from backbone.runs.folder import package_versions, paths_written_for
 from backbone.runs.layout import LABELS, RUN
 from backbone.runs.locks import hold, release
-from eval.answers import ANSWERS, Answered, run_system
+from eval.answers import ANSWERS, SystemAnswers, run_system
 from eval.bertscore import BertScore, bert_score, check_encoder
 from eval.bootstrap import Resamples
 from eval.human import is_key_of
@@ -26,8 +26,8 @@ from eval.reply_metrics import BERTSCORE, TrainingReplies
 from eval.report.page import REPORT, read_report, write_report
 from eval.saved_keys import UNKNOWN_LABEL, to_saved
 from eval.scoring import (
-    Pair,
     Slice,
+    SystemPair,
     SystemReport,
     TestSet,
     compare_pair,
@@ -83,7 +83,7 @@ class Comparison:
     tickets: int
     columns: Sequence[str]
     systems: Sequence[SystemReport]
-    pairs: Sequence[Pair]
+    pairs: Sequence[SystemPair]
     slices: Sequence[Slice]
     examples: Sequence[Mapping[str, Any]]
     bertscore: str
@@ -264,7 +264,7 @@ def _warnings(systems: Sequence[System], folder: Path, options: CompareOptions, 
     return list(dict.fromkeys(warnings))
 
 
-def _write_answers(path: Path, test: TestSet, answered: Sequence[Answered]) -> None:
+def _write_answers(path: Path, test: TestSet, answered: Sequence[SystemAnswers]) -> None:
     lines = []
     with disk_guard(path.parent), writable(path, "--out"):
         for row, ticket in enumerate(test.tickets):
@@ -288,7 +288,7 @@ def _rounded(probabilities: Mapping[str, Mapping[str, float]]) -> dict[str, dict
     return {column: {label: round(p, 4) for label, p in by_class.items()} for column, by_class in probabilities.items()}
 
 
-def _bert(answered: Answered, test: TestSet, options: CompareOptions) -> BertScore | None:
+def _bert(answered: SystemAnswers, test: TestSet, options: CompareOptions) -> BertScore | None:
     if options.bertscore_model is None or all(output.reply is None for output in answered.outputs):
         return None
     print(f"BERTScore: {answered.system.name}", file=sys.stderr)

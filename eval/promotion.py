@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backbone.dataset import load_part, resolve_data
-from eval.answers import Answered
+from eval.answers import SystemAnswers
 from eval.bootstrap import Difference, Resamples
 from eval.reply_metrics import ROUGE_L, TrainingReplies
-from eval.scoring import EXACT, Pair, TestSet, compare_pair, f1_replicates, reply_scores
+from eval.scoring import EXACT, SystemPair, TestSet, compare_pair, f1_replicates, reply_scores
 from eval.systems import System, TwoStageSystem
 from tickets.errors import InputError
 from tickets.schema import PARTS, Ticket
@@ -53,7 +53,7 @@ def current_and_candidate(systems: Sequence[System]) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def decide(old: Answered, new: Answered, test: TestSet) -> Promotion:
+def decide(old: SystemAnswers, new: SystemAnswers, test: TestSet) -> Promotion:
     """Promote a model that is nowhere clearly worse and somewhere better; a tie is keep.
 
     Nowhere worse: on neither kind of tickets does a column's 95 % interval reach below two points lost. Better: the
@@ -96,7 +96,7 @@ def decide(old: Answered, new: Answered, test: TestSet) -> Promotion:
     return Promotion(PROMOTE, f"better in {'; '.join(better)}; no column is worse{alone}", counts, differences)
 
 
-def _rows_by_kind(old: Answered, test: TestSet) -> dict[str, list[int]]:
+def _rows_by_kind(old: SystemAnswers, test: TestSet) -> dict[str, list[int]]:
     """Return the rows of the test tickets by kind; texts are compared, because ids change from export to export."""
     assert isinstance(old.system, TwoStageSystem)
     folder = resolve_data(old.system.model.any_stage.config.data.path)
@@ -113,7 +113,7 @@ def _key(ticket: Ticket) -> str:
     return " ".join(ticket.text.split()).casefold()
 
 
-def _pair(old: Answered, new: Answered, test: TestSet, rows: Sequence[int]) -> Pair:
+def _pair(old: SystemAnswers, new: SystemAnswers, test: TestSet, rows: Sequence[int]) -> SystemPair:
     """Return new beside old on some of the tickets."""
     part = TestSet([test.tickets[row] for row in rows], test.train, test.columns, Resamples(len(rows)))
     both = [replace(one, outputs=[one.outputs[row] for row in rows]) for one in (new, old)]
@@ -122,7 +122,7 @@ def _pair(old: Answered, new: Answered, test: TestSet, rows: Sequence[int]) -> P
     return compare_pair(both[0], both[1], part, scores, {one.system.name: f1_replicates(one, part) for one in both})
 
 
-def _figures(pair: Pair, columns: Sequence[str]) -> dict[str, Difference]:
+def _figures(pair: SystemPair, columns: Sequence[str]) -> dict[str, Difference]:
     figures = {f"{column} accuracy": pair.labels[column] for column in columns}
     figures |= {f"{column} macro-F1": pair.macro_f1[column] for column in columns}
     figures["all labels right"] = pair.labels[EXACT]

@@ -8,7 +8,7 @@ import numpy as np
 
 from backbone.runs.layout import CALIBRATION, JOINT
 from classifier.calibration import Calibration
-from eval.answers import Answered, Cost
+from eval.answers import Cost, SystemAnswers
 from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
 from eval.confidence import ConfidenceReport, confidence_report
 from eval.labels import ColumnScores, macro_f1_replicates, score_column, tag_scores, true_labels
@@ -55,7 +55,7 @@ class SystemReport:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SystemPair:
     """Two systems on the same tickets: by label column (and exact match) and reply metric, first minus second.
 
     Attributes:
@@ -91,7 +91,7 @@ class TestSet:
     resamples: Resamples
 
 
-def reply_scores(answered: Answered, test: TestSet, training: TrainingReplies) -> ReplyScores | None:
+def reply_scores(answered: SystemAnswers, test: TestSet, training: TrainingReplies) -> ReplyScores | None:
     """Return scores over all tickets; those without a true reply count nothing."""
     replies = [output.reply for output in answered.outputs]
     rows = [i for i, ticket in enumerate(test.tickets) if ticket.reply]
@@ -102,7 +102,7 @@ def reply_scores(answered: Answered, test: TestSet, training: TrainingReplies) -
 
 
 def system_report(
-    answered: Answered, test: TestSet, replies: ReplyScores | None, f1: Mapping[str, Floats]
+    answered: SystemAnswers, test: TestSet, replies: ReplyScores | None, f1: Mapping[str, Floats]
 ) -> SystemReport:
     """Return all figures of one system; `f1` are the replicates of its macro-F1."""
     outputs, system = answered.outputs, answered.system
@@ -148,17 +148,17 @@ def _corpus_scores(replies: ReplyScores, resamples: Resamples) -> dict[str, Scor
     }
 
 
-def _given(answered: Answered, column: str) -> list[str | None]:
+def _given(answered: SystemAnswers, column: str) -> list[str | None]:
     return [output.labels.get(column) for output in answered.outputs]
 
 
-def _right(answered: Answered, test: TestSet, column: str) -> Any:
+def _right(answered: SystemAnswers, test: TestSet, column: str) -> Any:
     """Return 1 for tickets that are labelled right, 0 for others, NaN where the true label is not known, (tickets,)."""
     pairs = zip(_given(answered, column), true_labels(test.tickets, column), strict=True)
     return np.array([np.nan if true is None else float(given == true) for given, true in pairs])
 
 
-def _exact(answered: Answered, test: TestSet) -> Any:
+def _exact(answered: SystemAnswers, test: TestSet) -> Any:
     """Return 1 where all labels are right; NaN for tickets of which a true label is not known."""
     return np.prod([_right(answered, test, column) for column in test.columns], axis=0)
 
@@ -168,7 +168,7 @@ def _mcnemar(first: Floats, second: Floats) -> float:
     return mcnemar(first[known] == 1, second[known] == 1)
 
 
-def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport]:
+def _confidence(answered: SystemAnswers, test: TestSet) -> dict[str, ConfidenceReport]:
     if not isinstance(answered.system, TwoStageSystem):
         return {}
     stage = stages_of(answered.system)[0]
@@ -187,7 +187,7 @@ def _confidence(answered: Answered, test: TestSet) -> dict[str, ConfidenceReport
     }
 
 
-def _rarest_class(answered: Answered, test: TestSet) -> dict[str, RarestClass]:
+def _rarest_class(answered: SystemAnswers, test: TestSet) -> dict[str, RarestClass]:
     if not all(output.probabilities for output in answered.outputs):
         return {}
     found = {
@@ -202,7 +202,7 @@ def _rarest_class(answered: Answered, test: TestSet) -> dict[str, RarestClass]:
     return {column: rarest for column, rarest in found.items() if rarest}
 
 
-def f1_replicates(answered: Answered, test: TestSet) -> dict[str, Floats]:
+def f1_replicates(answered: SystemAnswers, test: TestSet) -> dict[str, Floats]:
     """Return the macro-F1 of every bootstrap draw, by label column."""
     return {
         c: macro_f1_replicates(true_labels(test.tickets, c), _given(answered, c), test.resamples) for c in test.columns
@@ -210,19 +210,19 @@ def f1_replicates(answered: Answered, test: TestSet) -> dict[str, Floats]:
 
 
 def compare_pair(
-    a: Answered,
-    b: Answered,
+    a: SystemAnswers,
+    b: SystemAnswers,
     test: TestSet,
     scores: Mapping[str, ReplyScores | None],
     f1: Mapping[str, Mapping[str, Floats]],
-) -> Pair:
+) -> SystemPair:
     """Return two systems on the same tickets; `f1` holds the replicates of both."""
     right = {column: (_right(a, test, column), _right(b, test, column)) for column in test.columns}
     right[EXACT] = (_exact(a, test), _exact(b, test))
     ours, theirs = scores[a.system.name], scores[b.system.name]
     paired = [metric.key for metric in METRICS if metric.paired]
     metrics = [m for m in paired if ours and theirs and m in ours.values]
-    return Pair(
+    return SystemPair(
         a.system.name,
         b.system.name,
         {name: test.resamples.difference(first, second) for name, (first, second) in right.items()},
@@ -232,7 +232,9 @@ def compare_pair(
     )
 
 
-def score_slices(answered: Sequence[Answered], test: TestSet, scores: Mapping[str, ReplyScores | None]) -> list[Slice]:
+def score_slices(
+    answered: Sequence[SystemAnswers], test: TestSet, scores: Mapping[str, ReplyScores | None]
+) -> list[Slice]:
     """Return every system on every subset."""
     found = []
     for group, name, rows in slices_of(test.tickets, test.train, test.columns):
@@ -248,7 +250,7 @@ def score_slices(answered: Sequence[Answered], test: TestSet, scores: Mapping[st
 
 
 def pick_examples(
-    answered: Sequence[Answered], test: TestSet, scores: Mapping[str, ReplyScores | None]
+    answered: Sequence[SystemAnswers], test: TestSet, scores: Mapping[str, ReplyScores | None]
 ) -> list[dict[str, Any]]:
     """Return one ticket per ROUGE-L bucket of the first system that replies: the one nearest the bucket's middle."""
     writing = [one for one in answered if scores[one.system.name] is not None]

@@ -22,7 +22,7 @@ _LORA_SHARE = 4 / 6
 
 
 @dataclass(frozen=True)
-class Segment:
+class LossSegment:
     """One kind of what a model writes: its shares of all tokens and of all loss, and its losses in nats per token."""
 
     tokens: float
@@ -55,8 +55,8 @@ class TrainingFacts:
     curve: Sequence[tuple[float, float]]
     validation: Sequence[tuple[float, float]]
     training: Sequence[tuple[float, float]]
-    segments: Mapping[str, Segment]
-    reply: Segment | None
+    segments: Mapping[str, LossSegment]
+    reply: LossSegment | None
     trained_parameters: int
     seconds: float
     flops: float
@@ -110,7 +110,7 @@ def _family(stage: StageFolder) -> str:
     return ""
 
 
-def _segments(best: Mapping[str, Any]) -> dict[str, Segment]:
+def _segments(best: Mapping[str, Any]) -> dict[str, LossSegment]:
     held_out, seen = best.get("eval_segments", {}), best.get("eval_train_segments", {})
     groups: dict[str, list[str]] = {}
     for name in held_out:
@@ -118,7 +118,7 @@ def _segments(best: Mapping[str, Any]) -> dict[str, Segment]:
     tokens = sum(found["tokens"] for found in held_out.values())
     loss = sum(found["tokens"] * found["loss"] for found in held_out.values())
     return {
-        group: Segment(
+        group: LossSegment(
             tokens=sum(held_out[name]["tokens"] for name in names) / tokens,
             loss=sum(held_out[name]["tokens"] * held_out[name]["loss"] for name in names) / loss,
             validation=_mean(held_out, names),

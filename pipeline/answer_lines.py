@@ -14,7 +14,7 @@ from tickets.terminal import json_text
 
 
 @dataclass(frozen=True)
-class Row:
+class SourceRow:
     """A row of the source: a ticket, or why it is none."""
 
     line: int
@@ -27,7 +27,7 @@ class Row:
 class Line:
     """A row and what is written for it, once that is known."""
 
-    row: Row
+    row: SourceRow
     record: dict[str, Any] | None = None
 
 
@@ -41,7 +41,7 @@ class Lines:
     def __init__(
         self,
         file: IO[bytes],
-        on_row: Callable[[Row], None],
+        on_row: Callable[[SourceRow], None],
         similar: Callable[[Ticket], list[dict[str, Any]]] | None = None,
     ) -> None:
         """Write to a file.
@@ -57,7 +57,7 @@ class Lines:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def add(self, row: Row) -> Line:
+    def add(self, row: SourceRow) -> Line:
         """Return the line of the next row."""
         line = Line(row, _error(row, row.fault) if row.ticket is None else None)
         self._lines.append(line)
@@ -76,7 +76,7 @@ class Lines:
 
     def write(self) -> None:
         """Write the lines whose turn it is."""
-        written: list[Row] = []
+        written: list[SourceRow] = []
         while self._lines and (record := self._lines[0].record):
             text = json_text(record)
             self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
@@ -88,7 +88,7 @@ class Lines:
             self._on_row(row)
 
 
-def _error(row: Row, reason: str) -> dict[str, Any]:
+def _error(row: SourceRow, reason: str) -> dict[str, Any]:
     return {"id": row.id, "error": f"line {row.line}: {reason}"}
 
 

@@ -23,7 +23,7 @@ from backbone.runs.layout import MANIFEST
 from backbone.runs.locks import hold, lock_files, release
 from engines.addresses import without_credentials
 from engines.protocols import TicketRefused
-from pipeline.answer_lines import Line, Lines, Row
+from pipeline.answer_lines import Line, Lines, SourceRow
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder
 from pipeline.predict import open_resolved
@@ -107,7 +107,7 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
         answered = done
         with _bar(options.source, line) as bar:
 
-            def count_row(row: Row) -> None:
+            def count_row(row: SourceRow) -> None:
                 nonlocal answered, line
                 answered += 1
                 rate = (answered - done) / max(bar.format_dict["elapsed"], 1e-9)
@@ -169,7 +169,7 @@ def _locked(out: Path, partial: Path) -> Iterator[IO[bytes]]:
         release(out)
 
 
-def _rows(source: Source, cleaner: Cleaner) -> Iterator[Row]:
+def _rows(source: Source, cleaner: Cleaner) -> Iterator[SourceRow]:
     """Yield the rows of the source with ids that are unique: a repeated one gets `#2` and so on."""
     ids = UniqueIds()
     for number, row in enumerate(source.rows, start=1):
@@ -178,12 +178,12 @@ def _rows(source: Source, cleaner: Cleaner) -> Iterator[Row]:
         if source.columns.id:
             name = ids.unique(name)
         if ticket is None or not (ticket.body or ticket.subject):
-            yield Row(row.line, name, None, row.fault or "no text")
+            yield SourceRow(row.line, name, None, row.fault or "no text")
         else:
-            yield Row(row.line, name, Ticket(name, ticket.subject, ticket.body, ticket.language), "")
+            yield SourceRow(row.line, name, Ticket(name, ticket.subject, ticket.body, ticket.language), "")
 
 
-def _answer_rows(rows: Iterator[Row], system: TwoStage, labels_only: bool, together: int, lines: Lines) -> None:
+def _answer_rows(rows: Iterator[SourceRow], system: TwoStage, labels_only: bool, together: int, lines: Lines) -> None:
     """Answer all rows; a place that becomes free is taken at once. A row that a server refuses gets a line saying so.
 
     Raises:
@@ -216,7 +216,7 @@ def _answer_rows(rows: Iterator[Row], system: TwoStage, labels_only: bool, toget
         scheduler.clear()
 
 
-def _skip_answered(file: IO[bytes], partial: Path, rows: Iterator[Row]) -> tuple[int, int]:
+def _skip_answered(file: IO[bytes], partial: Path, rows: Iterator[SourceRow]) -> tuple[int, int]:
     """Move past the rows that have an answer; returns how many, and the line of the last. A torn line is cut off."""
     done = end = at = 0
     file.seek(0)

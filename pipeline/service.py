@@ -24,7 +24,7 @@ _FIRST_RETRY = 5.0  # seconds, before any rate is known
 
 
 @dataclass(frozen=True)
-class Limits:
+class QueueLimits:
     """How much may wait: tickets without an answer, and the tokens of their prompts."""
 
     tickets: int = 256
@@ -70,14 +70,14 @@ class _Submission:
 class Service:
     """Answers tickets in the order in which they come; all methods may be called from any thread."""
 
-    def __init__(self, system: TwoStage, together: int = 16, waiting: Limits | None = None) -> None:
+    def __init__(self, system: TwoStage, together: int = 16, waiting: QueueLimits | None = None) -> None:
         """Start the thread; the system's engines are its own from now on.
 
         Args:
             together: most replies that are written at a time; the engine may take fewer.
             waiting: beyond which `submit` refuses.
         """
-        self._system, self._limits = system, waiting or Limits()
+        self._system, self._limits = system, waiting or QueueLimits()
         self._scheduler = system.scheduler(together)
         self._changed = threading.Condition()
         self._open: dict[Request, PendingAnswer] = {}  # without an answer, in the order in which they came

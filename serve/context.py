@@ -20,7 +20,7 @@ _SIMILAR = 3
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """How much the server takes.
 
     Attributes:
@@ -50,7 +50,7 @@ class Serving:
     hub: EventHub
     metrics: Metrics
     helpdesks: Mapping[str, Helpdesk] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     single_keys: bool = True
     resolved: ResolvedTickets | None = None
 

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from pipeline.resolved import ResolvedTickets
 from pipeline.service import PendingAnswer, QueueFull, ServiceClosed
 from serve.app import create_app
-from serve.context import Limits, Serving
+from serve.context import RequestLimits, Serving
 from serve.dispatch import Dispatcher
 from serve.events import EventHub
 from serve.hooks.helpdesk import Helpdesk
@@ -139,7 +139,7 @@ class Running:
 def running(
     url: str,
     helpdesks: dict[str, Helpdesk] | None = None,
-    limits: Limits | None = None,
+    limits: RequestLimits | None = None,
     drain: float = 1.0,
     resolved: ResolvedTickets | None = None,
 ) -> Iterator[Running]:
@@ -151,7 +151,7 @@ def running(
         on_stored=lambda connection, job, answer: queue_answer(connection, desks, job, answer),
     )  # fmt: skip
     server = Serving(
-        database, service, FACTS, dispatcher, hub, metrics, desks, limits or Limits(), resolved=resolved  # type: ignore[arg-type]
+        database, service, FACTS, dispatcher, hub, metrics, desks, limits or RequestLimits(), resolved=resolved  # type: ignore[arg-type]
     )  # fmt: skip
     names = {role: f"{role}-person-{time.monotonic_ns()}" for role in ROLES}
     tokens = {role: add_token(database, name, role) for role, name in names.items()}

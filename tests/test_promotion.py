@@ -10,7 +10,7 @@ from backbone.base import BaseIdentity
 from backbone.config import RunConfig
 from backbone.config_file import load_config
 from eval import scoring
-from eval.answers import Answered, Cost
+from eval.answers import Cost, SystemAnswers
 from eval.bootstrap import Resamples, Score
 from eval.compare import CompareOptions, compare
 from eval.promotion import FROZEN, NEWEST, Promotion, decide
@@ -28,7 +28,7 @@ def ticket(number: int) -> Ticket:
     return Ticket(f"t{number}", "", f"ticket {number}", labels={"queue": "AB"[number % 2]})
 
 
-def answered(name: str, data: Path, tickets: Sequence[Ticket], right: Sequence[bool]) -> Answered:
+def answered(name: str, data: Path, tickets: Sequence[Ticket], right: Sequence[bool]) -> SystemAnswers:
     """A system that has the tickets of `right` right."""
     config = load_config(None, [f"data.path={data}"])
     stage = StageFolder(data, config, BaseIdentity("b", None, "f"))
@@ -36,7 +36,7 @@ def answered(name: str, data: Path, tickets: Sequence[Ticket], right: Sequence[b
         Output(one.id, {"queue": one.labels["queue"] if is_right else "C"})
         for one, is_right in zip(tickets, right, strict=True)
     ]
-    return Answered(TwoStageSystem(name, ModelFolder(data, {"classifier": stage}, None)), outputs, COST)
+    return SystemAnswers(TwoStageSystem(name, ModelFolder(data, {"classifier": stage}, None)), outputs, COST)
 
 
 def decision(folder: Path, frozen: int, newest: int, old: Sequence[bool], new: Sequence[bool]) -> Promotion:

@@ -17,7 +17,7 @@ from engines.kv_allocator import ContextSizes
 from engines.protocols import Row
 from engines.writing import write_all
 from pipeline.scheduler import Request, Scheduler
-from pipeline.service import Limits, PendingAnswer, QueueFull, Service, ServiceClosed
+from pipeline.service import PendingAnswer, QueueFull, QueueLimits, Service, ServiceClosed
 from tests.scripted import (
     READER,
     WRITER,
@@ -380,7 +380,7 @@ def test_a_service_answers_from_many_threads() -> None:
 class Held:
     """A service whose engine waits, in the labels of its first ticket, until it is let go."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: QueueLimits | None = None) -> None:
         self.system, _, self.stages = scripted_system(SIZES, limit=30)
         self.go, self.is_held = threading.Event(), threading.Event()
         self.service = Service(self.system, waiting=limits)
@@ -393,7 +393,7 @@ class Held:
 
 
 def test_a_full_service_says_when_to_come_again() -> None:
-    held = Held(Limits(tickets=3, tokens=40))
+    held = Held(QueueLimits(tickets=3, tokens=40))
     held.service.submit(Ticket("1", "", "20"))
     with pytest.raises(QueueFull) as full:  # tokens
         held.service.submit(Ticket("2", "", "20"))

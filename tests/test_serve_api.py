@@ -15,7 +15,7 @@ pytest.importorskip("fastapi")
 
 import uvicorn
 
-from serve.context import Limits
+from serve.context import RequestLimits
 from store.jobs import get_job
 from store.tables import ROLES
 from tests.serving import COLUMNS, FACTS, Running, running, sqlite_url
@@ -150,7 +150,7 @@ def test_full_engines_say_when_to_come_back(server: Running) -> None:
 
 
 def test_a_full_store_says_when_to_come_back(tmp_path: Path) -> None:
-    with running(sqlite_url(tmp_path), limits=Limits(jobs=2)) as server:
+    with running(sqlite_url(tmp_path), limits=RequestLimits(jobs=2)) as server:
         server.service.go.clear()
         statuses = [server.ask("POST", "/v1/tickets", json={"body": str(n)}).status_code for n in range(3)]
         response = server.ask("POST", "/v1/tickets", json={"body": "more"})
@@ -172,7 +172,7 @@ def test_what_was_accepted_is_answered_after_a_restart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [True, False])
 def test_a_long_body_is_refused_also_in_chunks(tmp_path: Path, length: bool) -> None:
-    with running(sqlite_url(tmp_path), limits=Limits(body_bytes=1_000)) as server:
+    with running(sqlite_url(tmp_path), limits=RequestLimits(body_bytes=1_000)) as server:
         body = json.dumps({"body": "x" * 5_000}).encode()
         content = body if length else (body[i : i + 100] for i in range(0, len(body), 100))
         headers = {"Content-Type": "application/json"}
