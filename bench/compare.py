@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backbone.dataset import load_part
 from backbone.shipped import mini_folder
-from eval.answers import SystemAnswers, Cost
+from eval.answers import Cost, SystemAnswers
 from eval.bootstrap import Resamples, Score
 from eval.compare import Comparison
 from eval.reply_metrics import TrainingReplies

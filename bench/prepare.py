@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backbone.resident import peak_resident
+from backbone.process_memory import peak_resident
 from tickets.preparation.prepare import PrepareOptions, prepare
 
 LIMIT_SECONDS, LIMIT_GB = 90, 1.5

@@ -26,7 +26,7 @@ from backbone.config import RunConfig
 from backbone.config_file import load_config
 from backbone.device import on_cuda, resolve_formats
 from backbone.layers import lora
-from backbone.resident import peak_resident
+from backbone.process_memory import peak_resident
 from backbone.training import loop
 from backbone.training.cost import Shape, operations, product_rate
 from backbone.training.job import TrainingJob

@@ -13,9 +13,9 @@ from backbone.training.evaluation import evaluate_rows
 from backbone.training.selection import LOSS
 from backbone.training.stage import Stage
 from classifier.encoded import EncodedTickets
-from classifier.heads import TAGS
+from classifier.head_names import TAGS
+from classifier.loss import ClassifierLoss
 from classifier.metrics import Floats, head_report, micro_f1
-from classifier.objective import ClassifierLoss
 from tickets.labels import NO_LABEL, LabelSpace
 from tickets.schema import Ticket
 

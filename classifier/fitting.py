@@ -12,7 +12,7 @@ import numpy as np
 from backbone.config import ClassifierConfig
 from backbone.training.balance import effective_examples
 from classifier.calibration import Calibration, HeadCalibration, fit_head, fit_tag_threshold
-from classifier.heads import TAGS
+from classifier.head_names import TAGS
 from classifier.joint import Decoded, JointDecoder, has_combinations
 from classifier.joint_fit import JointFit, pair_information
 from classifier.metrics import Floats, Ints, head_report

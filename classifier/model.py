@@ -11,8 +11,8 @@ from transformers.utils import ModelOutput
 from backbone.architecture import Family
 from backbone.layers.attention import no_mask
 from backbone.layers.install import install
-from classifier.heads import PREFIX, TAGS
-from classifier.objective import ClassifierLoss
+from classifier.head_names import PREFIX, TAGS
+from classifier.loss import ClassifierLoss
 from tickets.labels import LabelSpace
 
 

@@ -14,9 +14,9 @@ from backbone.prompts import Prompt, PromptEncoder
 from backbone.runs.layout import CALIBRATION, HEADS, JOINT, LABELS
 from backbone.weights import check_floats
 from classifier.calibration import Calibration
-from classifier.heads import PREFIX, TAGS, head_name
+from classifier.consistency import check_parts
+from classifier.head_names import PREFIX, TAGS, head_name
 from classifier.joint import Decoded, JointDecoder
-from classifier.parts import check_parts
 from classifier.review import is_never
 from tickets.errors import InputError
 from tickets.labels import LabelSpace

@@ -34,8 +34,8 @@ from classifier.encoded import encode_tickets
 from classifier.evaluation import compute_logits, evaluate, selectable_metrics
 from classifier.fitting import LabelledParts, fit_on_validation
 from classifier.label_checks import check_decode, labelled_tickets, training_warnings, validation_warnings
+from classifier.loss import ClassifierLoss
 from classifier.model import label_model_class
-from classifier.objective import ClassifierLoss
 from classifier.warm_start import HEADS_KEY, classifier_folder, run_identity, start_from
 from tickets.labels import LabelSpace
 from tickets.sources import refuse_overlap

@@ -12,7 +12,7 @@ from backbone.runs.files import sha256
 from backbone.runs.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE, CLASSIFIER, HEADS, LABELS, MANIFEST
 from backbone.training.stage import Stage
 from backbone.weights import check_floats
-from classifier.heads import TAGS, head_name
+from classifier.head_names import TAGS, head_name
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.own_json import read_own

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from backbone.process_memory import peak_resident
 from backbone.progress import track
-from backbone.resident import peak_resident
 from backbone.runs.files import disk_guard, open_own, writable, write_json
 from eval.bootstrap import Score, median_score
 from eval.saved_keys import from_saved, to_saved

@@ -21,8 +21,8 @@ from eval.human import is_key_of
 from eval.judge.plan import still_valid
 from eval.labels import labelled_tickets
 from eval.promotion import Promotion, current_and_candidate, decide
-from eval.replies import spread
 from eval.reply_metrics import BERTSCORE, TrainingReplies
+from eval.reply_scores import spread
 from eval.report.page import REPORT, read_report, write_report
 from eval.saved_keys import UNKNOWN_LABEL, to_saved
 from eval.scoring import (

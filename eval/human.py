@@ -18,8 +18,8 @@ from eval.agreement import ordinal_alpha
 from eval.answers import read_answers, systems_with_replies
 from eval.bootstrap import Floats, Resamples, Score
 from eval.rating_sheet import DIMENSIONS, ROW, SHEET, read_sheet
-from eval.replies import bucket_of
 from eval.reply_metrics import stemmed_rouge_l
+from eval.reply_scores import bucket_of
 from eval.report.page import read_report, write_report
 from tickets.cell_text import without_formula
 from tickets.errors import InputError

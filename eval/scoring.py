@@ -13,8 +13,8 @@ from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
 from eval.confidence import ConfidenceReport, confidence_report
 from eval.labels import ColumnScores, macro_f1_replicates, score_column, tag_scores, true_labels
 from eval.operating_points import RarestClass, operating_points
-from eval.replies import ReplyScores, bucket_of, corpus_bleu, score_replies
 from eval.reply_metrics import METRICS, ROUGE_L, TrainingReplies
+from eval.reply_scores import ReplyScores, bucket_of, corpus_bleu, score_replies
 from eval.slices import slices_of
 from eval.system_choice import stages_of
 from eval.systems import TwoStageSystem

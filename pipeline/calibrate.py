@@ -17,7 +17,7 @@ from backbone.runs.files import disk_guard, read_json, sha256, write_json
 from backbone.runs.folder import check_replaceable, open_partial, paths_written_for, publish
 from backbone.runs.layout import CALIBRATION, CLASSIFIER, CONFIG, JOINT, MANIFEST, RUN
 from classifier.fitting import Fitted, LabelledParts, fit_on_validation
-from classifier.heads import TAGS
+from classifier.head_names import TAGS
 from classifier.label_checks import check_decode, labelled_tickets
 from classifier.metrics import Floats
 from classifier.operating_points import operating_points, table

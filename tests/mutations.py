@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from backbone.resident import peak_resident
+from backbone.process_memory import peak_resident
 from backbone.runs.files import sha256
 from pipeline.engine_choice import EngineChoice
 from pipeline.export.bundle import MEMORY, Bundle

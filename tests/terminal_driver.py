@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from backbone.resident import peak_resident
+from backbone.process_memory import peak_resident
 from cli import main
 
 

@@ -12,9 +12,9 @@ from backbone.config import ClassifierConfig, RunConfig
 from backbone.training.balance import class_weights, sampling_weights
 from backbone.training.stage import open_stage
 from classifier.calibration import fit_head, fit_tag_threshold
+from classifier.loss import ClassifierLoss
 from classifier.metrics import cross_entropy, expected_calibration_error, head_report, softmax
 from classifier.model import Heads, last_positions
-from classifier.objective import ClassifierLoss
 from classifier.train import build_model
 from tickets.errors import InputError
 from tickets.labels import LabelSpace

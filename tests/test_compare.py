@@ -31,8 +31,8 @@ from eval.confidence import confidence_report
 from eval.human import make_sheet, score_sheets
 from eval.labels import macro_f1_replicates, score_column, tag_scores
 from eval.references import nearest_neighbours
-from eval.replies import bucket_of, corpus_bleu, score_replies
 from eval.reply_metrics import TrainingReplies
+from eval.reply_scores import bucket_of, corpus_bleu, score_replies
 from eval.report.blocks import Chart, Table
 from eval.report.costs import losses
 from eval.report.page import read_report, write_report

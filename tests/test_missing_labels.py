@@ -20,8 +20,8 @@ from backbone.training.balance import class_weights, effective_examples, samplin
 from backbone.training.stage import open_stage
 from classifier.calibration import HeadCalibration, fit_head
 from classifier.label_checks import labelled_tickets, validation_warnings
+from classifier.loss import ClassifierLoss
 from classifier.metrics import head_report
-from classifier.objective import ClassifierLoss
 from classifier.train import train_classifier
 from eval.bootstrap import Resamples
 from eval.confidence import confidence_report

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 _CHURN = """
 import ctypes, resource, sys
-from backbone.resident import keep_freed_memory
+from backbone.process_memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def step():
@@ -20,7 +20,7 @@ for _ in range(3):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-_PEAK = "from backbone.resident import peak_resident; print(peak_resident())"
+_PEAK = "from backbone.process_memory import peak_resident; print(peak_resident())"
 
 
 def _said(code: str, *words: str, **environment: str) -> int:

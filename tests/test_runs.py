@@ -21,7 +21,7 @@ from backbone.config_file import load_config
 from backbone.runs.folder import publish, verify
 from backbone.training.callbacks import SELECTED, evaluations_since_best
 from backbone.training.sampler import TokenBudgetSampler
-from classifier.objective import ClassifierLoss
+from classifier.loss import ClassifierLoss
 from classifier.train import train_classifier
 from generator.train import train_generator
 from pipeline.model_folder import open_model

@@ -28,7 +28,7 @@ from backbone.training.selection import score
 from backbone.training.stage import open_stage
 from backbone.training.token_cache import TokenCache
 from classifier.encoded import encode_tickets
-from classifier.objective import ClassifierLoss
+from classifier.loss import ClassifierLoss
 from classifier.train import build_model, train_classifier
 from generator.single_prompt.train import train_baseline
 from generator.train import train_generator

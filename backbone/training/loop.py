@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerState
 
 from backbone.device import on_cuda
-from backbone.resident import keep_freed_memory
+from backbone.process_memory import keep_freed_memory
 from backbone.runs.files import disk_guard, read_json
 from backbone.runs.layout import METRICS, RESUME_STATE, STATE, TENSORBOARD
 from backbone.training import processes

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from classifier.review import TARGETS, is_never
-from eval.replies import BUCKETS, bucket_of
 from eval.reply_metrics import BERTSCORE, NAMES
+from eval.reply_scores import BUCKETS, bucket_of
 from eval.report import charts
 from eval.report.blocks import Block, Chart, Section, Table
 from eval.report.text import NO_VALUE, percent_with_interval, with_interval

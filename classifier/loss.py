@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backbone.config import ClassifierConfig
-from classifier.heads import TAGS
+from classifier.head_names import TAGS
 from tickets.labels import NO_LABEL
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backbone.runs.layout import CALIBRATION, HEADS, LABELS
 from classifier.calibration import Calibration
-from classifier.heads import TAGS
+from classifier.head_names import TAGS
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 
