@@ -244,3 +244,17 @@ def test_a_ticket_of_zoho_desk_without_its_threads(tmp_path: Path) -> None:
     assert (parts[0]["body"], parts[0].get("reply", "")) == (f"<div>{ASK}</div>", "")
     assert source.columns.labels == {"queue": "department.name"}
     assert "Texts that are not used: threads.data" in " ".join(source.notes())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [{"role": "system", "content": "Be kind"}, {"role": "user", "content": ASK}]},
+        {"conversations": [{"from": "human", "value": ASK}]},
+    ],
+)
+def test_a_chat_with_a_model_is_a_conversation(tmp_path: Path, record: dict[str, list[dict[str, str]]]) -> None:
+    answer = {"messages": {"role": "assistant", "content": ANSWER}, "conversations": {"from": "gpt", "value": ANSWER}}
+    chats = [{name: [*said, answer[name]] for name, said in record.items()}] * 3
+    _, parts = opened(tmp_path, chats, "t.jsonl")
+    assert [(part["body"], part["reply"]) for part in parts] == [(ASK, ANSWER)] * 3

@@ -16,6 +16,7 @@ from tickets.errors import InputError
 
 _IN_LIST = re.compile(r"\.\d+(?:\.|$)")
 _NAME_OF_OBJECT = re.compile(r"(?!.*\.\d)([^.]+)\.(?:name|display_?value|label|title|value|iso8601)", re.I)
+_PREFIX = re.compile(r"(?:ticket|request|case|incident|issue)(?=.)")  # Request Subject
 _LISTED = 20  # columns named in an error
 LONGEST_NAME = 60  # characters of a column's name
 
@@ -180,7 +181,7 @@ def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> 
     """Return columns by part: the first that the header has; of tags all that are numbered, repeated or objects."""
     plain = {plain_name(column): column for column in reversed(header)}
     for column in header:
-        plain.setdefault(plain_name(column).removeprefix("ticket"), column)
+        plain.setdefault(_PREFIX.sub("", plain_name(column)), column)
     guessed, lists = {}, {plain_name(name): name for name in object_lists(header)}
     named = {**_of_objects(header), **plain}
     for part, names in candidates.items():

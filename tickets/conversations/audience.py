@@ -54,6 +54,7 @@ _INTERNAL_KINDS = _INTERNAL_WORDS | frozenset(
         *("noteandreopen", "noteandclose", "noteandsnooze"),
     )
 )
+_CHAT, _SHARED_CHAT = frozenset(("role", "content")), frozenset(("from", "value"))
 _EXTERNAL_ARTICLES = frozenset(("phone", "webrequest", "email", "fax", "sms"))
 
 
@@ -100,5 +101,6 @@ def _by_helpdesk(plain: Mapping[str, str], kinds: list[str]) -> bool | None:
         or (kind in ("m", "r") and "poster" in plain)  # osTicket
         or is_true(plain.get("isinbound", "")) is not None  # Front, whose comments are a list of their own
         or "authorassociation" in plain  # GitHub has no internal comments
+        or plain.keys() in (_CHAT, _SHARED_CHAT)  # of a language model
     )
     return True if public else None
