@@ -363,3 +363,9 @@ def test_a_message_that_is_repeated_is_no_conversation(name: str) -> None:
     assert not find_conversations(list(flatten(record)), [flatten(record)])
     comments = [{"author": "ann", "body": ANSWER, "public": True}, {"author": "ann", "body": LATER, "public": True}]
     assert replies({**record, "comments": comments}, "description") == [ANSWER, LATER]
+
+
+@pytest.mark.parametrize("name", ["suggested_articles", "relatedComments", "canned_replies", "merged_notes"])
+def test_texts_that_are_only_offered_are_no_replies(name: str) -> None:
+    record = {"requester": "kim", "description": ASK, name: [{"author": "ann", "body": LATER, "public": True}]}
+    assert not find_conversations(list(flatten(record)), [flatten(record)])
