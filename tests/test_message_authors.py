@@ -273,6 +273,7 @@ def test_advice_is_given_only_where_it_helps() -> None:
         ({"Sichtbarkeit": "intern"}, {"Sichtbarkeit": "öffentlich"}),
         ({"type": "Interne Notiz"}, {"type": "Öffentliche Antwort"}),
         ({"type": "note"}, {"type": "reply"}),
+        ({"original": {"resource_type": "note"}}, {"original": {"resource_type": "case_message"}}),
         (
             {"properties": [{"key": "sd.public.comment", "value": {"internal": True}}]},
             {"properties": [{"key": "sd.public.comment", "value": {"internal": False}}]},

@@ -258,3 +258,13 @@ def test_a_chat_with_a_model_is_a_conversation(tmp_path: Path, record: dict[str,
     chats = [{name: [*said, answer[name]] for name, said in record.items()}] * 3
     _, parts = opened(tmp_path, chats, "t.jsonl")
     assert [(part["body"], part["reply"]) for part in parts] == [(ASK, ANSWER)] * 3
+
+
+@pytest.mark.parametrize("envelope", ["fields", "attributes", "custom_fields", "properties"])
+def test_the_fields_of_a_record_in_an_envelope(tmp_path: Path, envelope: str) -> None:
+    inner = {"Subject": "P", "Description": ASK, "Answer": ANSWER, "Tags": ["a", "b"], "Priority": "high"}
+    source, parts = opened(tmp_path, {"records": [{"id": f"rec{n}", envelope: inner} for n in range(3)]})
+    assert [(part["id"], part["subject"], part["body"]) for part in parts] == [(f"rec{n}", "P", ASK) for n in range(3)]
+    assert source.columns.labels == {"priority": f"{envelope}.Priority"}
+    own = {"id": 1, "description": ANSWER, envelope: inner}
+    assert opened(tmp_path, [own, {**own, "id": 2}])[1][0]["body"] == ANSWER

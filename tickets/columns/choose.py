@@ -17,6 +17,7 @@ from tickets.errors import InputError
 _IN_LIST = re.compile(r"\.\d+(?:\.|$)")
 _NAME_OF_OBJECT = re.compile(r"(?!.*\.\d)([^.]+)\.(?:name|display_?value|label|title|value|iso8601)", re.I)
 _PREFIX = re.compile(r"(?:ticket|request|case|incident|issue)(?=.)")  # Request Subject
+_ENVELOPE = re.compile(r"(?:fields|attributes|properties|custom_?fields)\.([^.]+)", re.I)  # of Airtable and Strapi
 _LISTED = 20  # columns named in an error
 LONGEST_NAME = 60  # characters of a column's name
 
@@ -182,6 +183,9 @@ def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> 
     plain = {plain_name(column): column for column in reversed(header)}
     for column in header:
         plain.setdefault(_PREFIX.sub("", plain_name(column)), column)
+    for column in header:
+        if inner := _ENVELOPE.fullmatch(column):
+            plain.setdefault(plain_name(inner[1]), column)
     guessed, lists = {}, {plain_name(name): name for name in object_lists(header)}
     named = {**_of_objects(header), **plain}
     for part, names in candidates.items():

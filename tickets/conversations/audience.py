@@ -32,6 +32,7 @@ _AUDIENCES = (
 )
 _KINDS = (
     *("type", "parttype", "kind", "articletype", "notetype", "commenttype", "messagetype", "type.name", "noteclass"),
+    "original.resourcetype",  # of a post of Kayako
     *("channel", "category"),  # whose words do not count: a `private message` of a network is the customer's
 )
 _PUBLIC_WORDS = frozenset(
@@ -40,7 +41,7 @@ _PUBLIC_WORDS = frozenset(
 _PUBLIC_KINDS = frozenset(
     (
         *("public", "external", "publicreply", "publiccomment", "publicnote", "noteexternal", "emailexternal"),
-        *("reply", "emailreply", "customerreply"),
+        *("reply", "emailreply", "customerreply", "casemessage"),
     )
 )
 _INTERNAL_WORDS = frozenset(
