@@ -211,7 +211,7 @@ def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[s
         name, sign, column = (part.strip() for part in text.partition("="))
         if not sign or not name or not column:
             raise InputError(f"found --map {text!r}, expected --map name=Column, such as --map subject=Betreff")
-        near = [] if name in FIELDS else difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.8)
+        near = [] if name in FIELDS else difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.75)
         if near:
             raise InputError(f"found --map {text!r}: {name!r} is no part of a ticket; did you mean {near[0]!r}?")
         columns = [column] if column in header or name != "tags" else [c.strip() for c in column.split(",")]
