@@ -32,6 +32,18 @@ def read(path: Path, *maps: str) -> tuple[Source, list[Any]]:
     "header",
     [
         ["Ticket-Nr.", "Betreff", "Fehlerbeschreibung", "Bearbeitergruppe", "Dringlichkeit", "Lösungsbeschreibung"],
+        [
+            "RequestID",
+            "Request Subject",
+            "Request Description",
+            "Group",
+            "Priority",
+            "Resolution",
+            "Created Time",
+            "Tags",
+        ],
+        ["Clé de ticket", "Résumé", "Description", "Équipe", "Priorité", "Réponse", "Création", "Étiquettes"],
+        ["Nummer", "Kurzbeschreibung", "Beschreibung", "Zuweisungsgruppe", "Priorität", "Lösungsnotizen", "Geöffnet"],
         ["Numéro", "Objet", "Description", "Groupe", "Priorité", "Réponse", "Créé le", "Étiquettes"],
         ["Número", "Asunto", "Descripción", "Grupo", "Prioridad", "Respuesta", "Fecha de creación", "Etiquetas"],
         ["Numero", "Oggetto", "Descrizione", "Gruppo", "Priorità", "Risposta", "Data di creazione", "Tag"],

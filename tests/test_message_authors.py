@@ -273,6 +273,7 @@ def test_advice_is_given_only_where_it_helps() -> None:
         ({"Sichtbarkeit": "intern"}, {"Sichtbarkeit": "öffentlich"}),
         ({"type": "Interne Notiz"}, {"type": "Öffentliche Antwort"}),
         ({"type": "note"}, {"type": "reply"}),
+        ({"original": {"resource_type": "note"}}, {"original": {"resource_type": "case_message"}}),
         (
             {"properties": [{"key": "sd.public.comment", "value": {"internal": True}}]},
             {"properties": [{"key": "sd.public.comment", "value": {"internal": False}}]},
@@ -363,3 +364,9 @@ def test_a_message_that_is_repeated_is_no_conversation(name: str) -> None:
     assert not find_conversations(list(flatten(record)), [flatten(record)])
     comments = [{"author": "ann", "body": ANSWER, "public": True}, {"author": "ann", "body": LATER, "public": True}]
     assert replies({**record, "comments": comments}, "description") == [ANSWER, LATER]
+
+
+@pytest.mark.parametrize("name", ["suggested_articles", "relatedComments", "canned_replies", "merged_notes"])
+def test_texts_that_are_only_offered_are_no_replies(name: str) -> None:
+    record = {"requester": "kim", "description": ASK, name: [{"author": "ann", "body": LATER, "public": True}]}
+    assert not find_conversations(list(flatten(record)), [flatten(record)])

@@ -244,3 +244,27 @@ def test_a_ticket_of_zoho_desk_without_its_threads(tmp_path: Path) -> None:
     assert (parts[0]["body"], parts[0].get("reply", "")) == (f"<div>{ASK}</div>", "")
     assert source.columns.labels == {"queue": "department.name"}
     assert "Texts that are not used: threads.data" in " ".join(source.notes())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [{"role": "system", "content": "Be kind"}, {"role": "user", "content": ASK}]},
+        {"conversations": [{"from": "human", "value": ASK}]},
+    ],
+)
+def test_a_chat_with_a_model_is_a_conversation(tmp_path: Path, record: dict[str, list[dict[str, str]]]) -> None:
+    answer = {"messages": {"role": "assistant", "content": ANSWER}, "conversations": {"from": "gpt", "value": ANSWER}}
+    chats = [{name: [*said, answer[name]] for name, said in record.items()}] * 3
+    _, parts = opened(tmp_path, chats, "t.jsonl")
+    assert [(part["body"], part["reply"]) for part in parts] == [(ASK, ANSWER)] * 3
+
+
+@pytest.mark.parametrize("envelope", ["fields", "attributes", "custom_fields", "properties"])
+def test_the_fields_of_a_record_in_an_envelope(tmp_path: Path, envelope: str) -> None:
+    inner = {"Subject": "P", "Description": ASK, "Answer": ANSWER, "Tags": ["a", "b"], "Priority": "high"}
+    source, parts = opened(tmp_path, {"records": [{"id": f"rec{n}", envelope: inner} for n in range(3)]})
+    assert [(part["id"], part["subject"], part["body"]) for part in parts] == [(f"rec{n}", "P", ASK) for n in range(3)]
+    assert source.columns.labels == {"priority": f"{envelope}.Priority"}
+    own = {"id": 1, "description": ANSWER, envelope: inner}
+    assert opened(tmp_path, [own, {**own, "id": 2}])[1][0]["body"] == ANSWER

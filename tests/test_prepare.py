@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import split_tickets
 from tickets.cleaning.clean import Cleaner
 from tickets.columns.choose import choose_columns
 from tickets.errors import InputError, WorkError
@@ -278,3 +280,12 @@ def test_hundreds_of_near_copies_are_one_group_without_listing_every_pair() -> N
     assert len(set(near.groups[:3_000].tolist())) == 1
     assert len(near.pairs) < 30_000
     assert (near.pairs[:, 0] < near.pairs[:, 1]).all()
+
+
+def test_labels_that_are_all_different_are_named(tmp_path: Path) -> None:
+    lines = [f'{n},"{split_tickets.body(n)}",label {n}' for n in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,body,queue", *lines]), encoding="utf-8")
+    options = PrepareOptions(str(tmp_path / "t.csv"), tmp_path / "out")
+    with pytest.raises(InputError, match=r"12 classes of 'queue' have one ticket.*--rare drop.*--columns"):
+        prepare(options, progress=False)
+    assert prepare(replace(options, rare="drop"), progress=False).kept == 12

@@ -226,3 +226,13 @@ def test_a_header_block_in_one_line_is_one(block: str) -> None:
 def test_a_journey_in_one_line_stays() -> None:
     text = LONG + "From: Berlin Date: 4 March To: Madrid Subject: business trip, please book it."
     assert strip_quotes(text) == text
+
+
+def test_a_second_attribution_goes_with_its_quotation() -> None:
+    first, second = ("On 4 Mar 2024, Ida <ida@example.com> wrote:", "On 3 Mar 2024, Bo <bo@example.com> wrote:")
+    assert strip_quotes(f"New\n\n{first}\n>> deep\n> shallow\n\n{second}\n> x\n").strip() == "New"
+    assert strip_quotes(f"{first}\n> which?\nThis one.\n\n{second}\n> when?\nToday.").split() == [
+        "This",
+        "one.",
+        "Today.",
+    ]

@@ -17,8 +17,18 @@ CREATED = (  # headers of the column with the date of creation, best first
     *("creation time", "create time", "create date", "ticket created", "sys created on", "fields.created", "opened"),
     *("opened at", "opened on", "open time", "date opened", "reported", "reported date", "received", "received at"),
     *("date received", "submitted", "submitted at", "submission date", "timestamp", "date", "datetime"),
-    *("erstellt", "erstellt am", "erstellt um", "erstelldatum", "erstellungsdatum", "eingang", "eingangsdatum"),
+    *(
+        "erstellt",
+        "erstellt am",
+        "erstellt um",
+        "erstelldatum",
+        "erstellungsdatum",
+        "eingang",
+        "eingangsdatum",
+        "geöffnet",
+    ),
     *("datum", "créé", "créé le", "date de création", "fecha de creación", "fecha", "data di creazione"),
+    *("création", "creada", "creación"),
     *("aangemaakt", "aangemaakt op", "utworzono", "data utworzenia", "data de criação"),
 )
 _EARLIEST, _LATEST = 1970, 2100  # years; outside, a number is no date

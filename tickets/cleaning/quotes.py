@@ -171,7 +171,13 @@ def _without_answer(text: str) -> str:
     if found is None:
         return text if text.strip() else ""
     start, end = found
-    rest, quoted = _QUOTED.subn("", text[end:])
+    below = text[end:]
+    for _ in range(_DEEPEST):  # mails quoted inside of it, each below a line of its own
+        inner = find_attribution(below)
+        if inner is None or not below[inner[1] :].lstrip().startswith(">"):
+            break
+        below = below[: inner[0]] + below[inner[1] :]
+    rest, quoted = _QUOTED.subn("", below)
     # An answer below the quoted lines is kept. Without quote marks everything below is the earlier mail.
     kept = text[:start] + (rest if quoted else "")
     return kept if kept.strip() else ""

@@ -16,6 +16,8 @@ from tickets.errors import InputError
 
 _IN_LIST = re.compile(r"\.\d+(?:\.|$)")
 _NAME_OF_OBJECT = re.compile(r"(?!.*\.\d)([^.]+)\.(?:name|display_?value|label|title|value|iso8601)", re.I)
+_PREFIX = re.compile(r"(?:ticket|request|case|incident|issue)(?=.)")  # Request Subject
+_ENVELOPE = re.compile(r"(?:fields|attributes|properties|custom_?fields)\.([^.]+)", re.I)  # of Airtable and Strapi
 _LISTED = 20  # columns named in an error
 LONGEST_NAME = 60  # characters of a column's name
 
@@ -180,7 +182,10 @@ def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> 
     """Return columns by part: the first that the header has; of tags all that are numbered, repeated or objects."""
     plain = {plain_name(column): column for column in reversed(header)}
     for column in header:
-        plain.setdefault(plain_name(column).removeprefix("ticket"), column)
+        plain.setdefault(_PREFIX.sub("", plain_name(column)), column)
+    for column in header:
+        if inner := _ENVELOPE.fullmatch(column):
+            plain.setdefault(plain_name(inner[1]), column)
     guessed, lists = {}, {plain_name(name): name for name in object_lists(header)}
     named = {**_of_objects(header), **plain}
     for part, names in candidates.items():
@@ -206,7 +211,7 @@ def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[s
         name, sign, column = (part.strip() for part in text.partition("="))
         if not sign or not name or not column:
             raise InputError(f"found --map {text!r}, expected --map name=Column, such as --map subject=Betreff")
-        near = [] if name in FIELDS else difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.8)
+        near = [] if name in FIELDS else difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.75)
         if near:
             raise InputError(f"found --map {text!r}: {name!r} is no part of a ticket; did you mean {near[0]!r}?")
         columns = [column] if column in header or name != "tags" else [c.strip() for c in column.split(",")]

@@ -20,12 +20,23 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("vorgangs-id", "fallnummer", "anfragenummer", "störungsnummer", "numéro", "numéro de ticket", "n°"),
         *("numéro ticket", "identifiant", "número", "número de ticket", "número de caso", "id de ticket", "numero"),
         *("numero ticket", "meldingsnummer", "numer", "numer zgłoszenia", "nr zgłoszenia", "id zgłoszenia"),
+        *(
+            "clé de ticket",
+            "clé",
+            "clave de incidencia",
+            "clave",
+            "chiave ticket",
+            "chiave",
+            "klucz zgłoszenia",
+            "klucz",
+        ),
         *("número do chamado", "número do ticket", "номер", "номер заявки", "№"),
     ),
     "subject": (
         *("subject", "title", "summary", "betreff", "titel", "short description", "kurzbeschreibung", "headline"),
         *("ticket name", "zusammenfassung", "überschrift", "thema", "objet", "sujet", "titre", "asunto", "título"),
         *("oggetto", "titolo", "onderwerp", "temat", "tytuł", "assunto", "тема", "заголовок", "properties.subject"),
+        *("résumé", "resumen", "riepilogo", "samenvatting", "resumo", "podsumowanie"),
         *("source.subject", "requestfieldvalues.summary", "additional_attributes.mail_subject"),
     ),
     "body": (
@@ -38,6 +49,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("anliegen", "kundenanfrage", "anfragetext", "meldung", "problem description", "descripción", "mensaje"),
         *("contenido", "texto", "solicitud", "contenu", "texte", "demande", "descrizione", "messaggio", "contenuto"),
         *("testo", "richiesta", "omschrijving", "beschrijving", "bericht", "inhoud", "opis", "treść", "wiadomość"),
+        *("artikelbaum", "article tree"),
         *("descrição", "mensagem", "conteúdo", "описание", "сообщение", "текст", "содержание"),
     ),
     "reply": (
@@ -45,7 +57,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("resolution notes", "agent reply", "agent response", "lösungsbeschreibung", "lösungstext", "antworttext"),
         *("resolution description", "réponse", "résolution", "respuesta", "solución", "resolución", "risposta"),
         *("soluzione", "risoluzione", "antwoord", "oplossing", "odpowiedź", "rozwiązanie", "resposta", "solução"),
-        *("ответ", "решение", "resolution.content"),
+        *("ответ", "решение", "resolution.content", "lösungsnotizen", "output"),
     ),
     "language": ("language", "lang", "sprache", "locale", "langue", "idioma", "lingua", "taal", "język", "язык"),
     "created": (
@@ -68,7 +80,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
     ),
     "type": (
         *("type", "ticket type", "issue type", "typ", "art", "vorgangstyp", "anfragetyp", "tickettyp"),
-        *("type de demande", "tipo", "soort", "тип"),
+        *("type de ticket", "tipo de incidencia", "tipo ticket", "type de demande", "tipo", "soort", "тип"),
     ),
     "queue": (
         *("queue", "group", "department", "team", "warteschlange", "abteilung", "gruppe", "assignment group"),

@@ -32,6 +32,7 @@ _AUDIENCES = (
 )
 _KINDS = (
     *("type", "parttype", "kind", "articletype", "notetype", "commenttype", "messagetype", "type.name", "noteclass"),
+    "original.resourcetype",  # of a post of Kayako
     *("channel", "category"),  # whose words do not count: a `private message` of a network is the customer's
 )
 _PUBLIC_WORDS = frozenset(
@@ -40,7 +41,7 @@ _PUBLIC_WORDS = frozenset(
 _PUBLIC_KINDS = frozenset(
     (
         *("public", "external", "publicreply", "publiccomment", "publicnote", "noteexternal", "emailexternal"),
-        *("reply", "emailreply", "customerreply"),
+        *("reply", "emailreply", "customerreply", "casemessage"),
     )
 )
 _INTERNAL_WORDS = frozenset(
@@ -54,6 +55,7 @@ _INTERNAL_KINDS = _INTERNAL_WORDS | frozenset(
         *("noteandreopen", "noteandclose", "noteandsnooze"),
     )
 )
+_CHAT, _SHARED_CHAT = frozenset(("role", "content")), frozenset(("from", "value"))
 _EXTERNAL_ARTICLES = frozenset(("phone", "webrequest", "email", "fax", "sms"))
 
 
@@ -100,5 +102,6 @@ def _by_helpdesk(plain: Mapping[str, str], kinds: list[str]) -> bool | None:
         or (kind in ("m", "r") and "poster" in plain)  # osTicket
         or is_true(plain.get("isinbound", "")) is not None  # Front, whose comments are a list of their own
         or "authorassociation" in plain  # GitHub has no internal comments
+        or plain.keys() in (_CHAT, _SHARED_CHAT)  # of a language model
     )
     return True if public else None

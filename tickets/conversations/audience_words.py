@@ -14,7 +14,7 @@ _READER = r"(?:customer|requester|enduser|client|portal|caller|contact|user|self
 _SEEN = r"visible|viewable|shown?|displayed|sichtbar"
 _INTERNAL_FLAG = re.compile(rf"(?:is)?(?:(?:{_INTERNAL}){_THING}|(?:hidden|invisible)(?:from|to|for)(?:the)?{_READER})")
 _PUBLIC_FLAG = re.compile(
-    rf"(?:is)?(?:published|(?:{_PUBLIC}){_THING}|(?:{_SEEN})(?:to|for|on|in|für)?(?:the)?{_READER}|{_READER}(?:{_SEEN}|facing))"
+    rf"ispublished|(?:is)?(?:(?:{_PUBLIC}){_THING}|(?:{_SEEN})(?:to|for|on|in|für)?(?:the)?{_READER}|{_READER}(?:{_SEEN}|facing))"
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-zà-ÿ])(?=[A-Z])")

@@ -16,7 +16,7 @@ JOURNAL_COLUMN = re.compile(
 )
 # 04/Mar/24 9:12 AM;agent1;text - and with an ISO or German date
 _JIRA_CELL = re.compile(
-    r"\s*(\d[\d/.\-]*(?:/\w{3}/\d{2,4})?[ T]?[\d:. ]*(?:[ap]m)?[\d:+Z]*);([^;\n]*);(.*)", re.I | re.S
+    r"\s*(\d[\d/.\-]*(?:/\w{3,9}\.?/\d{2,4})?[ T]?[\d:. ]*(?:[ap]m)?[\d:+Z]*);([^;\n]*);(.*)", re.I | re.S
 )
 _ACCOUNT_ID = re.compile(r"(?:\w+:)?[0-9a-f]{24}|\w+:[0-9a-f-]{36}|[0-9a-f-]{36}|\d+")
 # 2024-03-04 09:12:00 - Abel Tuter (Additional comments)

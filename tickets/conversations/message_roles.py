@@ -11,7 +11,19 @@ from tickets.cell_text import bare
 
 USER = "user"  # the requester for some helpdesks and the agent for others: the other messages tell
 _REQUESTER = frozenset(
-    ("customer", "enduser", "requester", "contact", "client", "lead", "visitor", "guest", "reporter", "endcustomer")
+    (
+        "customer",
+        "enduser",
+        "requester",
+        "contact",
+        "client",
+        "lead",
+        "visitor",
+        "guest",
+        "reporter",
+        "endcustomer",
+        "human",
+    )
 )
 _AGENT = frozenset(
     (
@@ -26,6 +38,8 @@ _AGENT = frozenset(
         "supportrep",
         "employee",
         "support",
+        "assistant",
+        "gpt",
     )
 )
 _MACHINE = frozenset(

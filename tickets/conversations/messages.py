@@ -14,7 +14,11 @@ from tickets.conversations.message_roles import USER, has_zammad_sender, infer_u
 
 # a message that a list of its own repeats: last_message, firstThread
 _REPEATED = r"(?!(?:first|last|latest|newest|most_recent|initial)(?:[_ -]|(?-i:(?=[A-Z]))))"
-_OWNER = rf"{_REPEATED}(?:[^.]*[_ -]|(?-i:[^.]*(?=[A-Z][a-z])))?"  # ticket_comments, ticketComments, ITILFollowup
+# texts that are offered to an agent, and messages of other tickets: suggested_articles, merged_comments
+_FOREIGN = r"(?![^.]*(?:suggest|recommend|related|linked|similar|merged|canned|saved|template|knowledge|kb[_-]))"
+_OWNER = (
+    rf"{_REPEATED}{_FOREIGN}(?:[^.]*[_ -]|(?-i:[^.]*(?=[A-Z][a-z])))?"  # ticket_comments, ticketComments, ITILFollowup
+)
 LIST_NAME = (
     rf"{_OWNER}(?:comments?|articles?|conversations?|notes|threads?|messages|discussion|journals?|replies|posts|updates|"
     r"conversation_parts|follow[_-]?ups?|correspondences?|transcript|journal_fields?)"

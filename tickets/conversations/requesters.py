@@ -20,7 +20,18 @@ _PERSONS = (
         "autor",
         "ersteller",
     ),
-    *("anforderer", "anfragesteller", "rapporteur", "demandeur", "auteur", "solicitante", "richiedente", "aanvrager"),
+    *(
+        "anrufer",
+        "informador",
+        "anforderer",
+        "anfragesteller",
+        "rapporteur",
+        "demandeur",
+        "auteur",
+        "solicitante",
+        "richiedente",
+        "aanvrager",
+    ),
     *("zgłaszający", "заявитель"),
 )
 _MAYBE_COMPANIES = ("customer", "client", "kunde")

@@ -57,7 +57,9 @@ def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[L
     lists = dict(_lists(record, ()))
     inner, score = unwrap(record), ticket_score(record)
     outside = [
-        path for path in lists if not _is_message_list(path) and not all(map(is_named_value, lists[path] or [0]))
+        path
+        for path, items in lists.items()
+        if not _is_message_list(path) and not all(map(is_named_value, items or [0])) and not _is_chat(items)
     ]
     named = [path for path in outside if path[-1].lower() in _TICKET_LISTS]
     pages = [path for path in named if _list_score(lists[path]) >= max(score, 2)]
@@ -162,6 +164,11 @@ def _is_value(value: object) -> bool:
 
 def _is_subticket(item: object) -> bool:
     return isinstance(item, Mapping) and is_ticket(item) and "subject" in _named_parts(item)
+
+
+def _is_chat(items: list[Any]) -> bool:
+    """Return whether a list is a conversation with a language model, and no list of conversations."""
+    return bool(items) and all(_is_object(item) and {"from", "value"} == set(item) for item in items)
 
 
 def _is_object(value: object) -> bool:

@@ -28,7 +28,7 @@ from tickets.schema import Ticket, write_tickets
 from tickets.splitting.conversation_groups import join_conversations
 from tickets.splitting.duplicates import LOOSEST, THRESHOLD, NearDuplicates, near_duplicates
 from tickets.splitting.earlier_split import EarlierSplit
-from tickets.splitting.rare import MODES, treat_rare
+from tickets.splitting.rare import MODES, single_classes, treat_rare
 from tickets.splitting.splits import SEED, SPLITS, Split, grouped_split, published_split, random_split
 from tickets.splitting.time_split import time_split
 from tickets.terminal import escape_controls, json_text
@@ -122,7 +122,8 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         try:
             split, near = _split(options, tickets, source.columns.id is not None, reading.first_turns)
         except InputError as error:
-            raise reading.explained(error) from None
+            advice = single_classes(tickets)
+            raise reading.explained(InputError(f"{error}; {advice}") if advice else error) from None
         split = replace(split, notes=(*rare_notes, *split.notes))
         for note in split.notes:
             _note(note, progress)

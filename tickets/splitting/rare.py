@@ -41,3 +41,16 @@ def _note(column: str, rare: Mapping[str, int], what: str, below: int) -> str:
     more = f" and {len(rare) - _LISTED} more" if len(rare) > _LISTED else ""
     classes = f"{len(rare)} class{'es' if len(rare) > 1 else ''} under {below} tickets"
     return f"{column}: {classes} {what}, {sum(rare.values())} tickets in all: {named}{more}"
+
+
+def single_classes(tickets: Sequence[Ticket]) -> str:
+    """Return what to say of a label column in which most tickets are the only one of their class; else nothing."""
+    for column in dict.fromkeys(name for ticket in tickets for name in ticket.labels):
+        counts = Counter(ticket.labels[column] for ticket in tickets if column in ticket.labels)
+        single = sum(count == 1 for count in counts.values())
+        if single > len(tickets) / 2:
+            return (
+                f"{single:,} classes of {column!r} have one ticket, which is for training; --rare drop empties these "
+                "labels, and --columns NAME keeps only other columns"
+            )
+    return ""
