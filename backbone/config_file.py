@@ -123,6 +123,12 @@ class _TextKeyLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = (
+            next((key for key in written if written.count(key) > 1), None) if len(set(written)) < len(written) else None
+        )
+        if twice is not None:  # the library would drop the first one without a word
+            raise ValueError(f"the key {twice[:100]!r} twice")
         self.flatten_mapping(node)  # what `<<` merges
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):

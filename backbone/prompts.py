@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
@@ -39,6 +40,10 @@ class Prompt:
 
     ids: tuple[int, ...]
     truncated: bool
+
+
+_STEPS = ("Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "ByteLevel", "ByteFallback", "Fuse")
+_LONGEST_TOKEN = 10_000  # characters
 
 
 class PromptEncoder:
@@ -230,6 +235,7 @@ def _tokenizers(text: str) -> tuple[Tokenizer, Tokenizer]:
         raise ValueError(f"a {kind} model{' with dropout' if kind == 'BPE' else ''}, expected BPE without dropout")
     if padding.get("strategy", "BatchLongest") != "BatchLongest":
         raise ValueError(f"it pads every text ({padding['strategy']}), expected no padding")
+    _check_growth(record)
     plain = {**record, "added_tokens": [], "padding": None, "truncation": None}
     return full, Tokenizer.from_str(json.dumps(plain))
 
@@ -249,3 +255,21 @@ def single_prompt_text(ticket: Ticket) -> str:
 def label_text(labels: Mapping[str, str]) -> str:
     """Return the label turn: one `Column: label` line each; columns that are absent were dropped on purpose."""
     return "\n".join(f"{column.capitalize()}: {label}" for column, label in labels.items())
+
+
+def _check_growth(record: dict[str, Any]) -> None:
+    """Refuse what makes a text or its ids much longer than they are: `Replace` may do so many times over.
+
+    Raises:
+        ValueError: a step that no supported family has, or a token as long as a text.
+    """
+    for part in ("normalizer", "decoder"):
+        steps = [record.get(part) or {"type": "Sequence"}]
+        while steps:
+            step = steps.pop()
+            if step["type"] not in _STEPS:
+                raise ValueError(f"{part} {step['type'][:50]!r}, expected some of {', '.join(_STEPS)}")
+            steps += step.get(f"{part}s", [])
+    longest = max(map(len, record["model"]["vocab"]), default=0)
+    if longest > _LONGEST_TOKEN:
+        raise ValueError(f"a token of {longest:,} characters, expected at most {_LONGEST_TOKEN:,}")

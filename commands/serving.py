@@ -211,7 +211,7 @@ def _open(db: str | None) -> "Database":
     from serve.run import default_database
     from store.database import open_database
 
-    return open_database(db or default_database())
+    return open_database(default_database() if db is None else db)
 
 
 def _need_extra() -> None:

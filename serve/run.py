@@ -90,7 +90,7 @@ def serve(options: ServeOptions) -> None:
         InputError: an address that cannot be used, no model, no database, or no token where one is needed.
     """
     host, listener = _listen(options.listen)
-    database = open_database(options.db or default_database())
+    database = open_database(default_database() if options.db is None else options.db)
     with listener, exclusive_server_lock(database):
         _check_tokens(database, host)
         server = _assemble(options, database)

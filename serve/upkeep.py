@@ -99,7 +99,7 @@ def is_store(path: Path) -> bool:
             ).fetchall()
         finally:
             connection.close()
-    except (OSError, sqlite3.Error):
+    except (OSError, sqlite3.Error, UnicodeDecodeError):
         return False
     return len(found) == 2
 

@@ -159,6 +159,10 @@ def _upgraded(engine: Engine, shown: str) -> Database:
         raise InputError(
             f"{shown}: cannot be opened: {_first_line(error, engine.url)}; name another with --db"
         ) from None
+    except InputError as error:
+        raise InputError(f"{shown}: {error}") from None
+    except UnicodeDecodeError:  # of the words in which SQLite complains of what it read
+        raise InputError(f"{shown}: cannot be opened: the file is damaged; restore a backup") from None
     database.empty_log(wait=False)  # a reader may have kept it when a ticket was erased
     return database
 

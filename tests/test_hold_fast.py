@@ -69,8 +69,11 @@ MERGE_BOMB = "a0: &a0 {k: 1}\n" + "\n".join(
         f"a: [{'1,' * 400_000}1]",
         "? " * 5000,
         "".join(f"{' ' * i}a:\n" for i in range(1000)),
+        "name: a\nname: b\n",
+        "lora: {rank: 8}\nseed: 1\nlora: {rank: 9}\n",
+        "lora: {rank: 8, 'rank': 9}\n",
     ],
-    ids=range(20),
+    ids=range(23),
 )
 def test_what_is_no_yaml_of_ours_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
@@ -80,6 +83,11 @@ def test_what_is_no_yaml_of_ours_is_one_line(text: str, tmp_path: Path) -> None:
     assert "\n" not in str(error.value) and str(tmp_path / "c.yaml") in str(error.value)
     assert len(str(error.value)) < 600
     assert time.thread_time() - start < 5
+
+
+def test_a_key_may_stand_over_a_merged_one(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  x: 3\n", encoding="utf-8")
+    assert read_yaml(tmp_path / "c.yaml")["b"] == {"x": 3, "y": 2}
 
 
 def test_keys_are_text_and_anchors_are_copied(tmp_path: Path) -> None:

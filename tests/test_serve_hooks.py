@@ -422,3 +422,16 @@ def test_the_file_of_helpdesks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(InputError, match=told) as found:
             load_helpdesks(path, COLUMNS)
         assert "\n" not in str(found.value) and "pw" not in str(found.value).replace("--help", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[::1", "https://x.example:99999", "https://:443/a", "https://x.example:0/?a=b"]
+)
+def test_the_address_of_a_helpdesk_is_checked_at_the_start(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("Z_SECRET", "a secret")
+    path = tmp_path / "h.yaml"
+    path.write_text(f"helpdesks:\n  z: {{kind: generic, url: '{url}', secret_variable: Z_SECRET}}\n")
+    with pytest.raises(InputError, match=r"helpdesks\.z: url: expected the address"):
+        load_helpdesks(path, COLUMNS)

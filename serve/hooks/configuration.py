@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationError
 
 from backbone.config_file import read_yaml
+from engines.addresses import is_address
 from serve.hooks.generic import Generic
 from serve.hooks.helpdesk import Helpdesk, Settings
 from serve.hooks.zammad import Zammad
@@ -63,6 +64,8 @@ def _helpdesk(path: Path, name: str, entry: _Entry, columns: Mapping[str, tuple[
         raise InputError(f"{where}: the model has no column {unknown[0]!r}; expected {', '.join(columns)}")
     if entry.url and entry.kind != "generic" and not entry.token_variable:
         raise InputError(f"{where}: expected token_variable, the environment variable with a token of its API")
+    if entry.url and not is_address(entry.url.partition("#")[0].partition("?")[0]):
+        raise InputError(f"{where}: url: expected the address of the helpdesk, such as https://example.zendesk.com")
     settings = Settings(
         name=name,
         url=entry.url or "",

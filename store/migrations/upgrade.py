@@ -4,16 +4,27 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection
+
+from tickets.errors import InputError
 
 _LOCK = 0x64756574  # "duet": of processes that start at the same time, one migrates
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the missing migrations inside the transaction of the connection."""
+    """Run the missing migrations inside the transaction of the connection.
+
+    Raises:
+        InputError: the tables are of a version that is not known here.
+    """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    command.upgrade(migration_config(connection), "head")
+    try:
+        command.upgrade(migration_config(connection), "head")
+    except (CommandError, AssertionError) as error:  # a revision that does not exist, or has no name
+        reason = " ".join(str(error).split())[:200] or "without a name"
+        raise InputError(f"the store is of another version ({reason}); update duet, or restore a backup") from None
 
 
 def migration_config(connection: Connection) -> Config:
