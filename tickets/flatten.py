@@ -15,7 +15,7 @@ _BLOCKS = frozenset(("paragraph", "heading", "blockquote", "codeBlock", "listIte
 
 
 def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested objects as dotted names: `via.channel`, `articles.0.body`; fields of a team as `custom_fields.Site`.
+    """Flatten nested objects to dotted names: `via.channel`, `articles.0.body`; team's fields: `custom_fields.Site`.
 
     Lists of plain values stay lists. A document in Jira's own format becomes its text, an element of XML its content.
     """

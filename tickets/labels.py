@@ -37,7 +37,7 @@ class LabelSpace:
         return cls(classes, tuple(tags[:max_tags]))
 
     def label_ids(self, ticket: Ticket) -> dict[str, int]:
-        """Class id by column; NO_LABEL where the ticket has none, UNSEEN where training had no such class."""
+        """Return class ids by column; NO_LABEL where the ticket has none, UNSEEN where training had no such class."""
         return {column: self._label_id(ticket.labels.get(column), column) for column in self.columns}
 
     def _label_id(self, label: str | None, column: str) -> int:
@@ -59,7 +59,7 @@ class LabelSpace:
         return {column: labels for column, labels in counts.items() if labels}
 
     def tag_vector(self, ticket: Ticket) -> list[float]:
-        """1.0 for every tag the ticket has, 0.0 for the others, in the order of `tags`."""
+        """Return 1.0 for every tag the ticket has, 0.0 for the others, in the order of `tags`."""
         return [float(tag in ticket.tags) for tag in self.tags]
 
     def save(self, path: Path) -> None:

@@ -118,7 +118,7 @@ def check_regular(path: Path, example: str = "tickets.csv") -> None:
 
 
 def source_fingerprint(source: str) -> str | None:
-    """SHA-256 of the content of a file or folder, or of what a dataset says of its version; None where it says nothing.
+    """Return the SHA-256 of a file's or folder's content, or of a dataset's version; None where it names none.
 
     A file and a folder have the same fingerprint under every spelling of their path.
     """
@@ -148,7 +148,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _dataset_fingerprint(source: str) -> str | None:
-    """Of the addresses of a dataset's files, which hold the commit, and the number of rows of every split."""
+    """Return the SHA-256 of a dataset's file addresses, which hold the commit, and of its numbers of rows."""
     import datasets
 
     try:

@@ -119,7 +119,7 @@ def _changed_part(before: str, after: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """`text` without control characters, runs of spaces and more than one blank line in a row."""
+    """Return `text` without control characters, runs of spaces and more than one blank line in a row."""
     if text.isprintable():  # one line without any control character
         return " ".join(text.split())
     text = _as_lines(text)
@@ -134,7 +134,7 @@ def _as_lines(text: str) -> str:
 
 
 def strip_html(text: str, marked: bool = False) -> str:
-    """`text` without HTML tags and entities; angle brackets that are no HTML stay.
+    """Return `text` without HTML tags and entities; angle brackets that are no HTML stay.
 
     Args:
         marked: write `QUOTE_START` and `QUOTE_END` where a quotation begins and ends.
@@ -189,7 +189,7 @@ def _without_tags(text: str, marked: bool) -> str:
 
 
 def _without_spans(text: str, opening: str, closing: str) -> str:
-    """`text` without everything from `opening` to the next `closing`; one pass, whatever the text holds."""
+    """Return `text` without everything from `opening` to the next `closing`; one pass, whatever the text holds."""
     lowered, kept, at = text.lower(), [], 0
     if len(lowered) != len(text):  # a few letters grow when lower-cased, and positions would shift
         return text

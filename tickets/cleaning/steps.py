@@ -42,7 +42,7 @@ class CleaningSteps:
         return Cleaner(escapes, self.html, self.quotes, self.signatures)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 

@@ -173,7 +173,7 @@ def _candidates(preset: str | None) -> dict[str, tuple[str, ...]]:
 
 @lru_cache
 def _ranks(preset: str | None, part: str) -> dict[str, int]:
-    """Plain names of a part's columns with their rank, the best first."""
+    """Return plain names of a part's columns with their rank, the best first."""
     names = _candidates(preset)[part]
     return {plain_name(name): rank for rank, name in reversed(list(enumerate(names)))}
 

@@ -59,7 +59,7 @@ def separated_by_spaces(cells: Iterable[str]) -> bool:
 
 
 def _literal(text: str) -> list[str] | None:
-    """Items of a list as JSON, Python, numpy or PostgreSQL print it; None for other text in brackets."""
+    """Return items of a list as JSON, Python, numpy or PostgreSQL print it; None for other text in brackets."""
     if _NUMPY.fullmatch(text):  # Python would join 'a' 'b' to 'ab'
         return [single or double for single, double in re.findall(r"'([^']*)'|\"([^\"]*)\"", text)]
     items: object = None

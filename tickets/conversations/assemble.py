@@ -72,7 +72,7 @@ class ConversationColumns:
         return next((_text_column(name, header) for name in self.lists), None)
 
     def trust(self, column: str) -> "ConversationColumns | None":
-        """Self with the messages of one of its lists, or of all its columns, taken as public; None for other names."""
+        """Return this with the messages of a list, or of all columns, taken as public; None for other names."""
         name = column if column in self.lists else _list_name(column)
         if name in self.lists:
             return replace(self, trusted=frozenset((name,)))

@@ -46,7 +46,7 @@ def _moments(dates: Sequence[str], day_first: bool) -> list[float] | None:
 
 
 def _sorted(messages: Sequence[Message], keys: Sequence[str] | Sequence[float]) -> list[Message]:
-    """Sorted by key; of those that share one, the order stays, or turns where the newest comes first."""
+    """Sort by key; of those that share one, the order stays, or turns where the newest comes first."""
     places = list(range(len(messages)))
     if keys[0] > keys[-1]:  # type: ignore[operator]
         places.reverse()

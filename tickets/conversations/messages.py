@@ -116,7 +116,7 @@ def identities(fields: Mapping[str, Any], prefixes: Iterable[str]) -> dict[str, 
 
 @lru_cache(maxsize=50_000)
 def _person_field(name: str, prefixes: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
-    """Of every name that a column can belong to, its rank and the rest of the column's name."""
+    """Return, of every name that a column can belong to, its rank and the rest of the column's name."""
     lowered = name.lower()
     return tuple(
         (rank, lowered[len(prefix) :].lstrip("_. "))

@@ -68,7 +68,7 @@ class Requester:
         return any(_shared(person, message.author, equal=False) for person in (self.person, customer))
 
     def with_writer(self, messages: Sequence[Message], body: str) -> "Requester":
-        """Self with the author of the message that is the ticket, where the ticket itself names no person.
+        """Return this with the author of the message that is the ticket, where the ticket itself names no person.
 
         Where messages state roles, numbers of agents and of customers may be two series, so that none is taken.
         """
@@ -84,7 +84,7 @@ class Requester:
 
 
 def proven_kinds(requester: Requester, messages: Sequence[Message]) -> set[str]:
-    """Kinds of names by which a message is the customer's, so that it is a person and can be compared."""
+    """Return kinds of names by which a message is the customer's, so that it is a person and can be compared."""
     return {
         kind
         for message in messages

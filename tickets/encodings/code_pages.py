@@ -47,7 +47,7 @@ _CLOSE = 0.03
 
 
 def detect_code_page(sample: bytes) -> tuple[str, str, str]:
-    """Codec, name, and what is unsure about it, without advice; Windows-1252 where there is too little to go by.
+    """Return codec, name, and what is unsure about it, without advice; Windows-1252 where there is too little text.
 
     Args:
         sample: lines of the text, best those that `telling_lines` finds.

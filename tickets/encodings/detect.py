@@ -123,7 +123,7 @@ def _unmarked(codec: str, sample: bytes) -> str:
 
 
 def text_lines(path: Path, encoding: TextEncoding, longest: int = LONGEST_LINE) -> Iterator[str]:
-    """Physical lines with their endings, NUL characters removed; undecodable bytes are lone surrogates.
+    """Yield the physical lines with their endings, NUL characters removed; undecodable bytes are lone surrogates.
 
     Raises:
         InputError: a line of more than `longest` characters, which would take the machine's memory.

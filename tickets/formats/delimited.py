@@ -38,7 +38,7 @@ Row = tuple[int, dict[str, Any], str | None]
 
 
 def delimited_rows(path: Path, encoding: TextEncoding, log: ReadLog) -> Iterator[Row]:
-    """Line, fields by column name and fault (or None) of every record below the header; blank lines do not count.
+    """Yield line, fields by column name and fault (or None) of every record below the header; blank lines do not count.
 
     Raises:
         InputError: no header, or so many unclosed quotes that the file is not CSV.

@@ -16,7 +16,7 @@ _DEEPEST = 3  # lists of lists
 
 
 def _constant(name: str) -> str | None:
-    """NaN is no value; Infinity stays as text."""
+    """Return None for NaN, which is no value; Infinity stays as text."""
     return None if name == "NaN" else name
 
 

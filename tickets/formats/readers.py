@@ -147,7 +147,7 @@ def _read_zip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
 
 
 def _text_kind(path: Path, encoding: TextEncoding) -> str:
-    """`csv`, `jsonl` or `json`, by content; the file's ending decides only where the first line is broken JSON."""
+    """Return `csv`, `jsonl` or `json` by content; its ending decides where the first line is broken JSON."""
     filled = (line for line in text_lines(path, encoding, _LONGEST_JSON) if line.strip())
     first, second = [*islice(filled, 2), "", ""][:2]
     suffix = path.suffix.lower()

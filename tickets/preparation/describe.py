@@ -134,7 +134,7 @@ class Report:
     duplicates: DuplicateSummary
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
@@ -175,7 +175,7 @@ def describe(
 
 
 def lengths(values: Iterable[int]) -> Lengths:
-    """Summary of some lengths, of which there must be at least one."""
+    """Return the summary of some lengths, of which there must be at least one."""
     array = np.fromiter(values, dtype=np.int64)
     median, p95 = (round(float(q)) for q in np.quantile(array, [0.5, 0.95]))
     return Lengths(len(array), round(float(array.mean()), 1), int(array.min()), median, p95, int(array.max()))
@@ -203,7 +203,7 @@ def _label_column(tickets: Sequence[Ticket], split: Split, column: str) -> Label
 
 
 def _token_lengths(texts: Mapping[str, Sequence[str]], path: Path) -> dict[str, Lengths]:
-    """Token counts of at most `_TOKEN_SAMPLE` evenly spaced texts of each kind."""
+    """Return the token counts of at most `_TOKEN_SAMPLE` evenly spaced texts of each kind."""
     from tokenizers import Tokenizer
 
     found = {}

@@ -236,7 +236,7 @@ class _Reading:
                 examples[shown[step] :] = [self.redactor.redactor.redact(e, known)[0] for e in examples[shown[step] :]]
 
     def _fault(self, ticket: Ticket) -> str:
-        """Why a ticket cannot be used; empty when it can."""
+        """Return why a ticket cannot be used; empty when it can."""
         if not ticket.body and not ticket.subject:
             return "no text"
         if self.languages and ticket.language not in self.languages:

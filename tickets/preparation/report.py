@@ -155,7 +155,7 @@ def _duplicate_lines(report: Report) -> list[str]:
 
 
 def _at_least(duplicates: DuplicateSummary) -> str:
-    """Of many copies of one text not every pair is listed."""
+    """Return `at least ` where not every pair of a text's copies is listed."""
     return "at least " if duplicates.largest >= SMALLEST_BUCKET else ""
 
 

@@ -25,7 +25,7 @@ _ISSUERS = re.compile(
 
 
 def find_ibans(text: str) -> Iterator[Span]:
-    """IBANs in one piece or in groups, whose length and check digits (ISO 7064, mod 97) are right."""
+    """Yield IBANs in one piece or in groups, whose length and check digits (ISO 7064, mod 97) are right."""
     for match in _IBAN_START.finditer(text):
         length = _LENGTHS.get(match[0][:2].upper())
         end = _end_of(text, match.start(), length) if length else None
@@ -50,7 +50,7 @@ def _mod97(iban: str) -> bool:
 
 
 def find_cards(text: str) -> Iterator[Span]:
-    """Card numbers of an issuer's range, whose check digit (Luhn) is right."""
+    """Yield card numbers of an issuer's range, whose check digit (Luhn) is right."""
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match[0])
         if _ISSUERS.fullmatch(digits) and _in_groups(match[0]) and _luhn(digits):

@@ -43,7 +43,7 @@ class DraftGuard:
         return masked, tuple(span.kind for span in spans)
 
     def mask_unfinished(self, draft: str, ticket: str) -> str:
-        """As much of a growing draft as will not change any more, masked: a number at its end may go on."""
+        """Return as much of a growing draft as will not change any more, masked: a number at its end may go on."""
         return self.mask(draft[: _settled(draft)], ticket)[0]
 
     def _contacts(self, draft: str) -> list[Span]:
@@ -64,7 +64,7 @@ class DraftGuard:
 
 
 def _long_numbers(draft: str) -> Iterator[Span]:
-    """Accounts and numbers of seven digits or more that are no count and no date."""
+    """Yield accounts and numbers of seven digits or more that are no count and no date."""
     for match in _ACCOUNT.finditer(draft):
         yield Span(match.start(), match.end(), "iban")
     for match in _NUMBER.finditer(draft):
@@ -73,7 +73,7 @@ def _long_numbers(draft: str) -> Iterator[Span]:
 
 
 def _without_gaps(text: str) -> str:
-    """Small letters, and numbers without what groups their digits."""
+    """Return small letters, and numbers without what groups their digits."""
     return re.sub(r"(?<=\d)[ \xa0().\/-]+(?=\d)|[+(](?=\d)", "", text.casefold())
 
 

@@ -73,7 +73,7 @@ class Forms:
 
 
 def find_known(text: str, known: Known) -> Iterator[Span]:
-    """Mentions of what is known."""
+    """Yield mentions of what is known."""
     if not known:
         return
     lowered = _lower(text)

@@ -49,26 +49,26 @@ _SMALLEST_OCTET = 30  # four numbers below it may be a version: 5.2.1.0
 
 
 def find_emails(text: str) -> Iterator[Span]:
-    """Addresses with a top-level domain."""
+    """Yield addresses with a top-level domain."""
     for match in _EMAIL.finditer(text):
         if not match[0].lower().endswith(_PICTURE) and not _REPOSITORY.match(text, match.end()):
             yield Span(match.start(), match.end(), "email")
 
 
 def find_spelt_emails(text: str) -> Iterator[Span]:
-    """Addresses whose signs are spelt: `max (at) example (dot) com`."""
+    """Yield addresses whose signs are spelt: `max (at) example (dot) com`."""
     for match in _SPELT.finditer(text):
         yield Span(match.start(), match.end(), "email")
 
 
 def find_tokens(text: str) -> Iterator[Span]:
-    """JSON Web Tokens: three parts in Base64, the first two of them objects."""
+    """Yield JSON Web Tokens: three parts in Base64, the first two of them objects."""
     for match in _TOKEN.finditer(text):
         yield Span(match.start(), match.end(), "token")
 
 
 def find_secret_urls(text: str) -> Iterator[Span]:
-    """URLs with a password, a parameter that is named as a secret, or a part that looks random."""
+    """Yield URLs with a password, a parameter that is named as a secret, or a part that looks random."""
     for match in _URL.finditer(text):
         url = _trimmed(match[0])
         if _holds_secret(url):
@@ -110,7 +110,7 @@ def _is_slug(run: str) -> bool:
 
 
 def find_ips(text: str) -> Iterator[Span]:
-    """IPv4 addresses that are no versions, and IPv6 addresses."""
+    """Yield IPv4 addresses that are no versions, and IPv6 addresses."""
     for match in _FOUR.finditer(text):
         octets = [int(part) for part in match[0].split(".")]
         if max(octets) <= 255 and _is_address(octets, text[max(0, match.start() - _BEFORE) : match.start()]):

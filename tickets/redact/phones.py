@@ -48,7 +48,7 @@ _CUE = re.compile(
 
 
 def find_phones(text: str) -> Iterator[Span]:
-    """Phone numbers with their extension."""
+    """Yield phone numbers with their extension."""
     for match in _NUMBER.finditer(text):
         start, number = match.start(), match[0]
         if number.startswith("(") and number.count("(") > number.count(")"):  # of a bracket around more than the number

@@ -147,7 +147,7 @@ def _load(path: Path) -> Any:
 
 
 def _variant_weights(variants: Sequence[Variant]) -> list[float]:
-    """Weights under which queues and types have their shares: iterative proportional fitting."""
+    """Return the weights under which queues and types have their shares: iterative proportional fitting."""
     weights = np.ones(len(variants))
     margins: list[tuple[list[str], dict[str, int]]] = [
         ([v.type for v in variants], TYPES),

@@ -51,7 +51,7 @@ class Units:
 
 
 def assign(units: Units, pinned: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Part of every ticket, about SHARES of the tickets, stratified, with every class in training where possible.
+    """Assign every ticket a part, about SHARES of the tickets, stratified, with every class in training where possible.
 
     Args:
         pinned: part of every unit that is already decided, FREE for the others, shape (units,).

@@ -22,7 +22,7 @@ _BLOCK = 20_000  # rows or pairs at a time, which bounds the memory
 
 
 def near_copies(bigrams: sparse.csr_matrix, threshold: float) -> NDArray[np.int64]:
-    """Leader of every row, shape (rows,): the row itself unless it is one of many near-copies of another.
+    """Return the leader of every row, shape (rows,): the row itself unless it is one of many near-copies of another.
 
     Two copies of one leader with the Jaccard index L to it have at least 2 L - 1 with each other, which has to reach
     `threshold`.
@@ -61,7 +61,7 @@ def copy_pairs(leaders: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def large_families(bigrams: sparse.csr_matrix, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Family of every row, NO_FAMILY for most, shape (rows,), and pairs that tie each family together, (pairs, 2).
+    """Return the family of every row, NO_FAMILY for most, (rows,), and the pairs that connect each family, (pairs, 2).
 
     Families have at least SMALLEST_FAMILY rows. Every row of one is paired with some others, at or above `threshold`.
     """

@@ -79,7 +79,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD, exact_ro
 
 
 def _bigram_matrix(texts: Sequence[str]) -> sparse.csr_matrix:
-    """Binary (texts, bigrams) matrix."""
+    """Return the binary (texts, bigrams) matrix."""
     vocabulary: dict[str, int] = {}
     words = [
         np.fromiter((vocabulary.setdefault(w, len(vocabulary)) for w in _words(text)), dtype=np.int64) for text in texts
@@ -138,7 +138,7 @@ def _joins(family: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArr
 def _products(
     prefix: sparse.csr_matrix, left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], sparse.csr_matrix]]:
-    """Blocks of the rows `left`, each with its shared bigrams with the rows `right`, shape (block, right).
+    """Yield blocks of the rows `left`, each with its shared bigrams with the rows `right`, shape (block, right).
 
     A block costs about `_BLOCK_WORK` multiplications, which bounds its memory.
     """

@@ -55,7 +55,7 @@ class EarlierSplit:
     def pin(
         self, tickets: Sequence[Ticket], threshold: float, has_ids: bool
     ) -> tuple[NDArray[np.int64], NearDuplicates, str]:
-        """Part of every ticket that this split decides, FREE for the others; their near-duplicates; and a note.
+        """Return the part of every ticket that this split decides, else FREE; their near-duplicates; and a note.
 
         A ticket that was there before keeps its part. A new one goes where its near-duplicates were: to test if any
         of them was in test, else to validation, else to training.
@@ -76,7 +76,7 @@ class EarlierSplit:
         return spread, _first(near, len(tickets)), self._note(parts, spread)
 
     def _same(self, tickets: Sequence[Ticket], has_ids: bool) -> NDArray[np.int64]:
-        """Part of every ticket that this split holds, by its id or its text; FREE for new ones.
+        """Return the part of every ticket that this split holds, by its id or its text; FREE for new ones.
 
         A repeated id is numbered in the order of its rows (`7`, `7#2`), and another export may have another order. So
         such tickets are told by their texts first.

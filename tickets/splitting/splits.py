@@ -76,7 +76,7 @@ def published_split(tickets: Sequence[Ticket], column: str = "queue") -> Split:
 def random_split(
     tickets: Sequence[Ticket], column: str | None = None, seed: int = SEED, pinned: NDArray[np.int64] | None = None
 ) -> Split:
-    """70 / 15 / 15 at random, stratified by `column`; near-duplicates may be on both sides.
+    """Split 70 / 15 / 15 at random, stratified by `column`; near-duplicates may be on both sides.
 
     Args:
         pinned: part of every ticket that is already decided, `assign.FREE` for the others, shape (tickets,).
@@ -95,7 +95,7 @@ def grouped_split(
     pinned: NDArray[np.int64] | None = None,
     threshold: float = THRESHOLD,
 ) -> Split:
-    """About 70 / 15 / 15 of the tickets with every near-duplicate group on one side, stratified by `column`.
+    """Split about 70 / 15 / 15 of the tickets with every near-duplicate group on one side, stratified by `column`.
 
     Args:
         groups: near-duplicate group of every ticket, shape (tickets,); computed here when not given.
