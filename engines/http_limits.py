@@ -1,5 +1,6 @@
 """A client for servers that are not trusted: bodies of limited size, and no request to another host."""
 
+import codecs
 import email.utils
 import math
 import time
@@ -11,6 +12,7 @@ import httpx2
 from tickets.errors import WorkError
 
 _MOST_REDIRECTS = 5
+_MARK = codecs.BOM_UTF8
 
 
 class ServerFault(WorkError):
@@ -18,13 +20,14 @@ class ServerFault(WorkError):
 
 
 class _LimitedStream(httpx2.AsyncByteStream):
-    """The body of an answer up to `most_bytes`."""
+    """The body of an answer up to `most_bytes`, without the byte order mark that some servers begin it with."""
 
     def __init__(self, stream: Any, most_bytes: int) -> None:
         self._stream, self._left = stream, most_bytes
         self._most_bytes = most_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        start: bytes | None = b""  # what may yet be such a mark; None behind it
         async for chunk in self._stream:
             self._left -= len(chunk)
             if self._left < 0:
@@ -32,7 +35,15 @@ class _LimitedStream(httpx2.AsyncByteStream):
                     f"answered more than {self._most_bytes:,} bytes, which no answer of that length needs; use "
                     "another server"
                 )
+            if start is not None:
+                chunk = start + chunk
+                start = chunk if chunk != _MARK and _MARK.startswith(chunk) else None
+                if start is not None:
+                    continue
+                chunk = chunk.removeprefix(_MARK)
             yield chunk
+        if start:
+            yield start
 
     async def aclose(self) -> None:
         await self._stream.aclose()

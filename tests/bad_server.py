@@ -1,6 +1,7 @@
 """A server that misbehaves as its address says: `http://127.0.0.1:PORT/MODE/v1`."""
 
 import base64
+import codecs
 import gzip
 import json
 import time
@@ -146,6 +147,12 @@ def _in_turn(*acts: Callable[[Handler], None]) -> Callable[[Handler], None]:
     return lambda handler: acts[min(handler.hit, len(acts)) - 1](handler)
 
 
+def _marked(handler: Handler, *mark: bytes) -> None:
+    """A body with a byte order mark, which may arrive in pieces."""
+    whole = event(TEXT) + event(None, "stop") + b"data: [DONE]\n\n"
+    handler.drip(iter((*mark, whole if handler.streams else json.dumps(completion(TEXT)).encode())), 0.02)
+
+
 def _fine(handler: Handler) -> None:
     handler.reply(TEXT)
 
@@ -170,6 +177,8 @@ ANSWERED: dict[str, tuple[Callable[[Handler], Any], str]] = {
     "closed-then-fine": (_in_turn(_close, _fine), TEXT),
     "wait-then-fine": (_in_turn(_raw(b"{}", status=429, Retry_After="0.2"), _fine), TEXT),
     "redirect-home": (_in_turn(_redirect(307, lambda h: h.path), _fine), TEXT),
+    "mark": (lambda h: _marked(h, codecs.BOM_UTF8), TEXT),
+    "mark-in-pieces": (lambda h: _marked(h, *(bytes([one]) for one in codecs.BOM_UTF8)), TEXT),
     "unknown-keys": (lambda h: h.send_json({**completion(), "x": {"y": [None]}}), TEXT),
 }
 
