@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from backbone.config_section import Section
 from tickets.labels import TAGS
 from tickets.sources import source_path
 
@@ -23,11 +24,7 @@ _LONGEST_TEXT = 2**20  # tokens; no model reads more
 ALL_LINEAR: tuple[str, ...] = get_args(LinearLayer)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the prepared tickets are."""
 
     path: str = Field(SAMPLE, description="folder that `duet prepare` wrote, or `sample` for the built-in tickets")
@@ -35,7 +32,7 @@ class DataConfig(_Section):
     max_validation: Count | None = Field(None, description="use only the first N validation tickets")
 
 
-class BaseConfig(_Section):
+class BaseConfig(Section):
     """The frozen language model under both adapters."""
 
     path: str = Field(
@@ -53,13 +50,13 @@ class BaseConfig(_Section):
     )
 
 
-class PromptConfig(_Section):
+class PromptConfig(Section):
     """What the model reads around a ticket."""
 
     instruction: str = Field("You handle support tickets.", description="system message of both stages")
 
 
-class LoraSettings(_Section):
+class LoraSettings(Section):
     """Low-rank adapters (Hu et al. 2021), the same shape for every stage."""
 
     rank: Annotated[int, Field(ge=1, le=4096)] = Field(64, description="rank r of the LoRA matrices A and B")
@@ -87,7 +84,7 @@ def _positive_or_all(steps: int) -> int:
     return steps
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """How one stage is optimised: AdamW, cosine schedule with warm-up, early stopping."""
 
     epochs: Annotated[float, Field(gt=0.0, le=10_000.0)] = Field(3.0, description="passes over the training tickets")
@@ -131,7 +128,7 @@ Weights = Literal["none", "balanced", "effective"] | dict[str, Positive]
 Adjustment = Literal["none", "accuracy", "macro_f1"] | Annotated[float, Field(ge=-2.0, le=5.0)]
 
 
-class BalanceConfig(_Section):
+class BalanceConfig(Section):
     """What a stage does about uneven classes."""
 
     section: ClassVar[str] = ""  # its key in the configuration
@@ -219,7 +216,7 @@ class ClassifierConfig(BalanceConfig):
         return given
 
 
-class GeneratorConfig(_Section):
+class GeneratorConfig(Section):
     """The reply writer, conditioned on labels."""
 
     label_replace: Share = Field(0.15, description="share of training labels drawn from the classifier's confusions")
@@ -254,7 +251,7 @@ class SinglePromptConfig(BalanceConfig):
     training: TrainingConfig = TrainingConfig()
 
 
-class DecodingConfig(_Section):
+class DecodingConfig(Section):
     """How replies are written."""
 
     max_new_tokens: Count = Field(256, description="maximum number of tokens of a reply")
@@ -274,7 +271,7 @@ class DecodingConfig(_Section):
         return max(max_length // 2, max_length - self.max_new_tokens)
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A whole experiment."""
 
     name: Annotated[str, AfterValidator(_no_dots)] = Field(

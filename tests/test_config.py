@@ -70,3 +70,30 @@ def test_missing_and_broken_files_are_one_line_each(tmp_path: Path) -> None:
 
 def test_run_folder_defaults_to_the_name() -> None:
     assert RunConfig(name="trial").folder == Path("runs/trial")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "lora.rank",
+        "lora.dropout",
+        "seed",
+        "name",
+        "data.max_train",
+        "classifier.layers",
+        "classifier.adjustment",
+        "classifier.review_accuracy",
+        "classifier.training.epochs",
+        "decoding.temperature",
+    ],
+)
+@pytest.mark.parametrize("value", ["true", "false", "{type: true}"])
+def test_true_and_false_are_no_numbers(key: str, value: str) -> None:
+    with pytest.raises(InputError, match=key) as caught:
+        load_config(None, [f"{key}={value}"])
+    assert "\n" not in str(caught.value)
+
+
+def test_true_and_false_stay_where_they_belong() -> None:
+    config = load_config(None, ["base.gradient_checkpointing=true", "tensorboard=true", "decoding.mask_contacts=false"])
+    assert config.base.gradient_checkpointing is True and config.tensorboard and not config.decoding.mask_contacts
