@@ -13,6 +13,7 @@ from backbone.runs.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from backbone.weights import check_floats
 from tickets.errors import InputError
 from tickets.own_json import read_own
+from tickets.plain_reason import plain_reason
 
 _LARGEST_SCALE = 1e6  # alpha / r; what is computed with more overflows
 _PREFIX = "base_model.model."  # what peft puts before module names
@@ -73,7 +74,7 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
         OverflowError,
         SafetensorError,
     ) as error:
-        raise InputError(f"{folder}: not a LoRA adapter ({error}); train the run again") from None
+        raise InputError(f"{folder}: not a LoRA adapter ({plain_reason(error)}); train the run again") from None
 
 
 def _refuse_variants(folder: Path, config: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tickets.errors import InputError
 from tickets.own_json import read_own
+from tickets.plain_reason import plain_reason
 
 Size = tuple[int, ...]
 
@@ -93,7 +94,7 @@ def read_shape(folder: Path) -> dict[str, Any]:
     try:
         record = read_own(folder / "config.json")
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no readable config.json ({error}); expected {expected}") from None
+        raise InputError(f"{folder}: no readable config.json ({plain_reason(error)}); expected {expected}") from None
     if not isinstance(record, dict):
         raise InputError(f"{folder}/config.json: found {type(record).__name__}, expected {expected}")
     return record
@@ -136,7 +137,9 @@ def _splitter(path: Path) -> str:
         settings = read_own(path)["pre_tokenizer"] or {}
         return str(settings.get("pretokenizers", [settings])[0].get("type", ""))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise InputError(f"{path}: not a tokenizer ({error}); copy it again from the original model") from None
+        raise InputError(
+            f"{path}: not a tokenizer ({plain_reason(error)}); copy it again from the original model"
+        ) from None
 
 
 def _refuse_quantised(folder: Path, config: Mapping[str, Any], family: Family) -> None:

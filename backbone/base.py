@@ -15,6 +15,7 @@ from backbone.shipped import SMOLLM2, mini_folder
 from backbone.weights import check_floats
 from tickets.errors import InputError
 from tickets.own_json import read_own
+from tickets.plain_reason import plain_reason
 from tickets.sources import source_path
 
 _CONSTANTS = "rotary_emb.inv_freq"  # constants that older files hold
@@ -47,7 +48,9 @@ class BaseIdentity:
                 raise ValueError("revision is no text")
             return identity
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: not the identity of a base ({error}); train the run again") from None
+            raise InputError(
+                f"{path}: not the identity of a base ({plain_reason(error)}); train the run again"
+            ) from None
 
 
 def find_base(path: str, revision: str | None = None) -> Path:
@@ -106,7 +109,8 @@ def _check(folder: Path) -> None:
         expected = base_tensors(family, config)
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(
-            f"{folder}/config.json: no shape of a {family.name} model ({error}); copy it again from the original model"
+            f"{folder}/config.json: no shape of a {family.name} model ({plain_reason(error)}); copy it again from the "
+            "original model"
         ) from None
     sizes = _tensor_sizes(folder)
     ignored = {name for name in sizes if name.endswith(_CONSTANTS)} | {"lm_head.weight"}
@@ -134,7 +138,9 @@ def _tensor_sizes(folder: Path) -> dict[str, tuple[int, ...]]:
         try:
             names = {str(name) for name in read_own(index)["weight_map"].values()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{index}: not an index of weights ({error}); copy it again from the model") from None
+            raise InputError(
+                f"{index}: not an index of weights ({plain_reason(error)}); copy it again from the model"
+            ) from None
         outside = next((name for name in sorted(names) if Path(name).name != name), None)
         if outside is not None:
             raise InputError(f"{index}: names {outside[:200]!r}, which is no file of this folder; copy the base again")
@@ -149,5 +155,7 @@ def _tensor_sizes(folder: Path) -> dict[str, tuple[int, ...]]:
                     sizes[name] = tuple(weights.get_slice(name).get_shape())
             check_floats(file)
         except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(f"{file}: missing or damaged ({error}); download or copy the base again") from None
+            raise InputError(
+                f"{file}: missing or damaged ({plain_reason(error)}); download or copy the base again"
+            ) from None
     return sizes

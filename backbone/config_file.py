@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from backbone.config import MINI, RunConfig
 from tickets.errors import InputError
+from tickets.plain_reason import kind_of
 from tickets.sources import check_regular, holds, source_path
 
 _EXPECTED = {  # where the library's words speak of Python
@@ -93,7 +94,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except _NOT_YAML as error:
         raise InputError(f"{path}: not YAML ({_reason(error)}); {expected}") from None
     if record is not None and not isinstance(record, dict):
-        raise InputError(f"{path}: found {type(record).__name__}, {expected}")
+        raise InputError(f"{path}: found {kind_of(record)}, {expected}")
     settings: dict[str, Any] = record or {}
     return settings
 

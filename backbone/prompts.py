@@ -18,6 +18,7 @@ from typing import Any
 from tokenizers import Encoding, Tokenizer
 
 from tickets.errors import InputError
+from tickets.plain_reason import plain_reason
 from tickets.schema import Ticket
 
 START, END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
@@ -70,7 +71,7 @@ class PromptEncoder:
         except OSError:
             raise InputError(f"{path}: missing; expected the tokenizer of the base beside its config.json") from None
         except Exception as error:  # `tokenizers` raises bare Exception
-            raise InputError(f"{path}: not a tokenizer ({error}); copy it again from the model") from None
+            raise InputError(f"{path}: not a tokenizer ({plain_reason(error)}); copy it again from the model") from None
         ids = [self._full.token_to_id(token) for token in (START, END, END_OF_TEXT)]
         if None in ids:
             raise InputError(

@@ -13,6 +13,8 @@ from classifier.metrics import Floats, Ints, cross_entropy, macro_f1, micro_f1, 
 from classifier.review import NEVER, Bools, review_threshold, thresholds_for
 from tickets.errors import InputError
 from tickets.labels import NO_LABEL
+from tickets.numbers import json_float
+from tickets.plain_reason import plain_reason
 
 _LARGEST = 1e9  # offset; what is computed from more overflows
 _STRENGTHS = np.linspace(-1.0, 2.0, 31)  # of the logit adjustment; 0 leaves the logits alone
@@ -76,15 +78,22 @@ class Calibration:
         record = read_json(path)
         try:
             heads = {
-                column: HeadCalibration(**{**head, "offset": tuple(map(float, head["offset"]))})
+                column: HeadCalibration(**{name: _values(name, value) for name, value in head.items()})
                 for column, head in record["heads"].items()
             }
-            calibration = cls(heads, float(record["tag_threshold"]), record.get("fitted_on", {}))
+            calibration = cls(heads, json_float(record["tag_threshold"]), record.get("fitted_on", {}))
             if not calibration.is_sound:
                 raise ValueError("a value is not a number, a temperature not above 0, or a threshold not from 0 to 1")
             return calibration
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"{path}: not a calibration ({error}); train the classifier again") from None
+            raise InputError(f"{path}: not a calibration ({plain_reason(error)}); train the classifier again") from None
+
+
+def _values(name: str, value: Any) -> Any:
+    """Return what a field of a HeadCalibration holds."""
+    if name == "offset":
+        return tuple(map(json_float, value))
+    return {key: json_float(one) for key, one in value.items()} if name == "thresholds" else json_float(value)
 
 
 def fit_head(logits: Floats, targets: Ints, priors: Floats, adjustment: Adjustment, target: float) -> HeadCalibration:

@@ -18,6 +18,8 @@ from backbone.runs.files import read_json, write_json
 from classifier.metrics import Floats, Ints
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
+from tickets.numbers import json_float, json_floats
+from tickets.plain_reason import plain_reason
 
 MOST_COMBINATIONS = 10_000
 _LARGEST = 1e9  # score; what is computed from more overflows
@@ -119,13 +121,18 @@ class JointDecoder:
         record = read_json(path)
         try:
             decoder = cls(
-                {column: float(one["scale"]) for column, one in record["columns"].items()},
-                {column: np.array(one["weighting"], dtype=float) for column, one in record["columns"].items()},
-                {tuple(one["columns"]): np.array(one["scores"], dtype=float) for one in record["tables"]},
+                {column: json_float(one["scale"]) for column, one in record["columns"].items()},
+                {
+                    column: np.array(json_floats(one["weighting"]), dtype=float)
+                    for column, one in record["columns"].items()
+                },
+                {tuple(one["columns"]): np.array(json_floats(one["scores"]), dtype=float) for one in record["tables"]},
             )
             decoder.check(space)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path}: not a valid joint decoder ({error}); train the classifier again") from None
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InputError(
+                f"{path}: not a valid joint decoder ({plain_reason(error)}); train the classifier again"
+            ) from None
         return decoder
 
     def check(self, space: LabelSpace) -> None:

@@ -20,6 +20,7 @@ from classifier.joint import Decoded, JointDecoder
 from classifier.review import is_never
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
+from tickets.plain_reason import plain_reason
 from tickets.schema import Prediction, Ticket
 
 
@@ -49,7 +50,9 @@ class Classifier:
             names = {head_name(name) for name in tensors}
             heads = {n: (tensors[f"{PREFIX}{n}.weight"], tensors[f"{PREFIX}{n}.bias"]) for n in sorted(names)}
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:  # some are of its formats
-            raise InputError(f"{folder / HEADS}: not readable ({error}); train the classifier again") from None
+            raise InputError(
+                f"{folder / HEADS}: not readable ({plain_reason(error)}); train the classifier again"
+            ) from None
         damaged = next((name for name, values in tensors.items() if not np.isfinite(values).all()), None)
         if damaged:
             raise InputError(f"{folder / HEADS}: {damaged} holds NaN or infinity; train the classifier again")

@@ -16,6 +16,7 @@ from classifier.head_names import TAGS, head_name
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.own_json import read_own
+from tickets.plain_reason import plain_reason
 
 HEADS_KEY = "base_model.model.heads.layers."  # what peft puts before the names of the heads' tensors
 
@@ -50,7 +51,7 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
         shape = adapter["r"], adapter["lora_alpha"], sorted(adapter["target_modules"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
-            f"--init-from {run}: not a classifier run ({error}); expected one that train-cls wrote"
+            f"--init-from {run}: not a classifier run ({plain_reason(error)}); expected one that train-cls wrote"
         ) from None
     base = BaseIdentity.load(folder / BASE)
     if base.fingerprint != stage.base.fingerprint:

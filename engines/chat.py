@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from engines.server import REFUSALS, RETRIES, Server, ServerFailed, ServerOptions, check_model_name, openai
+from tickets.plain_reason import kind_of
 from tickets.terminal import whole_characters
 
 __all__ = ["ChatEndpoint", "Completion", "RequestRefused", "ServerFailed"]
@@ -68,7 +69,7 @@ class ChatEndpoint:
             answer = await client.chat.completions.create(model=self._model, messages=list(messages), **settings)
             text, usage = answer.choices[0].message.content or "", answer.usage
             if not isinstance(text, str):
-                raise TypeError(f"found {type(text).__name__}, expected text")
+                raise TypeError(f"found {kind_of(text)}, expected text")
             text.encode()  # half a character cannot be kept in a file
             name = answer.model if isinstance(answer.model, str) else ""
             clean = self._server.without_secrets

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from engines.addresses import is_address, secrets_of, without_credentials
 from tickets.errors import InputError, WorkError
+from tickets.plain_reason import plain_reason
 from tickets.secrets import without_secrets
 from tickets.terminal import whole_characters
 
@@ -165,7 +166,9 @@ class Server:
 
     def error_text(self, error: Exception) -> str:
         """Return an error's text in one line of 200 characters at most, without what nobody else may see."""
-        text = self.without_secrets(str(error))  # before it is cut: half a key is too much
+        text = self.without_secrets(
+            str(error) if isinstance(error, openai.OpenAIError) else plain_reason(error)
+        )  # before it is cut: half a key is too much
         return " ".join(whole_characters(text).split())[:200]
 
     def without_secrets(self, text: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backbone.prompts import PromptEncoder
+from tickets.plain_reason import kind_of
 from tickets.secrets import SecretFilter
 
 _WHOLE, _TOO_LONG = "stop", "length"  # reasons to finish; any but the first leaves the reply without its own end
@@ -43,7 +44,7 @@ class ServerReply:
             TypeError, ValueError: not text.
         """
         if not isinstance(content, str | None) or not isinstance(reason, str | None):
-            raise TypeError(f"found {type(content).__name__} and {type(reason).__name__}, expected text")
+            raise TypeError(f"found {kind_of(content)} and {kind_of(reason)}, expected text")
         if self.reason in (None, _WHOLE):  # what was cut stays cut, whatever is said of it later
             self.reason = reason or self.reason
         self._tell(self._filter.take(content or "", is_last=False))

@@ -16,6 +16,7 @@ from generator.single_prompt.format import REPLY, TAGS, TEMPLATE
 from pipeline.model_folder import StageFolder
 from tickets.errors import InputError
 from tickets.own_json import own_records
+from tickets.plain_reason import plain_reason
 
 # the Trainer counts 6 operations per weight and token; frozen weights need no gradient of their own
 _LORA_SHARE = 4 / 6
@@ -72,8 +73,7 @@ def training_facts(stage: StageFolder) -> TrainingFacts:
         return _facts(stage)
     except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
-            f"{stage.path}: {RUN} or {METRICS} is not what training writes ({type(error).__name__}: {error}); train "
-            "the run again"
+            f"{stage.path}: {RUN} or {METRICS} is not what training writes ({plain_reason(error)}); train the run again"
         ) from None
 
 

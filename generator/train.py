@@ -39,6 +39,7 @@ from generator.samples import LabelNoise, conditioning_labels, reply_sample, wit
 from generator.single_prompt.format import REPLY
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
+from tickets.plain_reason import plain_reason
 from tickets.schema import Ticket
 
 
@@ -132,7 +133,7 @@ def _confusions(folder: Path) -> dict[str, dict[str, Any]]:
         return found
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{folder / RUN}: no confusions of a classifier ({type(error).__name__}: {error}); train it again"
+            f"{folder / RUN}: no confusions of a classifier ({plain_reason(error)}); train it again"
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from engines.endpoint import EndpointEngine
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 0.7
+OF_PYTHON = re.compile(r"NoneType|object is not|object has no|indices must|argument|__|\b(str|dict|int)\b")
 IN_TIME = 12.0  # two attempts and a busy machine; a server that hangs does so for 30 s
 DECODING = DecodingConfig(max_new_tokens=32)
 
@@ -83,6 +85,7 @@ def test_everything_else_is_one_line_in_time(mode: str, streams: bool, address: 
     assert any(part in told for part in accepted), told
     assert "\n" not in told and len(told) < 600 and "s3cret" not in told
     assert told.startswith(f"{address}/{mode}/v1: ")
+    assert not OF_PYTHON.search(told), told
 
 
 # a judge is not asked why it stops, and may think at length

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tickets.errors import InputError
 from tickets.own_json import read_own
+from tickets.plain_reason import plain_reason
 from tickets.schema import Ticket
 from tickets.terminal import json_text
 
@@ -80,7 +81,7 @@ class LabelSpace:
             return space
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise InputError(
-                f"{path}: not a label space ({error}); expected the labels.json of a training run"
+                f"{path}: not a label space ({plain_reason(error)}); expected the labels.json of a training run"
             ) from None
 
 

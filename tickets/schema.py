@@ -8,6 +8,7 @@ from typing import Any
 
 from tickets.errors import InputError
 from tickets.own_json import decode_own, own_lines
+from tickets.plain_reason import kind_of, plain_reason
 from tickets.terminal import json_text
 
 PARTS = ("train", "validation", "test")
@@ -112,33 +113,33 @@ def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{where}: not a prepared ticket ({type(error).__name__}: {error}); expected an object with id, subject, "
+            f"{where}: not a prepared ticket ({plain_reason(error)}); expected an object with id, subject, "
             "body, labels, tags and reply; run `duet prepare` on the source first"
         ) from None
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str | None):
-        raise TypeError(f"found {type(value).__name__}, not a text")
+        raise TypeError(f"found {kind_of(value)}, not a text")
     return value or ""
 
 
 def _scalar(value: object) -> str:
     """Return a text, or the number that somebody wrote in place of one."""
     if not isinstance(value, str | int | float):
-        raise TypeError(f"found {type(value).__name__}, not a text or number")
+        raise TypeError(f"found {kind_of(value)}, not a text or number")
     return str(value)
 
 
 def _mapping(value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping | None):
-        raise TypeError(f"found {type(value).__name__}, not an object")
+        raise TypeError(f"found {kind_of(value)}, not an object")
     return value or {}
 
 
 def _list(value: object) -> list[object]:
     if not isinstance(value, list | None):
-        raise TypeError(f"found {type(value).__name__}, not a list")
+        raise TypeError(f"found {kind_of(value)}, not a list")
     return value or []
 
 
@@ -175,7 +176,9 @@ def iter_tickets(path: Path) -> Iterator[Ticket]:
             f"{path}: no such file; expected prepared tickets, which `duet prepare SOURCE --out {path.parent}` writes"
         ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error}); expected prepared tickets; run `duet prepare`") from None
+        raise InputError(
+            f"{path}: not readable ({plain_reason(error)}); expected prepared tickets; run `duet prepare`"
+        ) from None
 
 
 def write_tickets(path: Path, tickets: Iterable[Ticket]) -> None:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from tickets.errors import InputError, WorkError
 from tickets.own_json import read_own
+from tickets.plain_reason import kind_of, plain_reason
 from tickets.terminal import escape_controls
 
 PART = ".part"
@@ -123,9 +124,9 @@ def read_json(path: Path, expected: str = "a file of a finished run; train again
     try:
         record = read_own(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error}); expected {expected}") from None
+        raise InputError(f"{path}: not readable ({plain_reason(error)}); expected {expected}") from None
     if not isinstance(record, dict):
-        raise InputError(f"{path}: found {type(record).__name__}, not an object; expected {expected}")
+        raise InputError(f"{path}: found {kind_of(record)}, not an object; expected {expected}")
     return record
 
 

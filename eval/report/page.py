@@ -15,6 +15,7 @@ from eval.report.blocks import Chart, Section, Table
 from eval.report.charts import with_own_ids
 from eval.report.sections import sections
 from tickets.errors import InputError
+from tickets.plain_reason import plain_reason
 from tickets.terminal import escape_controls, json_text
 
 Record = Mapping[str, Any]
@@ -64,9 +65,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     try:
         _markdown(*sections(record))  # what cannot be shown is no report
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder / REPORT}: not a report ({type(error).__name__}: {error}); expected {_REMEDY}"
-        ) from None
+        raise InputError(f"{folder / REPORT}: not a report ({plain_reason(error)}); expected {_REMEDY}") from None
     return record
 
 

@@ -12,6 +12,7 @@ from pipeline.export.bundle import NO_GGUF
 from pipeline.export.parity import Parity
 from pipeline.model_folder import ModelFolder, StageFolder
 from tickets.errors import InputError
+from tickets.plain_reason import plain_reason
 
 _HANDED_OVER = (
     " It reuses the classifier's KV cache of the ticket, so its adapter is of no use alone: instruction and "
@@ -29,7 +30,7 @@ def model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> str
         return _model_card(model, quant, results)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
-            f"{model.path}: a {RUN} is not what training writes ({type(error).__name__}: {error}); train the run again"
+            f"{model.path}: a {RUN} is not what training writes ({plain_reason(error)}); train the run again"
         ) from None
 
 
