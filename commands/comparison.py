@@ -40,7 +40,7 @@ def compare(
         list[Path],
         typer.Argument(
             parser=model_path,
-            metavar="RUN...",
+            metavar="RUN",
             help="Run folders of train-cls and train-gen, train-baseline, or all; or hf://OWNER/NAME[@REVISION].",
         ),
     ],

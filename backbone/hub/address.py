@@ -11,7 +11,7 @@ SCHEME = "hf://"
 _PREFIX = "hf:"  # the first part of such a path: Path makes one slash of two
 _NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
 _REVISION = re.compile(r"(?!.*(\.\.|//))\w(?:[\w./-]*\w)?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 _LONGEST_NAME, _LONGEST_REVISION = 96, 200  # characters; the first is the limit of the hub
 
 
@@ -67,7 +67,7 @@ class HubAddress:
 
 def is_commit(revision: str | None) -> bool:
     """Return whether a revision is a whole commit hash."""
-    return bool(revision and _COMMIT.fullmatch(revision))
+    return bool(revision and COMMIT.fullmatch(revision))
 
 
 def model_path(text: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Talking to a hub: a client that waits for no answer for ever, and its failures as one line each."""
+"""Talking to a hub: a client that limits what answers may hold and take, and failures as one line each."""
 
 import logging
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from backbone.hub.address import COMMIT
 from tickets.errors import DuetError, InputError, WorkError
 from tickets.secrets import without_secrets
 from tickets.terminal import without_controls
@@ -17,21 +18,31 @@ SECONDS = 60.0  # between two bytes of an answer
 _LARGEST_ANSWER = 16 << 20  # bytes that an answer about files may have; files themselves are limited one by one
 _LONGEST_QUOTE = 200  # characters of what the hub says
 _TAG = re.compile(r'(?:W/)?"?[\w-]{1,128}"?', re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 # the library makes names of files in its cache from these; it does not look at them itself (version 2.4)
-_NAMES_IN_HEADERS = {"ETag": _TAG, "X-Linked-Etag": _TAG, "X-Repo-Commit": _COMMIT}
+_NAMES_IN_HEADERS = {"ETag": _TAG, "X-Linked-Etag": _TAG, "X-Repo-Commit": COMMIT}
 _NETWORK_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
-def open_api() -> "HfApi":
-    """Return the hub's interface at `HF_ENDPOINT`, with the token of `HF_TOKEN` or of `hf auth login`."""
-    from huggingface_hub import HfApi, set_client_factory
-    from huggingface_hub.utils.tqdm import disable_progress_bars
+@contextmanager
+def hub_client() -> "Iterator[HfApi]":
+    """Yield the hub's interface at `HF_ENDPOINT`, with the token of `HF_TOKEN` or of `hf auth login`.
 
+    Everything goes through a client that limits answers, not through the native one of Xet storage.
+    """
+    from huggingface_hub import HfApi, constants, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    log, xet_disabled = logging.getLogger("huggingface_hub"), constants.HF_HUB_DISABLE_XET
+    level = log.level
+    log.setLevel(logging.ERROR)  # the library would tell every attempt beside our own line
+    constants.HF_HUB_DISABLE_XET = True
     set_client_factory(_client)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would tell every attempt beside our own line
-    disable_progress_bars()
-    return HfApi(library_name="ticket-duet")
+    try:
+        yield HfApi(library_name="ticket-duet")
+    finally:
+        set_client_factory(default_client_factory)
+        constants.HF_HUB_DISABLE_XET = xet_disabled
+        log.setLevel(level)
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -100,10 +111,10 @@ def _of_status(place: str, status: int, message: str, writes: bool) -> DuetError
         from huggingface_hub import get_token
 
         found = "a token that it does not accept for this" if get_token() else "no token"
-        right = "write to" if writes else "read"
+        right = "write to this repository" if writes else "read this repository, if there is one"
         return InputError(
-            f"{place}: refused by the hub ({says}); found {found}, expected one that may {right} this repository; run "
-            "`hf auth login`, or set HF_TOKEN"
+            f"{place}: refused by the hub ({says}); found {found}, expected one that may {right}; run `hf auth login`, "
+            "or set HF_TOKEN"
         )
     if status == 404:
         return InputError(
@@ -145,18 +156,21 @@ def _client() -> Any:
 
 def _check_answer(response: Any) -> None:
     """Refuse headers that would lead out of the cache, and an answer about a repository that is too large."""
-    is_file = "/resolve/" in response.request.url.path
-    if is_file and response.request.method == "HEAD":
+    path, host = response.request.url.path, response.request.url.host
+    if response.request.method == "HEAD":
         for name, pattern in _NAMES_IN_HEADERS.items():
             value = response.headers.get(name)
             if value is not None and not pattern.fullmatch(value):
                 raise WorkError(
-                    f"{response.request.url.host}: sent {name} {_quoted(value)!r}, expected a hash; it may be hostile: "
-                    "use another hub, and check HF_ENDPOINT if it is set"
+                    f"{host}: sent {name} {_quoted(value)!r}, expected a hash; it may be hostile: use another hub, and "
+                    "check HF_ENDPOINT if it is set"
                 )
-    length = response.headers.get("Content-Length", "")
-    if "/api/" in response.request.url.path and length.isdigit() and int(length) > _LARGEST_ANSWER:
-        raise WorkError(
-            f"{response.request.url.host}: answers {int(length):,} bytes about a repository, expected at most "
-            f"{_LARGEST_ANSWER:,}; use another one"
-        )
+    elif path.startswith("/api/"):
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _LARGEST_ANSWER:
+                raise WorkError(
+                    f"{host}: answers over {_LARGEST_ANSWER:,} bytes about a repository, expected less; use another one"
+                )
+        response._content = bytes(body)  # what `read` keeps; the stream cannot be read a second time

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from backbone.hub.address import HubAddress, is_commit
-from backbone.hub.client import SECONDS, hub_errors, is_unreachable, open_api
+from backbone.hub.client import SECONDS, hub_client, hub_errors, is_unreachable
 from backbone.hub.files import STAGES, limit_of
 from backbone.runs.files import disk_guard, write_text
 from backbone.runs.folder import verify
@@ -31,22 +31,22 @@ def fetch(address: HubAddress) -> Path:
         InputError: no such model, no right to read it, or files that `duet push` does not publish.
         WorkError: the hub or the network failed, and there is no copy.
     """
-    api = open_api()
-    cached = _cached(address)
-    if cached and address.is_commit and _is_whole(cached):  # its files never change
-        return _checked(address, cached)
-    commit = None
-    with hub_errors(str(address)):
-        try:
-            commit, sizes = _listing(api, address)
-        except Exception as error:
-            if not cached or not is_unreachable(error):
-                raise
-    if commit is None:
-        assert cached is not None
-        print(f"{address}: the hub cannot be reached; the copy in {cached} answers", file=sys.stderr)
-        return _checked(address, cached)
-    return _checked(address, _download(address, commit, sizes))
+    with hub_client() as api:
+        cached = _cached(address)
+        if cached and address.is_commit and _is_whole(cached):  # its files never change
+            return _checked(address, cached)
+        commit = None
+        with hub_errors(str(address)):
+            try:
+                commit, sizes = _listing(api, address)
+            except Exception as error:
+                if not cached or not is_unreachable(error):
+                    raise
+        if commit is not None:
+            return _checked(address, _download(address, commit, sizes))
+    assert cached is not None
+    print(f"{address}: the hub cannot be reached; the copy in {cached} answers", file=sys.stderr)
+    return _checked(address, cached)
 
 
 def _cached(address: HubAddress) -> Path | None:

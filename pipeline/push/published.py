@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from backbone.base import BaseIdentity
-from backbone.config import MINI, SAMPLE, UNPUBLISHED, DataConfig, RunConfig
+from backbone.config import MINI, SAMPLE, UNPUBLISHED, DataConfig, RunConfig, SinglePromptConfig
 from backbone.config_file import dump_config
 from backbone.hub.files import LIMITS
 from backbone.runs.files import read_json, sha256, write_json
@@ -133,6 +133,7 @@ def _config(config: RunConfig, base: BaseIdentity, name: str) -> RunConfig:
             "tensorboard": False,
             "data": data,
             "base": config.base.model_copy(update={"path": base.name, "revision": base.revision}),
+            "baseline": SinglePromptConfig(),  # of the system that is not published
             "decoding": config.decoding.model_copy(update={"allowed_contacts": ()}),
         }
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from backbone.config import UNPUBLISHED
 from backbone.hub.address import HubAddress
-from backbone.hub.client import hub_errors, open_api
+from backbone.hub.client import hub_client, hub_errors
 from backbone.hub.files import CARD, STAGES
 from backbone.runs.files import disk_guard
 from backbone.runs.folder import partial_folder
@@ -24,6 +24,7 @@ from tickets.labels import LabelSpace
 from tickets.terminal import escape_controls
 
 _MAIN = "main"
+_OF_NEW_REPOSITORIES = (".gitattributes", ".gitignore", "LICENSE")
 
 
 @dataclass(frozen=True)
@@ -157,39 +158,55 @@ def _notes(run: Path, model: ModelFolder, stages: dict[str, PublishedStage]) -> 
 
 def _send(options: PushOptions, published: _Published) -> HubAddress:
     address = options.address
-    repository, revision = address.repository, address.revision or _MAIN
-    api = open_api()
-    with hub_errors(str(address), writes=True):
-        api.create_repo(repository, private=options.is_private, exist_ok=True)
-        is_private = api.model_info(repository).private
-    if options.is_private and is_private is not True:  # it was there before: the hub leaves it as it is
-        raise InputError(
-            f"{address}: is public, expected a private repository; make it private on the hub, choose another name, or "
-            "publish it with --public"
-        )
-    if not options.is_private and is_private:
-        print(f"{address}: is private already, and stays so", file=sys.stderr)
-    with hub_errors(str(address), writes=True):
-        if revision != _MAIN:
-            api.create_branch(repository, branch=revision, exist_ok=True)
-        parent = api.model_info(repository, revision=revision).sha
-        commit = api.create_commit(
-            repository,
-            _operations(api, repository, parent, published),
-            commit_message="Model of duet push",
-            revision=revision,
-            parent_commit=parent,
-        )
+    with hub_client() as api:
+        with hub_errors(str(address), writes=True):
+            api.create_repo(address.repository, private=options.is_private, exist_ok=True)
+            is_private = api.model_info(address.repository).private
+        if options.is_private and is_private is not True:  # it was there before: the hub leaves it as it is
+            raise InputError(
+                f"{address}: is public, expected a private repository; make it private on the hub, choose another "
+                "name, or publish it with --public"
+            )
+        if not options.is_private and is_private:
+            print(f"{address}: is private already, and stays so", file=sys.stderr)
+        commit = _commit(api, address, published)
     total = sum(map(published.size, published.files))
     print(f"{address}: {len(published.files)} files, {total:,} bytes", file=sys.stderr)
-    return HubAddress(address.owner, address.name, str(commit.oid))
+    return HubAddress(address.owner, address.name, commit)
 
 
-def _operations(api: Any, repository: str, parent: str | None, published: _Published) -> list[Any]:
-    """Return what one commit does: add all files, and delete those of an earlier model that this one lacks."""
+def _commit(api: Any, address: HubAddress, published: _Published) -> str:
+    """Upload the files, make them one commit on the branch, and return its hash.
+
+    Raises:
+        InputError: the repository holds something else.
+    """
+    repository, branch = address.repository, address.revision or _MAIN
+    with hub_errors(str(address), writes=True):
+        if branch != _MAIN:
+            api.create_branch(repository, branch=branch, exist_ok=True)
+        parent = api.model_info(repository, revision=branch).sha
+        there = api.list_repo_files(repository, revision=parent)
+    names = {name.partition("/")[0] for name in there}
+    others = names - {CARD, *_OF_NEW_REPOSITORIES}
+    if others and not names & set(STAGES):
+        raise InputError(
+            f"{address}: found {min(others)} there, expected a new repository or one of `duet push`; choose another "
+            "name"
+        )
+    with hub_errors(str(address), writes=True):
+        operations = _operations(there, published)
+        # the parent: nothing is lost of what another process commits meanwhile
+        commit = api.create_commit(
+            repository, operations, commit_message="Model of duet push", revision=branch, parent_commit=parent
+        )
+    return str(commit.oid)
+
+
+def _operations(there: Sequence[str], published: _Published) -> list[Any]:
+    """Return what the commit does: add all files, and delete those of an earlier model that this one lacks."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    there = api.list_repo_files(repository, revision=parent)
     stale = [name for name in there if name.partition("/")[0] in STAGES and name not in published.files]
     return [
         *(CommitOperationAdd(name, str((published.folder / name).resolve())) for name in published.files),
