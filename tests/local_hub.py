@@ -269,9 +269,8 @@ def _file(hub: LocalHub, groups: dict[str, str], body: bytes) -> Answer:
     return 200, headers, hub.served.get(groups["path"], data)
 
 
-_Action = Callable[[LocalHub, dict[str, str], bytes], Answer]
 _REPO, _REST = r"(?P<repo>[^/]+/[^/]+)", r"(?P<revision>.+)"
-_ROUTES: list[tuple[str, _Action]] = [
+_ROUTES: list[tuple[str, Callable[[LocalHub, dict[str, str], bytes], Answer]]] = [
     (r"POST /api/repos/create", _create),
     (r"POST /api/validate-yaml", _validate),
     (rf"GET /api/models/{_REPO}(/revision/{_REST})?", _info),
