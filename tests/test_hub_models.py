@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from pipeline.model_folder import open_model
 from pipeline.push.push import PushOptions, push
 from pipeline.two_stage import load_two_stage
 from tests.hubs import ADDRESS, NAME, connected, copy_run
-from tests.local_hub import TOKEN, LocalHub, running_hub
+from tests.local_hub import TOKEN, Files, LocalHub, Repository, running_hub
 from tickets.errors import DuetError, InputError, WorkError
 from tickets.schema import Ticket
 
@@ -29,17 +30,25 @@ ROOT = Path(__file__).parent.parent
 MODEL = model_path(str(ADDRESS))
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return copy_run(tmp_path / "runs" / "mine")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_run(tmp_path_factory.mktemp("runs") / "mine")
+
+
+@pytest.fixture(scope="module")
+def pushed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The files of a pushed model, by name."""
+    with running_hub() as hub, connected(hub, tmp_path_factory.mktemp("cache")):
+        push(PushOptions(run, ADDRESS))
+        return hub.files(NAME)
 
 
 @pytest.fixture
-def hub(tmp_path: Path, run: Path) -> Iterator[LocalHub]:
+def hub(tmp_path: Path, pushed: Files) -> Iterator[LocalHub]:
     """A hub with a pushed model; nothing of it is in the cache yet."""
     with running_hub() as hub, connected(hub, tmp_path / "cache"):
-        push(PushOptions(run, ADDRESS))
-        hub.requests.clear()
+        hub.repositories[NAME] = Repository(private=True)
+        hub.repositories[NAME].commit("main", pushed)
         yield hub
 
 
@@ -121,8 +130,9 @@ def test_an_interrupted_download_goes_on(hub: LocalHub) -> None:
         fetch(ADDRESS)
     patch = offline()
     try:
-        with pytest.raises(InputError, match="HF_HUB_OFFLINE"):  # half a model is none
-            fetch(ADDRESS)
+        for address in (ADDRESS, replace(ADDRESS, revision=hub.repositories[NAME].branches["main"])):
+            with pytest.raises(InputError, match="HF_HUB_OFFLINE"):  # half a model is none
+                fetch(address)
     finally:
         patch.undo()
     hub.faults.clear()

@@ -33,7 +33,7 @@ def fetch(address: HubAddress) -> Path:
     """
     with hub_client() as api:
         cached = _cached(address)
-        if cached and address.is_commit and _is_whole(cached):  # its files never change
+        if cached and address.is_commit:  # its files never change
             return _checked(address, cached)
         commit = None
         with hub_errors(str(address)):
@@ -50,14 +50,15 @@ def fetch(address: HubAddress) -> Path:
 
 
 def _cached(address: HubAddress) -> Path | None:
-    """Return the copy in the cache of what was the revision when it was last asked for."""
+    """Return the copy in the cache of what was the revision when it was last asked for; None for half of one."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(address.repository, revision=address.revision, local_files_only=True))
+        folder = Path(snapshot_download(address.repository, revision=address.revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
+    return folder if _is_whole(folder) else None
 
 
 def _is_whole(folder: Path) -> bool:
@@ -106,14 +107,15 @@ def _download(address: HubAddress, commit: str, sizes: Mapping[str, int]) -> Pat
     stages = [stage for stage in STAGES if f"{stage}/{MANIFEST}" in sizes]
     if not stages:
         raise InputError(f"{address}: found no model in it ({STAGES[0]}/{MANIFEST} is missing); {_EXPECTED}")
-    folder = Path()
+    # all manifests before the first of their files: by them `_is_whole` tells what is missing
+    manifests = [_download_file(address, commit, f"{stage}/{MANIFEST}", sizes) for stage in stages]
+    folder = manifests[0].parents[1]
+    names = [f"{stage}/{name}" for stage in stages for name in read_manifest(folder / stage)["files"]]
+    for name in names:
+        _check_listed(address, name, sizes)
+    for name in names:
+        _download_file(address, commit, name, sizes)
     for stage in stages:
-        folder = _download_file(address, commit, f"{stage}/{MANIFEST}", sizes).parents[1]
-        names = [f"{stage}/{name}" for name in read_manifest(folder / stage)["files"]]
-        for name in names:
-            _check_listed(address, name, sizes)
-        for name in names:
-            _download_file(address, commit, name, sizes)
         try:
             verify(folder / stage)
         except InputError:
