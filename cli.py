@@ -18,6 +18,7 @@ from commands.comparison import compare, evaluate, human_eval_make, human_eval_s
 from commands.data import prepare
 from commands.memory import memory
 from commands.serving import serve
+from commands.sharing import push
 from commands.training import calibrate, check, pretrain, train_baseline, train_cls, train_gen
 from tickets.errors import DuetError, Interrupted, WorkError
 from tickets.terminal import JSON_ESCAPES, EscapingStream
@@ -42,6 +43,7 @@ COMMANDS = (
     predict_batch,
     export,
     verify,
+    push,
     evaluate,
     train_baseline,
     compare,

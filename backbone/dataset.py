@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backbone.config import SAMPLE
+from backbone.config import SAMPLE, UNPUBLISHED
 from tickets.errors import InputError
 from tickets.schema import PARTS, Ticket, read_tickets
 from tickets.sources import source_path
@@ -20,6 +20,11 @@ def resolve_data(path: str) -> Path:
     Raises:
         InputError: a part is missing.
     """
+    if path == UNPUBLISHED:
+        raise InputError(
+            "the tickets of this model were not published with it; give --data a folder of `duet prepare` with tickets "
+            "of your own"
+        )
     folder = Path(str(resources.files("tickets.sample"))) if path == SAMPLE else source_path(path)
     for part in ("train", "validation"):
         if not (folder / f"{part}.jsonl").is_file():

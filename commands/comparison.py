@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from backbone.hub.address import model_path
 from commands.options import Engine, Model, path
 
 
@@ -36,7 +37,12 @@ def evaluate(
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(parser=path, help="Run folders of train-cls and train-gen, train-baseline, or all.")
+        list[Path],
+        typer.Argument(
+            parser=model_path,
+            metavar="RUN",
+            help="Run folders of train-cls and train-gen, train-baseline, or all; or hf://OWNER/NAME[@REVISION].",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", parser=path, help="Folder to write; answers there are used again.")
