@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from engines.addresses import is_address, secrets_of, without_credentials
+from engines.completion import ServerFailed
 from tickets.errors import InputError, WorkError
 from tickets.secrets import without_secrets
 
@@ -28,10 +29,6 @@ _LONG_SECRET = 12  # characters
 _NOT_A_KEY = "none"  # servers without keys want to see one
 
 T = TypeVar("T")
-
-
-class ServerFailed(WorkError):
-    """The server answered with an error of its own, after all retries; some do so to a request they do not know."""
 
 
 @dataclass(frozen=True)
