@@ -11,7 +11,7 @@ _FACTS = (
     re.compile(r"\b[A-Z][A-Z0-9]{0,9}[-_/]\d[\w-]*"),  # INV-2024-03
     re.compile(r"\w*\d\w*"),  # 24, v2, XPS13
 )
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"\b[^\W\d_]+\b")  # not the letters of a code
 _FEWEST, _AHEAD = 2, 1.5  # function words that name a language, and how many times those of the next one
 _FUNCTION_WORDS = {
     "en": "the and is are was with have has this that from your our you we not been when please would which it's i'm",
@@ -58,4 +58,6 @@ def _script(text: str) -> str:
     """Return the script of most letters, such as LATIN or CYRILLIC; empty for a text without letters."""
     letters = [letter for letter in text[:2_000] if letter.isalpha()]
     scripts = Counter(unicodedata.name(letter, "?").split()[0] for letter in letters)
+    if scripts["HIRAGANA"] + scripts["KATAKANA"] > len(letters) / 10:  # one text mixes three scripts
+        return "JAPANESE"
     return scripts.most_common(1)[0][0] if scripts else ""

@@ -1,6 +1,7 @@
 """A base on this machine, without an adapter, in the place of a server: it writes several answers at a time."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,11 +79,19 @@ class LocalChat:
         written = self._engine.generate([one.ids for one in batch], _NO_ADAPTER, options)
         return [
             Completion(
-                _BEGINNING + self._encoder.decode(ids),
-                self._name,
-                len(one.ids),
-                len(ids),
-                len(ids) >= options.max_new_tokens,
+                text=_first_object(_BEGINNING + self._encoder.decode(ids)),
+                model=self._name,
+                read=len(one.ids),
+                written=len(ids),
+                is_cut=len(ids) >= options.max_new_tokens,
             )
             for one, ids in zip(batch, written, strict=True)
         ]
+
+
+def _first_object(text: str) -> str:
+    """Return the JSON object that a text begins with, or all of it: small models go on after they have answered."""
+    try:
+        return text[: json.JSONDecoder().raw_decode(text)[1]]
+    except (ValueError, RecursionError):
+        return text
