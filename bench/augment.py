@@ -3,6 +3,7 @@
     python bench/augment.py                             # texts by SmolLM2 on this machine, which takes a while
     python bench/augment.py --endpoint URL --model NAME # texts by a server
     python bench/augment.py --base mini                 # also train the classifier on the mini base (an hour and more)
+    python bench/augment.py --fold 0                    # one split alone
 
 Three grouped splits whose test parts have no ticket in common. Every head is trained three times: on the training
 tickets, with new tickets beside them, and with copies of real tickets of the class in the same number. Figures are
@@ -61,8 +62,9 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=300)
     parser.add_argument("--no-label-check", action="store_true", help="take new tickets whose label is in doubt")
     parser.add_argument("--base", choices=("mini",), help="also train the classifier on this base")
+    parser.add_argument("--fold", action="append", type=int, choices=range(len(SEEDS)), help="default: all")
     arguments = parser.parse_args()
-    folds = [_fold(number, arguments) for number in range(len(SEEDS))]
+    folds = [_fold(number, arguments) for number in arguments.fold or range(len(SEEDS))]
     test = [ticket for fold in folds for ticket in fold.test]
     print(f"\n{len(test):,} test tickets, {sum(has(ticket, (COLUMN, LABEL)) for ticket in test)} of them {LABEL}\n")
     print(f"| head | beside the training tickets | recall of {LABEL} | difference | macro-F1 | difference |")

@@ -107,7 +107,7 @@ def test_new_tickets_come_after_the_same_bytes(data: Path) -> None:
         ("german", LANGUAGE),
         ("lost", FACT_LOST),
         ("added", FACT_ADDED),
-        ("short", FACT_LOST),
+        ("short", LANGUAGE),
         ("long", LENGTH),
         ("placeholder", PLACEHOLDER),
         ("prose", UNREADABLE),
@@ -236,6 +236,7 @@ def test_an_augmented_folder_is_augmented_within_its_caps(data: Path, tmp_path: 
 
 def test_the_folder_is_apart_and_nothing_else_is_lost(data: Path, tmp_path: Path) -> None:
     other = write_data(tmp_path / "other")
+    (other / "report.json").write_text("{}")
     for out, found in ((data, "source"), (data / "aug", "source"), (other, "did not write")):
         with pytest.raises(InputError, match=found):
             run(data, Writer(), out=out)
@@ -330,7 +331,7 @@ def test_facts_and_placeholders() -> None:
         ("Since 24 hours the XPS13 printer is not working, and <name> should be told of INV-2024-04.", FACT_LOST),
         ("Since 24 hours the XPS13 printer is not working, and Ms Lee should be told of INV-2024-03.", PLACEHOLDER),
         ("Der Drucker XPS13 ist seit 24 Stunden defekt, bitte <name> wegen INV-2024-03 anrufen.", LANGUAGE),
-        ("24 XPS13, it is the <name> INV-2024-03.", LENGTH),
+        (f"The XPS13 is not working since 24 hours, tell <name> of INV-2024-03{', and please do it' * 5}.", LENGTH),
     ],
 )
 def test_rules_on_the_text(text: str, rule: str) -> None:

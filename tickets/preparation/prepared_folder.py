@@ -80,7 +80,7 @@ def check_out(source: str, out: Path) -> None:
         raise InputError(f"{out}: found a file, expected a folder to write to; give another --out")
     inside = {file.name for file in out.iterdir()} if out.is_dir() else set()
     strange = sorted(inside - FILES - {TOKENS})
-    if strange or (inside and "report.json" not in inside):
+    if strange or (inside and not inside & {"report.json", AUGMENTATION}):
         with_what = f" ({strange[0]} is not of it)" if strange else ""
         raise InputError(f"{out}: found a folder that is no prepared data{with_what} and not empty; give another --out")
 
