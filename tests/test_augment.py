@@ -107,7 +107,7 @@ def test_new_tickets_come_after_the_same_bytes(data: Path) -> None:
         ("german", LANGUAGE),
         ("lost", FACT_LOST),
         ("added", FACT_ADDED),
-        ("short", LANGUAGE),
+        ("short", LENGTH),
         ("long", LENGTH),
         ("placeholder", PLACEHOLDER),
         ("prose", UNREADABLE),

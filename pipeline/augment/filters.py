@@ -33,11 +33,11 @@ ACCEPTED = "accepted"
 RULES = (
     *_PROBLEMS.values(),
     UNREADABLE,
+    LENGTH,
     LANGUAGE,
     PLACEHOLDER,
     FACT_LOST,
     FACT_ADDED,
-    LENGTH,
     COPY,
     *NEAR.values(),
     NEAR_NEW,
@@ -55,6 +55,9 @@ def problem_rule(kept: Kept) -> str:
 
 def text_rule(new: Ticket, parent: Ticket) -> str:
     """Return the first rule on the text alone that a new ticket breaks; empty where it breaks none."""
+    words = len(parent.text.split())
+    if not _SHORTEST * words <= len(new.text.split()) <= _LONGEST * words:
+        return LENGTH  # first: of a few words, the language cannot be told
     language = language_of(parent.text)
     if language and language_of(new.text) != language:
         return LANGUAGE
@@ -63,10 +66,7 @@ def text_rule(new: Ticket, parent: Ticket) -> str:
     own, given = facts(parent.text), facts(new.text)
     if own - given:
         return FACT_LOST
-    if given - own:
-        return FACT_ADDED
-    words = len(parent.text.split())
-    return "" if _SHORTEST * words <= len(new.text.split()) <= _LONGEST * words else LENGTH
+    return FACT_ADDED if given - own else ""
 
 
 @dataclass
