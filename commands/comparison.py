@@ -193,13 +193,13 @@ def judge(
 
     Example: duet judge runs/comparison --endpoint http://localhost:8000/v1 --model mistral-large --dry-run
     """
-    from eval.judge.asking import JudgeSettings
+    from engines.asking import AskSettings
     from eval.judge.run import JudgeOptions, dry_run_text
     from eval.judge.run import judge as run
     from eval.report.judged import judged
     from eval.report.page import section_text
 
-    settings = JudgeSettings(
+    settings = AskSettings(
         endpoint, model, key_variable, timeout, concurrent, temperature, max_tokens, seed, budget_tokens
     )
     options = JudgeOptions(comparison, settings, tickets, systems or (), dimensions or (), draws, same_family)

@@ -18,7 +18,7 @@ from tickets.preparation.describe import RARE, Intake, PrivateData, Report, desc
 from tickets.preparation.prepared_folder import QUARANTINE, kept_quarantine, new_folder
 from tickets.preparation.quarantine import Quarantine, remedy
 from tickets.preparation.report import render_report
-from tickets.preparation.rows import Source, UniqueIds, language_code
+from tickets.preparation.rows import Source, UniqueIds, language_code, synthetic_fault
 from tickets.raw import RawRow
 from tickets.redact.known import Known
 from tickets.redact.patterns import parse_patterns
@@ -209,8 +209,8 @@ class _Reading:
 
     def _tickets(self, row: RawRow) -> tuple[list[Ticket], str]:
         """Return the tickets of a row, one for every reply with `turns`; none, and why the row cannot be used."""
-        if row.fault:
-            return [], row.fault
+        if fault := row.fault or synthetic_fault(row):
+            return [], fault
         cells = self.source.cells(row)
         tags = {"tags": "any" if cells.tags else ""} if self.source.columns.tags else {}
         self._count_missing({**cells.parts, **cells.labels, **tags})

@@ -36,6 +36,8 @@ def remedy(reason: str) -> str:
         return "leave out --language or name another"
     if reason == "no text":
         return "name the column of the text with --map body=COLUMN"
+    if reason.startswith("synthetic"):
+        return "prepare the tickets that they were written after"
     if reason.startswith("undecodable"):
         return "name the encoding with --encoding"
     return "export them again"
