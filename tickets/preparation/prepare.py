@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from tickets.cleaning.steps import CleaningSteps
 from tickets.columns.choose import ColumnMap
-from tickets.columns.source_columns import no_rows
 from tickets.errors import InputError, WorkError
 from tickets.formats.readers import estimate_steps
 from tickets.preparation.describe import RARE, Intake, PrivateData, Report, describe
@@ -248,8 +247,6 @@ class _Reading:
             self.missing[name] += not value.strip()
 
     def _refuse(self) -> None:
-        if not self.read:
-            raise no_rows(self.options.source)
         reason, count = self.quarantine.commonest()
         raise InputError(
             f"{self.options.source}: none of {self.read:,} rows can be used; {count:,} of them: {reason}; expected "

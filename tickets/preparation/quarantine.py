@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TextIO
 
+from tickets.formats.automatic_mails import AUTOMATIC, UNDELIVERED
 from tickets.raw import RawRow
 from tickets.terminal import json_text, whole_characters
 
@@ -40,4 +41,6 @@ def remedy(reason: str) -> str:
         return "prepare the tickets that they were written after"
     if reason.startswith("undecodable"):
         return "name the encoding with --encoding"
+    if reason in (AUTOMATIC, UNDELIVERED):
+        return "give mails that people wrote"
     return "export them again"

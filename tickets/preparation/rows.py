@@ -81,7 +81,7 @@ class Source:
         log = ReadLog()
         rows = expanded(read_rows(name, encoding, log))
         peek = list(islice(rows, _PEEK))
-        samples = sample_fields(name, peek)
+        samples = sample_fields(name, peek, log)
         asked, maps = people_columns(maps, list(dict.fromkeys(column for fields in samples for column in fields)))
         columns, conversations = source_columns(name, samples, preset, maps, keep, log)
         repeats = (name for names in columns.repeats.values() for name in names)
