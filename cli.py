@@ -15,9 +15,10 @@ import typer
 from commands.answers import predict, predict_batch
 from commands.bundles import export, verify
 from commands.comparison import compare, evaluate, human_eval_make, human_eval_score, judge
-from commands.data import prepare
+from commands.data import augment, prepare
 from commands.memory import memory
 from commands.serving import serve
+from commands.sharing import push
 from commands.training import calibrate, check, pretrain, train_baseline, train_cls, train_gen
 from tickets.errors import DuetError, Interrupted, WorkError
 from tickets.terminal import JSON_ESCAPES, EscapingStream
@@ -34,6 +35,7 @@ app = typer.Typer(
 human_eval = typer.Typer(help="Let people rate replies.", no_args_is_help=True, rich_markup_mode=None)
 COMMANDS = (
     prepare,
+    augment,
     check,
     train_cls,
     train_gen,
@@ -42,6 +44,7 @@ COMMANDS = (
     predict_batch,
     export,
     verify,
+    push,
     evaluate,
     train_baseline,
     compare,

@@ -11,6 +11,7 @@ from tickets.sources import source_path
 
 MINI = "mini"  # names the embedded base and the built-in configuration
 SAMPLE = "sample"  # names the built-in tickets
+UNPUBLISHED = "(not published)"  # in a published run: in place of the path of its tickets, or of a local base
 REVIEW_ACCURACY = 0.8  # what labels that no person looks at aim at
 _MOST, _LEAST = 10**9, 1e-12  # what is beyond is a slip, and overflows in what is computed from it
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

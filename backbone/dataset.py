@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from backbone.config import SAMPLE
+from backbone.config import SAMPLE, UNPUBLISHED
 from tickets.errors import InputError
-from tickets.schema import PARTS, Ticket, read_tickets
+from tickets.schema import PARTS, Ticket, read_tickets, ticket_from_line
 from tickets.sources import source_path
 
 
@@ -20,6 +20,11 @@ def resolve_data(path: str) -> Path:
     Raises:
         InputError: a part is missing.
     """
+    if path == UNPUBLISHED:
+        raise InputError(
+            "the tickets of this model were not published with it; give --data a folder of `duet prepare` with tickets "
+            "of your own"
+        )
     folder = Path(str(resources.files("tickets.sample"))) if path == SAMPLE else source_path(path)
     for part in ("train", "validation"):
         if not (folder / f"{part}.jsonl").is_file():
@@ -31,21 +36,37 @@ def resolve_data(path: str) -> Path:
 
 
 def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]:
-    """Return the first `limit` tickets of a part.
+    """Return the first `limit` tickets of a part, without synthetic ones.
 
     Of the training part, these are some that bring every class, and the first others.
 
     Raises:
-        InputError: there are none, or the part is none of PARTS.
+        InputError: there are none, the part is none of PARTS, or one outside of training is synthetic.
     """
     if part not in PARTS:
         raise InputError(f"found --part {part!r}, expected one of {', '.join(PARTS)}")
-    tickets = read_tickets(folder / f"{part}.jsonl")
+    everything = read_tickets(folder / f"{part}.jsonl")
+    tickets = [ticket for ticket in everything if not ticket.synthetic]
+    if part != "train" and len(tickets) < len(everything):
+        found = next(ticket.id for ticket in everything if ticket.synthetic)
+        raise InputError(
+            f"{folder}/{part}.jsonl: found the synthetic ticket {found!r}, expected some in train.jsonl alone; run "
+            "`duet augment` again on the prepared folder"
+        )
     if not tickets:
         raise InputError(f"{folder}/{part}.jsonl: found no tickets, expected at least one; run `duet prepare` again")
     if limit is None or part != "train":
         return tickets[:limit]
     return [tickets[row] for row in _rows_with_every_class(tickets, limit)]
+
+
+def load_synthetic(folder: Path, train: Sequence[Ticket]) -> list[Ticket]:
+    """Return the synthetic tickets of a folder whose parents are among `train`: examples for the classifier alone.
+
+    They are no part of the data: class shares, class weights, losses and scores are those of `load_part`.
+    """
+    known = {ticket.id for ticket in train}
+    return [t for t in read_tickets(folder / "train.jsonl") if t.synthetic and t.parent in known]
 
 
 def _rows_with_every_class(tickets: Sequence[Ticket], limit: int) -> list[int]:
@@ -70,6 +91,21 @@ def data_fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     for part in ("train", "validation"):
         digest.update((folder / f"{part}.jsonl").read_bytes())
+    return digest.hexdigest()
+
+
+def real_fingerprint(folder: Path) -> str:
+    """SHA-256 over the training and validation files without synthetic tickets.
+
+    So it is the `data_fingerprint` of the folder that was augmented.
+    """
+    digest = hashlib.sha256()
+    for part in ("train", "validation"):
+        path = folder / f"{part}.jsonl"
+        for line in path.read_bytes().splitlines(keepends=True):
+            # decoding every line would take seconds; no other line holds this key
+            if b'"synthetic"' not in line or not ticket_from_line(line, str(path)).synthetic:
+                digest.update(line)
     return digest.hexdigest()
 
 

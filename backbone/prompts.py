@@ -178,6 +178,10 @@ class PromptEncoder:
         """Encode the published single-prompt format: instruction, task and ticket in one turn, assistant opening."""
         return self._prompt(single_prompt_text(ticket), None, max_length)
 
+    def chat_prompt(self, turns: Sequence[Turn]) -> list[int]:
+        """Return the ids of any chat turns, and the assistant opening."""
+        return [*(token for turn in turns for token in self._turn(turn)), self.start_id, *self._opening]
+
     def reply_ids(self, reply: str) -> list[int]:
         """Return what the generator learns to write after its prompt: the reply and the end token."""
         return [*self.encode_text(reply), self.end_id]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backbone import packaged_base
 from backbone.config import MINI
-from tickets.sources import source_path
+from backbone.hub.address import HubAddress, model_path
 
 SMOLLM2 = packaged_base.NAME
 VARIABLE = "DUET_MODEL"
@@ -29,17 +29,34 @@ def smollm2_folder() -> Path:
 
 
 def resolve_model(path: Path | None) -> Path:
-    """Return the folder that `--model` means: one of a shipped model by its name, any other folder as it is.
+    """Return the folder that `--model` means: of a shipped model by its name, of a hub's model the copy in the cache.
 
-    Without a path it is that of the variable DUET_MODEL; without that, SmolLM2 where its package is installed and the
-    mini model elsewhere, and a line on stderr says which.
+    Any other folder is returned as it is. Without a path it is that of the variable DUET_MODEL; without that, SmolLM2
+    where its package is installed and the mini model elsewhere, and a line on stderr says which.
+
+    Raises:
+        InputError, WorkError: a hub's model that cannot be had, see `fetch`.
     """
     given = os.environ.get(VARIABLE)
     if path is None and given:
-        path = source_path(given)
+        path = model_path(given)
     if path is None:
         return _default()
-    return shipped_folder(str(path)) if str(path) in (MINI, SMOLLM2) else path
+    return shipped_folder(str(path)) if str(path) in (MINI, SMOLLM2) else local_folder(path)
+
+
+def local_folder(path: Path) -> Path:
+    """Return a folder as it is, and for an address of a hub (`model_path`) the copy of that model in the cache.
+
+    Raises:
+        InputError, WorkError: as `fetch`.
+    """
+    address = HubAddress.of_path(path)
+    if address is None:
+        return path
+    from backbone.hub.fetch import fetch
+
+    return fetch(address)
 
 
 def _default() -> Path:

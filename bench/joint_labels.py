@@ -22,8 +22,8 @@ from backbone.training.balance import class_weights
 from classifier.joint_fit import JointFit, pair_information
 from classifier.metrics import Floats, Ints
 from classifier.review import folds_of
+from classifier.tfidf import tfidf_features
 from eval.bootstrap import Resamples
-from eval.references import tfidf_features
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import open_model
 from pipeline.two_stage import load_two_stage

@@ -68,16 +68,20 @@ class Pool:
         return self.resamples.replicates(lambda times: float(2 * (times @ right) / (times @ (given + true))))
 
     def rouge_l(self, system: str) -> Floats:
-        """Return replicates of the mean ROUGE-L; NaN where a system writes no reply."""
-        values = [ticket["systems"][system]["rouge_l"] for ticket in self.tickets]
-        if all(value is None for value in values):
+        """Return replicates of the mean ROUGE-L; NaN where a system writes no replies in some fold."""
+        if not all(self.writes(system, fold) for fold in {ticket["fold"] for ticket in self.tickets}):
             return np.full(len(self.resamples.times) + 1, np.nan)
+        values = [ticket["systems"][system]["rouge_l"] for ticket in self.tickets]
         return self._mean([np.nan if value is None else value for value in values])
 
     def _mean(self, values: Sequence[float]) -> Floats:
         known = ~np.isnan(np.array(values))
         filled = np.where(known, np.nan_to_num(values), 0.0)
         return self.resamples.replicates(lambda times: float(times @ filled / (times @ known)))
+
+    def writes(self, system: str, fold: int) -> bool:
+        """Return whether a system wrote replies to the tickets of a fold."""
+        return any(t["systems"][system]["rouge_l"] is not None for t in self.tickets if t["fold"] == fold)
 
     def adjusted(self, system: str, strength: float) -> "Pool":
         """Return the tickets with priorities chosen by probability / share ** strength; shares are of other folds.
@@ -154,10 +158,11 @@ def read_folds(folder: Path) -> list[Fold]:
 
 
 def groups(folds: Sequence[Fold]) -> list[list[Fold]]:
-    """Return all folds, and the folds of every system that not all of them have."""
+    """Return all folds, the folds of every system that not all of them have, and those with two-stage replies."""
     systems = dict.fromkeys(name for fold in folds for name in fold.systems)
     candidates = [list(folds), *([fold for fold in folds if name in fold.systems] for name in systems)]
-    return [group for place, group in enumerate(candidates) if group not in candidates[:place]]
+    candidates.append([fold for fold in folds if Pool(fold.tickets).writes(TWO_STAGE, fold.facts["fold"])])
+    return [group for i, group in enumerate(candidates) if group and group not in candidates[:i]]
 
 
 def depths(folds: Sequence[Fold]) -> dict[int, tuple[list[Fold], Pool]]:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from backbone.dataset import load_part
 from bench.folds import SEEDS, prepare_fold
-from eval.references import tfidf_features
+from classifier.tfidf import tfidf_features
 from generator.rouge import rouge_l
 from memory.memory import open_memory, write_memory
 from memory.terms import Idf, count_terms

@@ -44,11 +44,15 @@ class Fitted:
 
 @dataclass(frozen=True)
 class LabelledParts:
-    """The tickets that a classifier was trained on and those it is fitted on, all with labels of its space."""
+    """The tickets that a classifier was trained on and those it is fitted on, all with labels of its space.
+
+    `synthetic` ones were trained on too, but say nothing about how frequent a label or a pair of labels is.
+    """
 
     train: Sequence[Ticket]
     validation: Sequence[Ticket]
     space: LabelSpace
+    synthetic: Sequence[Ticket] = ()
 
     @cached_property
     def targets(self) -> Ints:
@@ -120,7 +124,7 @@ def joint_fit(logits: Mapping[str, Floats], parts: LabelledParts, settings: Clas
 
 def _weightings(parts: LabelledParts, settings: ClassifierConfig) -> dict[str, Floats]:
     """Return the log of how much more often training saw every class than the data has it, by column, (classes,)."""
-    examples = effective_examples(parts.train, parts.space, settings)
+    examples = effective_examples(parts.train, parts.space, settings, parts.synthetic)
     return {
         column: np.log([examples[column][label]["effective"] / examples[column][label]["tickets"] for label in classes])
         for column, classes in parts.space.columns.items()

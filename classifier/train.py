@@ -56,8 +56,11 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     space = LabelSpace.learn(stage.train, settings.columns, settings.max_tags)
     check_decode(space, settings.decode)
     stage = replace(stage, train=labelled_tickets(stage.train, space, "training"))
+    stage = replace(stage, synthetic=[ticket for ticket in stage.synthetic if space.is_labelled(ticket)])
     stage = replace(stage, validation=labelled_tickets(stage.validation, space, "validation"))
-    training, validation = (encode_tickets(stage, part, space) for part in (stage.train, stage.validation))
+    # synthetic tickets come last, so that the rows of real ones are what they are without them
+    training = encode_tickets(stage, [*stage.train, *stage.synthetic], space)
+    validation = encode_tickets(stage, stage.validation, space)
     for warning in [*training_warnings(stage.train, space), *validation_warnings(stage.validation, space)]:
         print(f"warning: {warning}", file=sys.stderr)
     check_select_by(CLASSIFIER, settings.training, selectable_metrics(space, stage.validation))
@@ -74,7 +77,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
         config=settings.training,
         compute=stage.config.base.compute,
         seed=config.seed,
-        weights=sampling_weights(stage.train, space, settings),
+        weights=sampling_weights(stage.train, space, settings, stage.synthetic),
         head_parameters=lambda name: ".heads." in name,
         packed=stage.packed,
         tensorboard=config.tensorboard,
@@ -85,7 +88,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     rest = save_adapter(stage, model)
     if not processes.is_first():
         return stage.folder
-    parts = LabelledParts(stage.train, stage.validation, space)
+    parts = LabelledParts(stage.train, stage.validation, space, stage.synthetic)
     fitted = fit_on_validation(logits, parts, settings, stage.data)
     heads = {name.removeprefix(HEADS_KEY): tensor for name, tensor in rest.items()}
     with disk_guard(stage.partial):
@@ -100,7 +103,7 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
         calibrated=fitted.reports,
         automated=fitted.automated,
         decode=fitted.decode,
-        examples=effective_examples(stage.train, space, settings),
+        examples=effective_examples(stage.train, space, settings, stage.synthetic),
         max_length=settings.training.max_length,
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from backbone.hub.address import model_path
 from commands.options import path
 
 
@@ -15,8 +16,10 @@ def export(
         Optional[Path],
         typer.Option(
             "--model",
-            parser=path,
-            help="Run folder, model folder, `smollm2` or `mini` (default: a shipped model).",
+            parser=model_path,
+            metavar="MODEL",
+            help="Run folder, model folder, hf://OWNER/NAME[@REVISION], `smollm2` or `mini` (default: a shipped "
+            "model).",
         ),
     ] = None,
     generator: Annotated[

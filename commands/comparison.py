@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from backbone.hub.address import model_path
 from commands.options import Engine, Model, path
 
 
@@ -36,7 +37,12 @@ def evaluate(
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(parser=path, help="Run folders of train-cls and train-gen, train-baseline, or all.")
+        list[Path],
+        typer.Argument(
+            parser=model_path,
+            metavar="RUN",
+            help="Run folders of train-cls and train-gen, train-baseline, or all; or hf://OWNER/NAME[@REVISION].",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", parser=path, help="Folder to write; answers there are used again.")
@@ -187,13 +193,13 @@ def judge(
 
     Example: duet judge runs/comparison --endpoint http://localhost:8000/v1 --model mistral-large --dry-run
     """
-    from eval.judge.asking import JudgeSettings
+    from engines.asking import AskSettings
     from eval.judge.run import JudgeOptions, dry_run_text
     from eval.judge.run import judge as run
     from eval.report.judged import judged
     from eval.report.page import section_text
 
-    settings = JudgeSettings(
+    settings = AskSettings(
         endpoint, model, key_variable, timeout, concurrent, temperature, max_tokens, seed, budget_tokens
     )
     options = JudgeOptions(comparison, settings, tickets, systems or (), dimensions or (), draws, same_family)

@@ -1,4 +1,4 @@
-"""Commands on data: prepare."""
+"""Commands on data: prepare, augment."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -100,3 +100,82 @@ def prepare(
         tokenizer=tokenizer or mini_folder() / "base" / "tokenizer.json",
     )
     print(render_report(run(options)))
+
+
+def augment(
+    data: Annotated[str, typer.Argument(help="Folder of `duet prepare`.")],
+    where: Annotated[
+        list[str],
+        typer.Option("--where", metavar="COLUMN=LABEL", help="Class that gets new tickets. Repeatable."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", metavar="NAME", help="Model at the endpoint; without one a local base: a folder, smollm2, mini."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", parser=path, help="Folder to write.")] = Path("data-aug"),
+    endpoint: Annotated[
+        Optional[str],
+        typer.Option("--endpoint", metavar="URL", help="An OpenAI-compatible server, which ticket texts are sent to."),
+    ] = None,
+    limit: Annotated[
+        Optional[int],
+        typer.Option("--limit", min=1, help="Ask for this many new tickets at most (default: as needed)."),
+    ] = None,
+    per_ticket: Annotated[
+        int, typer.Option("--per-ticket", min=1, max=10, help="New tickets after one ticket, at most.")
+    ] = 1,
+    class_share: Annotated[
+        float,
+        typer.Option("--class-share", metavar="SHARE", help="New tickets of a class, at most, of its real ones."),
+    ] = 0.3,
+    duplicate_threshold: Annotated[
+        float,
+        typer.Option("--duplicate-threshold", metavar="SHARE", help="Common word pairs that make a near-duplicate."),
+    ] = 0.25,
+    label_check: Annotated[
+        bool,
+        typer.Option("--label-check/--no-label-check", help="Let a cross-fitted classifier check the labels."),
+    ] = True,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, max=2.0, help="Temperature of the answers.")
+    ] = 0.7,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=16, help="Longest answer, in tokens.")] = 1024,
+    budget_tokens: Annotated[
+        Optional[int],
+        typer.Option("--budget-tokens", min=1, help="Stop before this run uses more tokens (default: no limit)."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many requests and tokens it would take, and send nothing.")
+    ] = False,
+    key_variable: Annotated[
+        str, typer.Option("--key-variable", metavar="NAME", help="Environment variable that holds the API key.")
+    ] = "OPENAI_API_KEY",
+    concurrent: Annotated[int, typer.Option("--concurrent", min=1, help="Requests under way at a time.")] = 8,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1.0, help="Seconds after which a request counts as lost.")
+    ] = 120.0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the draw of tickets and of the answers.")
+    ] = 0,
+) -> None:
+    """Add new training tickets for rare classes.
+
+    A model writes tickets of a class in other words. Filters refuse what is a copy, leaks into validation or test, or
+    lost a number, its language or its label. Validation and test stay as they are. Interrupted, run it again.
+
+    Example: duet augment data --where priority=low --endpoint http://localhost:8000/v1 --model qwen3 --out data-aug
+    """
+    from engines.asking import AskSettings
+    from pipeline.augment.plan import AugmentOptions
+    from pipeline.augment.run import augment as run
+    from pipeline.augment.run import dry_run_text, render
+
+    settings = AskSettings(
+        endpoint or "", model, key_variable, timeout, concurrent, temperature, max_tokens, seed, budget_tokens
+    )
+    options = AugmentOptions(
+        data, out, where, settings, limit, per_ticket, class_share, duplicate_threshold, label_check
+    )
+    print(dry_run_text(options) if dry_run else render(run(options)))

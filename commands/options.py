@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from backbone.hub.address import model_path
 from tickets.sources import source_path
 
 
@@ -30,8 +31,10 @@ Model = Annotated[
     Optional[Path],
     typer.Option(
         "--model",
-        parser=path,
-        help="Run folder, model folder, bundle, `smollm2` or `mini` (default: a shipped model).",
+        parser=model_path,
+        metavar="MODEL",
+        help="Run folder, model folder, bundle, hf://OWNER/NAME[@REVISION], `smollm2` or `mini` (default: a shipped "
+        "model).",
     ),
 ]
 Engine = Annotated[

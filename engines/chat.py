@@ -1,31 +1,16 @@
 """Single chat requests to any OpenAI-compatible server: messages in, text and token counts out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
-from engines.server import REFUSALS, RETRIES, Server, ServerFailed, ServerOptions, check_model_name, openai
+from engines.completion import Completion, RequestRefused
+from engines.server import REFUSALS, RETRIES, Server, ServerOptions, check_model_name, openai
 from tickets.plain_reason import kind_of
 from tickets.terminal import whole_characters
 
-__all__ = ["ChatEndpoint", "Completion", "RequestRefused", "ServerFailed"]
 _LONGEST_NAME = 200  # characters of a model's name that are kept
 _THINKING = 8192  # tokens that a server may add to an answer, beside those asked for
 _ADDED = 16_384  # tokens that its template may add to what it reads; besides, no token is shorter than a byte
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What a server wrote, under the model name that it gave; token counts where it said them."""
-
-    text: str
-    model: str
-    read: int | None
-    written: int | None
-
-
-class RequestRefused(Exception):
-    """The server refused a request for what it asks, such as a response format that it does not know."""
 
 
 class ChatEndpoint:
@@ -78,6 +63,7 @@ class ChatEndpoint:
                 clean(whole_characters(name))[:_LONGEST_NAME],
                 _count(usage, "prompt_tokens", most_read),
                 _count(usage, "completion_tokens", most_tokens + _THINKING),
+                answer.choices[0].finish_reason == "length",
             )
 
         try:

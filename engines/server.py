@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from engines.addresses import is_address, secrets_of, without_credentials
+from engines.completion import ServerFailed
 from tickets.errors import InputError, WorkError
 from tickets.plain_reason import plain_reason
 from tickets.secrets import without_secrets
@@ -41,10 +42,6 @@ def check_model_name(name: str, option: str) -> str:
     if name != whole_characters(name):
         raise InputError(f"{option} {name[:200]}: holds half a character, expected the model's name at that server")
     return name
-
-
-class ServerFailed(WorkError):
-    """The server answered with an error of its own, after all retries; some do so to a request they do not know."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from backbone.dataset import data_fingerprint, load_part, resolve_data
+from backbone.dataset import load_part, real_fingerprint, resolve_data
 from backbone.runs.files import disk_guard, read_json, writable, write_text
 from backbone.runs.folder import package_versions, paths_written_for
 from backbone.runs.layout import LABELS, RUN
@@ -245,7 +245,7 @@ def _bertscore_note(bert: Mapping[str, BertScore]) -> str:
 
 def _warnings(systems: Sequence[System], folder: Path, options: CompareOptions, old: int) -> list[str]:
     """Return what a reader should know before believing the figures; `old` is the index of the model in use."""
-    part, expected = options.part, data_fingerprint(folder)
+    part, expected = options.part, real_fingerprint(folder)
     warnings = []
     if options.promote:  # the old model was trained on other data, which the decision takes into account
         systems = [*systems[:old], *systems[old + 1 :]]
@@ -254,7 +254,8 @@ def _warnings(systems: Sequence[System], folder: Path, options: CompareOptions, 
         warnings.append(f"the systems {used} the {part} part: its figures say nothing about new tickets")
     for system in systems:
         for stage in stages_of(system):
-            if read_json(stage.path / RUN).get("data") != expected:
+            record = read_json(stage.path / RUN)
+            if record.get("real_data", record.get("data")) != expected:
                 warnings.append(
                     f"{stage.path} was trained on other data than {folder}: its training tickets may be among the test "
                     "tickets"

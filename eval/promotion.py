@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from backbone.dataset import load_part, resolve_data
+from backbone.dataset import load_part, load_synthetic, resolve_data
 from eval.answers import SystemAnswers
 from eval.bootstrap import Difference, Resamples
 from eval.reply_metrics import ROUGE_L, TrainingReplies
@@ -100,8 +100,9 @@ def _rows_by_kind(old: SystemAnswers, test: TestSet) -> dict[str, list[int]]:
     """Return the rows of the test tickets by kind; texts are compared, because ids change from export to export."""
     assert isinstance(old.system, TwoStageSystem)
     folder = resolve_data(old.system.model.any_stage.config.data.path)
-    known = {part: {_key(ticket) for ticket in load_part(folder, part)} for part in PARTS}
-    learned = known["train"] | known["validation"]
+    by_part = {part: load_part(folder, part) for part in PARTS}
+    known = {part: {_key(ticket) for ticket in tickets} for part, tickets in by_part.items()}
+    learned = known["train"] | known["validation"] | {_key(t) for t in load_synthetic(folder, by_part["train"])}
     keys = [_key(ticket) for ticket in test.tickets]
     return {
         FROZEN: [row for row, key in enumerate(keys) if key in known["test"]],

@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_union
 
+from classifier.tfidf import tfidf_features
 from tickets.schema import Ticket
 
 
@@ -42,13 +40,3 @@ def nearest_neighbours(train: Sequence[Ticket], test: Sequence[Ticket]) -> list[
         block = test_features[start : start + 256] @ features.T
         found += np.asarray(block.argmax(axis=1)).ravel().tolist()
     return [train[row] for row in found]
-
-
-def tfidf_features(train: Sequence[Ticket], *others: Sequence[Ticket]) -> list[sparse.csr_matrix]:
-    """Return TF-IDF of words (1-2) and characters (3-5) of the training tickets, and of others in the same terms."""
-    vectorizer = make_union(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2),
-    )
-    features = vectorizer.fit_transform([ticket.text for ticket in train])
-    return [features, *(vectorizer.transform([ticket.text for ticket in tickets]) for tickets in others)]

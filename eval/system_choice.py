@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR, LABELS
+from backbone.shipped import local_folder
 from eval.systems import (
     CONSTRAINED,
     MAJORITY,
@@ -25,12 +26,13 @@ from tickets.schema import Ticket
 
 
 def open_runs(runs: Sequence[Path]) -> list[System]:
-    """Return the trained systems in some run folders: two-stage, single-prompt free and constrained.
+    """Return the trained systems in some run folders or models of a hub: two-stage, single-prompt free and constrained.
 
     Raises:
         InputError: a folder holds neither, or a file is damaged.
     """
     found: list[System] = []
+    runs = [local_folder(run) for run in runs]
     if len({run.resolve() for run in runs}) < len(runs):
         raise InputError(f"found a run folder twice in {', '.join(map(str, runs))}; expected each once")
     for run in runs:

@@ -134,7 +134,8 @@ def _mean(segments: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> 
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
-    return list(own_records(folder / METRICS))
+    """Return what was measured during training; nothing for a published run, which leaves it out."""
+    return list(own_records(folder / METRICS)) if (folder / METRICS).exists() else []
 
 
 def _parameters(path: Path) -> int:

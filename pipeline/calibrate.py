@@ -11,7 +11,7 @@ import numpy as np
 
 from backbone.config import RunConfig
 from backbone.config_file import dump_config, load_config
-from backbone.dataset import data_fingerprint, load_part, resolve_data
+from backbone.dataset import data_fingerprint, load_part, load_synthetic, resolve_data
 from backbone.progress import track
 from backbone.runs.files import disk_guard, read_json, sha256, write_json
 from backbone.runs.folder import check_replaceable, open_partial, paths_written_for, publish
@@ -144,10 +144,12 @@ def _read_validation(model: ModelFolder, stage: StageFolder, config: RunConfig) 
     system = load_two_stage(model, labels_only=True, choice=EngineChoice(together=_BATCH))
     classifier, space = system.classifier, system.classifier.space
     check_decode(space, config.classifier.decode)
+    train = labelled_tickets(load_part(folder, "train", config.data.max_train), space, "training")
     parts = LabelledParts(
-        labelled_tickets(load_part(folder, "train", config.data.max_train), space, "training"),
+        train,
         labelled_tickets(load_part(folder, "validation", config.data.max_validation), space, "validation"),
         space,
+        load_synthetic(folder, train),
     )
     return _Trained(classifier, parts, _logits(classifier, system.label_engine, parts), data)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backbone.base import find_base
 from backbone.config import RunConfig
-from backbone.dataset import load_part, resolve_data
+from backbone.dataset import load_part, load_synthetic, resolve_data
 from backbone.device import computes_bf16, on_cuda, resolve_formats, uses_liger
 from backbone.prompts import PromptEncoder
 from backbone.runs.layout import BASELINE, CLASSIFIER, GENERATOR
@@ -55,7 +55,8 @@ def check(config: RunConfig) -> str:
         labelled_tickets(part, space, name) for part, name in ((train, "training"), (validation, "validation"))
     )
     check_decode(space, config.classifier.decode)
-    examples = effective_examples(learnt, space, config.classifier)
+    synthetic = load_synthetic(data, learnt)
+    examples = effective_examples(learnt, space, config.classifier, synthetic)
     check_select_by(CLASSIFIER, config.classifier.training, selectable_metrics(space, judged))
     for stage in CAUSAL_STAGES:
         check_select_by(stage, stage_settings(config, stage), [LOSS])
@@ -66,12 +67,12 @@ def check(config: RunConfig) -> str:
     shapes = {stage: Shape.load(base, config, stage) for stage in _STAGES}
     sections = [
         _describe_base(config, base, shapes[GENERATOR]),
-        _describe_labels(train, validation, space, examples),
+        _describe_labels(train, validation, space, examples, synthetic),
         _describe_lengths(config, train, encoder),
         _describe_sample(config, train, encoder),
         _describe_active(config, shapes),
         _describe_cost(
-            config, shapes, _token_counts(config, train, encoder, single_prompt_encoder(base, space, config))
+            config, shapes, _token_counts(config, train, synthetic, encoder, single_prompt_encoder(base, space, config))
         ),
     ]
     return "\n\n".join(sections)
@@ -97,8 +98,11 @@ def _describe_labels(
     validation: Sequence[Ticket],
     space: LabelSpace,
     examples: Mapping[str, Mapping[str, Mapping[str, float]]],
+    synthetic: Sequence[Ticket],
 ) -> str:
     lines = [f"data     {len(train):,} training and {len(validation):,} validation tickets"]
+    if synthetic:
+        lines.append(f"         and {len(synthetic):,} synthetic tickets, which train the classifier alone")
     for column, classes in examples.items():
         shown = ", ".join(
             f"{label} {_example_text(examples_of_label)}"
@@ -115,7 +119,8 @@ def _describe_labels(
     if unlabelled:
         lines.append(f"         {unlabelled:,} training tickets have no label; they train the generator alone")
     if any(round(f["effective"]) != f["tickets"] for classes in examples.values() for f in classes.values()):
-        lines.append("         N>M: N tickets count as M in an epoch, by class weights and sampling")
+        also = " and synthetic tickets" if synthetic else ""
+        lines.append(f"         N>M: N tickets count as M in an epoch, by class weights and sampling{also}")
     lines.append(f"tags     {len(space.tags)} learnt")
     without = sum(not ticket.reply for ticket in train)
     if without:
@@ -228,7 +233,11 @@ def _busy() -> list[str]:
 
 
 def _token_counts(
-    config: RunConfig, train: Sequence[Ticket], encoder: PromptEncoder, single: PromptEncoder
+    config: RunConfig,
+    train: Sequence[Ticket],
+    synthetic: Sequence[Ticket],
+    encoder: PromptEncoder,
+    single: PromptEncoder,
 ) -> dict[str, tuple[float, float]]:
     """Estimate, for an epoch of every stage, all tokens and those that are labelled or predicted from."""
     sample = train[:: max(1, len(train) // _SAMPLE)]
@@ -236,7 +245,8 @@ def _token_counts(
     limits = {stage: stage_settings(config, stage).max_length for stage in _STAGES}
     columns = config.classifier.columns
     prompts = sum(len(encoder.classifier_prompt(ticket, limits[CLASSIFIER]).ids) for ticket in sample)
-    counts = {CLASSIFIER: (scale * prompts, float(len(train)))}
+    more = (len(train) + len(synthetic)) / len(train)  # about as long as the others
+    counts = {CLASSIFIER: (more * scale * prompts, more * len(train))}
     answered = [ticket for ticket in sample if ticket.reply]
     samples = {
         GENERATOR: [

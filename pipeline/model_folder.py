@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from backbone.base import BaseIdentity, find_base, identify
-from backbone.config import RunConfig
+from backbone.config import UNPUBLISHED, RunConfig
 from backbone.config_file import load_config
 from backbone.prompts import PromptEncoder
 from backbone.runs.files import read_json
@@ -68,6 +68,12 @@ class StageFolder:
 
     def _find_base(self) -> Path:
         """Return the base by the name it was given; where that leads nowhere from here, the folder it was then."""
+        if self.base.name == UNPUBLISHED:
+            raise InputError(
+                f"{self.path}: was trained on a base in a local folder, which was not published with it (fingerprint "
+                f"{self.base.fingerprint[:16]}); copy {self.path.parent} into a folder of yours (cp -rL), put that "
+                "base into base/ there, and give that folder to --model"
+            )
         try:
             return find_base(self.base.name, self.base.revision)
         except InputError as error:

@@ -145,7 +145,7 @@ def add_tickets(folder: Path, tickets: Sequence[Ticket]) -> int:
     Raises:
         InputError: no bundle with a memory, or another process is at it.
     """
-    new = {ticket.id: ticket for ticket in redact(ticket for ticket in tickets if ticket.reply)}
+    new = {ticket.id: ticket for ticket in redact(t for t in tickets if t.reply and not t.synthetic)}
     return _rewrite(folder, new.keys(), list(new.values()))
 
 

@@ -147,7 +147,7 @@ class ScriptedStages:
 
     _room = 24  # of the ticket, for labels: longer ones are cut otherwise than for the reply
 
-    def read(self, states: Any) -> list[Prediction]:
+    def predict(self, states: Any) -> list[Prediction]:
         return [Prediction({"length": str(int(one[0]))}, {"length": {str(int(one[0])): 1.0}}, {}) for one in states]
 
     def applicable(self, _prediction: Prediction) -> dict[str, bool]:

@@ -38,6 +38,7 @@ class Script:
     failing: list[int] = field(default_factory=list)
     noise: Mapping[str, int] = field(default_factory=dict)
     model: str = "scripted-1"
+    finish: str = "stop"  # why its answers end
     usage: Any = True  # False: none is given; True: a plausible one; anything else is given as it is
     requests: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -83,7 +84,7 @@ def serving(script: Script) -> Iterator[str]:
             if status == 200:
                 said = {"role": "assistant", "content": script.answer(request)}
                 record = {"id": "1", "object": "chat.completion", "created": 1, "model": script.model}
-                record["choices"] = [{"index": 0, "finish_reason": "stop", "message": said}]
+                record["choices"] = [{"index": 0, "finish_reason": script.finish, "message": said}]
                 if script.usage:
                     plausible = {"prompt_tokens": 700, "completion_tokens": 20, "total_tokens": 720}
                     record["usage"] = plausible if script.usage is True else script.usage

@@ -22,7 +22,8 @@ from tickets.schema import Ticket
 from tickets.secrets import SecretFilter, without_secrets
 
 pytest.importorskip("openai")
-from engines.chat import ChatEndpoint, RequestRefused
+from engines.chat import ChatEndpoint
+from engines.completion import RequestRefused
 from engines.endpoint import EndpointEngine
 
 ROOT = Path(__file__).parent.parent

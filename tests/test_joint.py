@@ -62,7 +62,7 @@ def test_decoding_is_what_trying_every_combination_finds(
     rng = np.random.default_rng(seed)
     decoder, logits = random_decoder(rng, columns, weighted=True), random_logits(rng, columns, 7)
     offsets = {name: rng.normal(size=values.shape[1]) for name, values in logits.items()}
-    monkeypatch.setattr(joint, "_MOST_CELLS", 2 * decoder.pair_scores.size)  # blocks of two tickets
+    monkeypatch.setattr(joint, "_MAX_SCORES", 2 * decoder.pair_scores.size)  # blocks of two tickets
     found = decoder.decode(logits, offsets)
     names = list(logits)
     for row in range(7):

@@ -20,11 +20,12 @@ from sklearn.linear_model import LogisticRegression
 
 from backbone.packaged_base import packaged_file
 from backbone.shipped import mini_folder
+from engines.answer_cache import AnswerCache, Kept
+from engines.asking import AskSettings
 from eval.compare import CompareOptions, compare
 from eval.human import make_sheet, score_sheets
 from eval.judge.agreement import with_itself, with_people
-from eval.judge.asking import JudgeSettings, Outcome
-from eval.judge.cache import AnswerCache, Kept
+from eval.judge.asking import Outcome
 from eval.judge.controls import FEWEST, PAIRS, check_controls, control_questions, plant
 from eval.judge.families import base_families, families_of
 from eval.judge.plan import still_valid
@@ -304,7 +305,7 @@ def comparison(mini_comparison: Path, tmp_path: Path) -> Path:
 
 
 def ask(comparison: Path, url: str, **more: Any) -> dict[str, Any]:
-    settings = JudgeSettings(url, more.pop("model", "scripted"), budget=more.pop("budget", None))
+    settings = AskSettings(url, more.pop("model", "scripted"), budget=more.pop("budget", None))
     return judge(JudgeOptions(comparison, settings, **more))
 
 
@@ -403,7 +404,7 @@ def test_busy_servers_are_asked_again_and_broken_ones_are_one_line(
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     with serving(Script(failing=[429, 500, 429])) as url:
         assert ask(comparison, url, systems=["two-stage"], dimensions=["tone"])["points"]
-    options = JudgeOptions(comparison, JudgeSettings(url, "other", key_variable="MY_KEY"), dimensions=["tone"])
+    options = JudgeOptions(comparison, AskSettings(url, "other", key_variable="MY_KEY"), dimensions=["tone"])
     for status, words in ((500, "see the server's log"), (401, r"\[key\].*set MY_KEY"), (429, "lower --concurrent")):
         with serving(Script(failing=[status] * 100)) as url, pytest.raises(WorkError, match=words) as failed:
             judge(replace(options, settings=replace(options.settings, url=url)))
@@ -420,7 +421,7 @@ def test_a_budget_is_kept_and_gone_on_from(comparison: Path) -> None:
     script = Script()
     settings = {"systems": ["two-stage"], "dimensions": ["overall"]}
     with serving(script) as url:
-        options = JudgeOptions(comparison, JudgeSettings(url, "scripted"), **settings)
+        options = JudgeOptions(comparison, AskSettings(url, "scripted"), **settings)
         before = dry_run_text(options)
         with pytest.raises(WorkError, match=r"--budget-tokens 20,000: [\d,]+ are used"):
             ask(comparison, url, budget=20_000, **settings)
@@ -567,7 +568,7 @@ def test_a_small_real_model_is_no_judge(comparison: Path, tmp_path: Path) -> Non
                 time.sleep(0.2)
         lines = (comparison / "answers.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         (comparison / "answers.jsonl").write_text("".join(lines[:FEWEST]), encoding="utf-8")
-        settings = JudgeSettings(url, "smollm2", seconds=900, concurrent=1, max_tokens=160)
+        settings = AskSettings(url, "smollm2", seconds=900, concurrent=1, max_tokens=160)
         few = {"systems": ["two-stage"], "dimensions": ["professionalism"], "same_family": True}
         with pytest.raises(WorkError, match="smollm2 is no judge of these replies"):
             judge(JudgeOptions(comparison, settings, **few))

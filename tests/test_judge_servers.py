@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from engines.answer_cache import AnswerCache, Kept
+from engines.asking import AskSettings
 from engines.chat import ChatEndpoint
-from eval.judge.asking import JudgeModel, JudgeSettings, Outcome
-from eval.judge.cache import AnswerCache, Kept
+from eval.judge.asking import JudgeModel, Outcome
 from eval.judge.questions import Case, point_question
 from tests.scripted_judge import Script, serving
 
@@ -21,7 +22,7 @@ def ask(url: str, folder: Path) -> Outcome:
 
     async def ask_with(cache: AnswerCache) -> Outcome:
         async with ChatEndpoint(url, "scripted", "OPENAI_API_KEY", 10.0) as endpoint:
-            model = JudgeModel(JudgeSettings(url, "scripted", budget=100_000), endpoint, cache)
+            model = JudgeModel(AskSettings(url, "scripted", budget=100_000), endpoint, cache)
             return (await model.ask([QUESTION], "scores"))[QUESTION.key]
 
     with closing(AnswerCache(folder / "a.sqlite")) as cache:

@@ -69,6 +69,7 @@ def test_every_command_works_without_a_network_and_looks_for_none(
         ["evaluate", "--model", model],
         ["compare", model, "--out", comparison, "--limit", "4", "--timed", "0", "--no-zero-shot"],
         ["human-eval", "make", comparison, "--tickets", "2"],
+        ["push", model, "hf://acme/support", "--dry-run"],
     ]
     found = run_offline(commands, tmp_path)
     assert found["codes"] == {" ".join(command[:2]): 0 for command in commands}, found["stderr"]

@@ -13,6 +13,7 @@ import cli
 from backbone.config import RunConfig
 from backbone.config_file import load_config
 from backbone.dataset import resolve_data
+from backbone.hub.address import model_path
 from backbone.runs.folder import paths_written_for
 from backbone.shipped import mini_folder
 from backbone.training.pretrain import PretrainConfig, _plan, pretrain
@@ -147,8 +148,9 @@ def path_parameters() -> list[tuple[str, str, Any]]:
 def test_every_path_of_the_command_line_knows_the_home_folder(home: Path) -> None:
     parameters = path_parameters()
     assert len(parameters) > 25
-    assert not [f"{command} {name}" for command, name, facts in parameters if facts.parser is not options.path]
-    assert options.path("~/x") == home / "x" and options.path("-") == Path("-")
+    parsers = (options.path, model_path)
+    assert not [f"{command} {name}" for command, name, facts in parameters if facts.parser not in parsers]
+    assert options.path("~/x") == model_path("~/x") == home / "x" and options.path("-") == Path("-")
 
 
 @pytest.mark.parametrize(

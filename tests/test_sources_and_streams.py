@@ -18,8 +18,8 @@ from backbone.runs.files import open_new, write_text
 from backbone.runs.folder import open_partial, partial_folder
 from backbone.runs.locks import file_lock
 from backbone.runs.manifest import read_manifest
+from engines.answer_cache import AnswerCache
 from eval.answers import read_answers
-from eval.judge.cache import AnswerCache
 from eval.rating_sheet import read_sheet
 from eval.report.blocks import Section, Table
 from eval.report.page import _markdown, read_report

@@ -6,6 +6,7 @@ from typing import Any
 
 RAW = "(raw)"  # key under which an unreadable row keeps its text
 RAW_LENGTH = 2_000
+FAILED = "answer of a failed request"  # a fault: what a server said instead of tickets
 ROW_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")  # of files that hold a row a ticket
 
 
@@ -31,6 +32,7 @@ class ReadLog:
     notes: list[str] = field(default_factory=list)
     other_lists: Counter[str] = field(default_factory=Counter)  # objects beside the tickets, by the name of their list
     inner_lists: Counter[str] = field(default_factory=Counter)  # objects inside tickets that look like tickets
+    nothing: str = "no rows below the header"  # what was found where a source of this format holds no ticket
     with_attachments: int = 0  # mails with attachments whose text was not read
 
     def note(self, text: str) -> None:

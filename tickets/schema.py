@@ -18,7 +18,8 @@ PARTS = ("train", "validation", "test")
 class Ticket:
     """One helpdesk ticket, with the agent's `reply` and the date of creation as the source writes it, where known.
 
-    `labels` are strings by column name; a column without a label for this ticket is not among them.
+    `labels` are strings by column name; a column without a label for this ticket is not among them. A `synthetic`
+    ticket was written by a model after the ticket whose id is `parent`; it has its labels, and no reply.
     """
 
     id: str
@@ -29,6 +30,8 @@ class Ticket:
     tags: tuple[str, ...] = ()
     reply: str = ""
     created: str = ""
+    synthetic: bool = False
+    parent: str = ""
 
     @property
     def text(self) -> str:
@@ -92,8 +95,9 @@ class Answer:
 def ticket_to_json(ticket: Ticket) -> str:
     """Return one line of JSON, the format of train / validation / test files."""
     record = {**vars(ticket), "labels": dict(ticket.labels)}  # asdict copies deeply, four times as slow
-    if not ticket.created:
-        del record["created"]
+    for name in ("created", "synthetic", "parent"):  # most tickets have none of them
+        if not record[name]:
+            del record[name]
     return json_text(record)
 
 
@@ -101,6 +105,9 @@ def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
     """Build a ticket from one decoded JSON line; `where` names it in the error."""
     try:
         labels = _mapping(record.get("labels"))
+        synthetic, parent = record.get("synthetic", False), _scalar(record.get("parent") or "")
+        if not isinstance(synthetic, bool) or synthetic != bool(parent):
+            raise ValueError("synthetic and parent go together: true, and the id of a ticket")
         return Ticket(
             id=_scalar(record["id"]),
             subject=_text(record["subject"]),
@@ -110,6 +117,8 @@ def ticket_from_record(record: Mapping[str, Any], where: str) -> Ticket:
             tags=tuple(map(_scalar, _list(record.get("tags")))),
             reply=_text(record.get("reply")),
             created=_scalar(record.get("created") or ""),
+            synthetic=synthetic,
+            parent=parent,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(

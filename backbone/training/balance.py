@@ -24,10 +24,13 @@ def class_weights(tickets: Sequence[Ticket], space: LabelSpace, config: BalanceC
     }
 
 
-def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: BalanceConfig) -> list[float] | None:
+def sampling_weights(
+    tickets: Sequence[Ticket], space: LabelSpace, config: BalanceConfig, synthetic: Sequence[Ticket] = ()
+) -> list[float] | None:
     """Weight of drawing every ticket so that the classes of one column come equally often; None for plain epochs.
 
-    `balanced` uses the column of which the rarest class is the smallest share.
+    `balanced` uses the column of which the rarest class is the smallest share. Synthetic tickets come after the others;
+    they take a part of their class's draws and add none.
     """
     if config.sampling == "none":
         return None
@@ -39,27 +42,30 @@ def sampling_weights(tickets: Sequence[Ticket], space: LabelSpace, config: Balan
             f"{config.section}.sampling: found {config.sampling!r}, expected none, balanced or one of "
             f"{', '.join(space.columns)}"
         )
-    counts = _counts(tickets, column)
+    rows = [*tickets, *synthetic]
+    counts = _counts(rows, column)
     # A ticket without this label is drawn as often as one with it on average.
     average = len(counts) / sum(counts.values())
-    return [1.0 / counts[ticket.labels[column]] if column in ticket.labels else average for ticket in tickets]
+    return [1.0 / counts[ticket.labels[column]] if column in ticket.labels else average for ticket in rows]
 
 
 def effective_examples(
-    tickets: Sequence[Ticket], space: LabelSpace, config: BalanceConfig
+    tickets: Sequence[Ticket], space: LabelSpace, config: BalanceConfig, synthetic: Sequence[Ticket] = ()
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return what an epoch holds of every class, by column and label.
 
     `tickets` in the data, `drawn` in an epoch on average (another number where sampling balances), the `weight` of
-    each in the loss, and `effective`, drawn times weight: how many plain examples the class counts for.
+    each in the loss, and `effective`, drawn times weight: how many plain examples the class counts for. Synthetic
+    tickets are drawn, but do not count as `tickets`, nor for the weight.
     """
+    rows = [*tickets, *synthetic]
     weights = class_weights(tickets, space, config)
-    ticket_weights = sampling_weights(tickets, space, config) or [1.0] * len(tickets)
-    scale = len(tickets) / sum(ticket_weights)
+    ticket_weights = sampling_weights(tickets, space, config, synthetic) or [1.0] * len(rows)
+    scale = len(rows) / sum(ticket_weights)
     report: dict[str, dict[str, dict[str, float]]] = {}
     for column, classes in space.columns.items():
         counts, drawn = _counts(tickets, column), dict.fromkeys(classes, 0.0)
-        for ticket, ticket_weight in zip(tickets, ticket_weights, strict=True):
+        for ticket, ticket_weight in zip(rows, ticket_weights, strict=True):
             if column in ticket.labels:
                 drawn[ticket.labels[column]] += ticket_weight * scale
         column_weights = weights[column] or [1.0] * len(classes)

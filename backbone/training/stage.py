@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backbone.base import BaseIdentity, find_base, identify
 from backbone.config import SAMPLE, RunConfig, TrainingConfig
 from backbone.config_file import dump_config
-from backbone.dataset import data_fingerprint, load_part, resolve_data
+from backbone.dataset import data_fingerprint, load_part, load_synthetic, real_fingerprint, resolve_data
 from backbone.device import on_cuda, resolve_formats
 from backbone.prompts import TOKENIZER_FILES, PromptEncoder
 from backbone.runs.files import disk_guard, write_json
@@ -31,6 +31,8 @@ class Stage:
 
     Attributes:
         asked: the configuration as given; `config` is the same with the formats of the base resolved for this machine.
+        synthetic: examples beside `train`, for the classifier alone.
+        data, real_data: fingerprints of the tickets, with and without synthetic ones.
     """
 
     name: str
@@ -42,8 +44,10 @@ class Stage:
     base: BaseIdentity
     encoder: PromptEncoder
     train: list[Ticket]
+    synthetic: list[Ticket]
     validation: list[Ticket]
     data: str
+    real_data: str
     cleaning: CleaningSteps
     packed: bool
     recompute: bool
@@ -75,12 +79,13 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
     base_folder = processes.broadcast_from_first(lambda: find_base(config.base.path, config.base.revision))
     base = identify(base_folder, config.base.path, config.base.revision)
     data_folder = resolve_data(config.data.path)
-    data = data_fingerprint(data_folder)
+    data, real_data = data_fingerprint(data_folder), real_fingerprint(data_folder)
     check_output(config, name, data_folder, base_folder)
     plan: dict[str, Any] = {"config": _relevant(name, config), "data": data, "base": base.fingerprint, **inputs}
     if processes.world_size() > 1:
         plan["processes"] = processes.world_size()  # other batches
     partial = processes.broadcast_from_first(lambda: open_partial(folder, plan, restart))
+    train = load_part(data_folder, "train", config.data.max_train)
     return Stage(
         name=name,
         asked=asked,
@@ -90,9 +95,11 @@ def open_stage(name: str, config: RunConfig, restart: bool = False, **inputs: st
         base_folder=base_folder,
         base=base,
         encoder=PromptEncoder(base_folder, config.prompt.instruction),
-        train=load_part(data_folder, "train", config.data.max_train),
+        train=train,
+        synthetic=load_synthetic(data_folder, train) if name == CLASSIFIER else [],
         validation=load_part(data_folder, "validation", config.data.max_validation),
         data=data,
+        real_data=real_data,
         cleaning=CleaningSteps.of_prepared(data_folder),
         packed=packs(config, name, on_cuda()),
         recompute=recomputes(config, name, Shape.load(base_folder, config, name)),
@@ -126,6 +133,8 @@ def finish(stage: Stage, result: "TrainingResult", **facts: Any) -> Path:
             data=stage.data,
             train_tickets=len(stage.train),
             validation_tickets=len(stage.validation),
+            **({"real_data": stage.real_data} if stage.real_data != stage.data else {}),
+            **({"synthetic_tickets": len(stage.synthetic)} if stage.synthetic else {}),
             seconds=result.seconds,
             precision=stage.config.base.precision,
             compute=stage.config.base.compute,

@@ -1,53 +1,14 @@
-"""Asking a judge model: several questions at a time, within a budget, each answer kept and read."""
+"""Asking a judge model: questions in, verdicts or the problem that stood in the way out."""
 
-import asyncio
-import datetime
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
 
-from backbone.progress import open_bar
-from engines.addresses import without_credentials
-from engines.chat import ChatEndpoint, Completion, RequestRefused, ServerFailed
-from eval.judge.cache import AnswerCache, Kept
+from engines.answer_cache import AnswerCache, Kept
+from engines.asking import Asker, AskSettings, ChatModel
 from eval.judge.questions import Case, Question, point_question
-from eval.judge.verdicts import Verdict, read_verdict, schema_of
-from tickets.errors import WorkError
+from eval.judge.verdicts import read_verdict
 
-_BYTES_PER_TOKEN = 3.5  # of English text, about
-_WRITTEN = 100  # tokens of an answer, about
-_TRIES = 2
-_AGAIN = "That cannot be read ({problem}). Answer again, with the JSON object alone: {schema}"
 _PROBE = point_question(Case("", "Where do I find my invoice?", "Under Billing."), "Under Billing.", "overall")
-_QUOTED = 2_000  # characters of an answer that could not be read, as it is shown again
-_FORMATS = ("json_schema", "json_object with schema", "json_object", "none")  # the strictest first
-_LIMITS = ("max_tokens", "max_completion_tokens")  # the second is what newer models of OpenAI want
-
-
-@dataclass(frozen=True)
-class JudgeSettings:
-    """Which model is asked, and how.
-
-    Attributes:
-        key_variable: environment variable that holds the API key.
-        seconds: until a request counts as lost.
-        concurrent: requests under way at a time.
-        max_tokens: of an answer.
-        budget: tokens that one run may use; None for any number.
-    """
-
-    url: str
-    model: str
-    key_variable: str = "OPENAI_API_KEY"
-    seconds: float = 120.0
-    concurrent: int = 8
-    temperature: float = 0.0
-    max_tokens: int = 512
-    seed: int = 0
-    budget: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,50 +23,11 @@ class Outcome:
     day: str
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How a server is asked: the field that limits an answer, and the way to give it a form, one of _FORMATS."""
-
-    limit: str
-    form: str
-
-
-class Budget:
-    """Tokens that may be used: reserved before a call for the most that it can take, and booked after it."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit, self._reserved, self.used = limit, 0, 0
-        self._changed = asyncio.Condition()
-
-    async def reserve(self, tokens: int) -> bool:
-        """Set tokens aside; False where they are not there even when all calls under way have ended."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._has(tokens) or not self._reserved)
-            if not self._has(tokens):
-                return False
-            self._reserved += tokens
-            return True
-
-    async def settle(self, reserved: int, used: int) -> None:
-        """Count what a call used instead of what was set aside for it."""
-        async with self._changed:
-            self._reserved -= reserved
-            self.used += used
-            self._changed.notify_all()
-
-    def _has(self, tokens: int) -> bool:
-        return self._limit is None or self.used + self._reserved + tokens <= self._limit
-
-
 class JudgeModel:
     """A judge model behind a server, with the answers that it gave before."""
 
-    def __init__(self, settings: JudgeSettings, endpoint: ChatEndpoint, cache: AnswerCache) -> None:
-        self._settings, self._endpoint, self._cache = settings, endpoint, cache
-        self._places = asyncio.Semaphore(settings.concurrent)
-        self._dialect: Dialect | None = None
-        self._refused: dict[str, Kept] = {}  # for this run alone: a server can be set to take longer requests
-        self._budget = Budget(settings.budget)
+    def __init__(self, settings: AskSettings, model: ChatModel, cache: AnswerCache) -> None:
+        self._asker = Asker(settings, model, cache, _PROBE)
 
     async def ask(self, questions: Sequence[Question], description: str) -> dict[str, Outcome]:
         """Answer all questions, from what is kept where it is; returns outcomes by the question's key.
@@ -113,172 +35,11 @@ class JudgeModel:
         Raises:
             WorkError: the budget is spent, or the server does not answer; what was answered is kept.
         """
-        missing = self.missing(questions)
-        if missing:
-            await self._ask_missing(missing, description)
-        return {question.key: _outcome(question, self._kept(question)) for question in questions}
-
-    def missing(self, questions: Sequence[Question]) -> list[Question]:
-        """Return those without an answer, each once."""
-        unique = {question.key: question for question in questions}
-        return [question for question in unique.values() if self._kept(question) is None]
-
-    def _kept(self, question: Question) -> Kept | None:
-        key = answer_key(self._settings, question)
-        kept = self._refused.get(key) or self._cache.get(key)
-        return kept if kept is None or kept.problem or not _problem(kept.text, question.answer) else None
-
-    async def _ask_missing(self, questions: Sequence[Question], description: str) -> None:
-        dialect = self._dialect = self._dialect or await self._find_dialect()
-        with open_bar(len(questions), description, "answer") as bar:
-
-            async def one(question: Question) -> bool:
-                async with self._places:
-                    kept = await self._answer(question, dialect)
-                bar.update()
-                return kept
-
-            # those about one ticket follow each other, for servers that keep the last prompt
-            tasks = [asyncio.ensure_future(one(question)) for question in sorted(questions, key=lambda q: q.user)]
-            try:
-                answered = await asyncio.gather(*tasks)
-            except BaseException:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                raise
-        if not all(answered):
-            raise self._budget_spent(f"{answered.count(False):,} more {description}")
-
-    async def _answer(self, question: Question, dialect: Dialect) -> bool:
-        """Ask one question, a second time where the answer cannot be read, and keep what came; False: no budget."""
-        messages = question.messages
-        text, problem, model, tokens, day = "", "", "", 0, datetime.date.today().isoformat()
-        for _ in range(_TRIES):
-            try:
-                completion = await self._complete(messages, question.answer, question.draw, dialect)
-            except RequestRefused as refusal:
-                self._refused[answer_key(self._settings, question)] = Kept(
-                    "", f"refused: {refusal}", model, tokens, day
-                )
-                return True
-            if completion is None:
-                return False
-            text, model = completion.text, completion.model
-            tokens += _used(completion, messages)
-            problem = _problem(text, question.answer)
-            if not problem:
-                break
-            again = _AGAIN.format(problem=problem, schema=json.dumps(schema_of(question.answer)))
-            messages = [
-                *question.messages,
-                {"role": "assistant", "content": text[:_QUOTED]},
-                {"role": "user", "content": again},
-            ]
-        self._cache.put(answer_key(self._settings, question), Kept(text, problem, model, tokens, day))
-        return True
-
-    async def _complete(
-        self, messages: Sequence[Mapping[str, str]], answer: type[Verdict], draw: int, dialect: Dialect
-    ) -> Completion | None:
-        """Send one request within the budget; None where that is spent."""
-        settings = self._settings
-        request = {
-            dialect.limit: settings.max_tokens,
-            "temperature": settings.temperature,
-            "seed": settings.seed + draw,
-            **_response_format(dialect.form, answer),
-        }
-        most = prompt_tokens(messages) + settings.max_tokens
-        if not await self._budget.reserve(most):
-            return None
-        used = 0  # by a request that is refused or fails
-        try:
-            completion = await self._endpoint.complete(messages, request, settings.max_tokens)
-            used = _used(completion, messages)
-            return completion
-        finally:
-            await self._budget.settle(most, used)
-
-    async def _find_dialect(self) -> Dialect:
-        """Try how the server takes a form for its answer: the strictest way whose answer can be read, or else that it
-        does not refuse."""
-        accepted: list[Dialect] = []
-        refusal = ""
-        for limit, form in product(_LIMITS, _FORMATS):
-            if accepted and limit != accepted[0].limit:
-                break
-            dialect = Dialect(limit, form)
-            try:
-                completion = await self._complete(_PROBE.messages, _PROBE.answer, 0, dialect)
-            except (RequestRefused, ServerFailed) as error:  # llama-cpp-python answers 500 to formats it does not know
-                if isinstance(error, ServerFailed) and form == _FORMATS[-1]:
-                    raise
-                refusal = str(error)
-                continue
-            if completion is None:
-                raise self._budget_spent("a first question")
-            if not _problem(completion.text, _PROBE.answer):
-                return dialect
-            accepted.append(dialect)
-        if not accepted:
-            raise WorkError(f"the server refuses every form of request, the last one with {refusal}; see its log")
-        return accepted[0]
-
-    def _budget_spent(self, wanted: str) -> WorkError:
-        return WorkError(
-            f"--budget-tokens {self._settings.budget:,}: {self._budget.used:,} are used, and the rest is not enough "
-            f"for {wanted}; the same command with a larger budget goes on from here"
-        )
+        answers = await self._asker.ask(questions, description)
+        return {question.key: _outcome(question, answers[question.key]) for question in questions}
 
 
-def answer_key(settings: JudgeSettings, question: Question) -> str:
-    """Return the SHA-256 of all that an answer depends on."""
-    address = without_credentials(settings.url)
-    parts = [address, settings.model, settings.temperature, settings.max_tokens, settings.seed, question.key]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def prompt_tokens(messages: Sequence[Mapping[str, str]]) -> int:
-    """Estimate the tokens of some messages."""
-    return round(sum(len(message["content"].encode()) for message in messages) / _BYTES_PER_TOKEN)
-
-
-def estimated_tokens(questions: Sequence[Question]) -> int:
-    """Estimate the tokens of some questions with their answers."""
-    return sum(prompt_tokens(question.messages) + _WRITTEN for question in questions)
-
-
-def _response_format(form: str, answer: type[Verdict]) -> dict[str, Any]:
-    schema = schema_of(answer)
-    formats: dict[str, dict[str, Any]] = {
-        "json_schema": {
-            "type": "json_schema",
-            "json_schema": {"name": "verdict", "strict": True, "schema": schema},
-        },
-        "json_object with schema": {"type": "json_object", "schema": schema},
-        "json_object": {"type": "json_object"},
-    }
-    return {"response_format": formats[form]} if form in formats else {}
-
-
-def _problem(text: str, answer: type[Verdict]) -> str:
-    """Say what is wrong with an answer; empty where nothing is."""
-    try:
-        read_verdict(text, answer)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _used(completion: Completion, messages: Sequence[Mapping[str, str]]) -> int:
-    """Return tokens that an answer took: as the server says, or else estimated."""
-    read = prompt_tokens(messages) if completion.read is None else completion.read
-    return read + (prompt_tokens([{"content": completion.text}]) if completion.written is None else completion.written)
-
-
-def _outcome(question: Question, kept: Kept | None) -> Outcome:
-    assert kept is not None  # `ask` raises where an answer is missing
+def _outcome(question: Question, kept: Kept) -> Outcome:
     if kept.problem:
         return Outcome(None, kept.text, kept.problem, kept.model, kept.tokens, kept.day)
     verdict = read_verdict(kept.text, question.answer)

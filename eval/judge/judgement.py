@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engines.addresses import without_credentials
+from engines.asking import AskSettings
 from eval.judge.agreement import Agreement, Retest, with_itself, with_people
-from eval.judge.asking import JudgeModel, JudgeSettings, Outcome
+from eval.judge.asking import JudgeModel, Outcome
 from eval.judge.controls import PAIRS, ControlResult, check_controls
 from eval.judge.families import base_families, families_of
 from eval.judge.plan import Plan
@@ -56,7 +57,7 @@ class Judgement:
 
 
 async def ask_everything(
-    model: JudgeModel, settings: JudgeSettings, plan: Plan, bases: Bases, check_names: Callable[[Sequence[str]], None]
+    model: JudgeModel, settings: AskSettings, plan: Plan, bases: Bases, check_names: Callable[[Sequence[str]], None]
 ) -> tuple[Judgement, dict[str, Outcome]]:
     """Ask in the order in which answers are needed: nothing is spent on an instrument that fails its controls.
 

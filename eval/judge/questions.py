@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from engines.data_blocks import data_blocks, marker_of, without_control_tokens
 from eval.judge.rubric import DIMENSIONS
 from eval.judge.style import without_greeting_and_closing, without_markdown
-from eval.judge.verdicts import PairVerdict, PointVerdict, Verdict
+from eval.judge.verdicts import PairVerdict, PointVerdict, Verdict, read_verdict, schema_of
 
 LONGEST = 6_000  # characters of a text that is shown; the middle of a longer one is left out
 
-# servers take these for control tokens, wherever they stand: a space breaks them
-_CONTROL = re.compile(r"<\||</?s>|\[/?INST\]|<(?:start|end)_of_turn>|<\uff5c")
 # the question comes last, so that a server which keeps prompts reads a ticket once for all questions about it
 _SYSTEM = """\
 You judge drafts of replies to support tickets.
@@ -68,6 +66,19 @@ class Question:
         parts = [self.system, self.user, self.answer.__name__, self.draw]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the answer."""
+        return schema_of(self.answer)
+
+    def problem_of(self, text: str) -> str:
+        """Say what is wrong with an answer; empty where nothing is."""
+        try:
+            read_verdict(text, self.answer)
+        except ValueError as error:
+            return str(error)
+        return ""
+
 
 def point_question(case: Case, reply: str, dimension: str, draw: int = 0) -> Question:
     """Ask for a score of a reply on one dimension."""
@@ -93,20 +104,17 @@ def shown(reply: str, drop_greeting_and_closing: bool = True) -> str:
 def _marked(case: Case, drafts: Mapping[str, str], draw: int, drop_greeting_and_closing: bool = True) -> str:
     """Put ticket, human reply and drafts between lines with a marker, which no draft can know: it is a digest of ticket
     and human reply."""
-    marker = hashlib.sha256(json.dumps([case.ticket, case.reference, draw]).encode()).hexdigest()[:16]
+    marker = marker_of([case.ticket, case.reference, draw])
     blocks = {
         "TICKET": case.ticket,
         "REPLY OF A HUMAN AGENT": shown(case.reference, drop_greeting_and_closing),
         **drafts,
     }
-    lines = [f"Marker: {marker}"]
-    for name, text in blocks.items():
-        lines += ["", f"BEGIN {name} {marker}", _cut(text), f"END {name} {marker}"]
-    return "\n".join(lines)
+    return data_blocks(marker, {name: _cut(text) for name, text in blocks.items()})
 
 
 def _cut(text: str) -> str:
-    text = _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+    text = without_control_tokens(text)
     if len(text) <= LONGEST:
         return text
     half = LONGEST // 2

@@ -12,9 +12,10 @@ from typing import Any
 
 from backbone.runs.files import disk_guard, writable, write_text
 from backbone.runs.locks import hold, release
+from engines.answer_cache import AnswerCache
+from engines.asking import AskSettings, answer_key, estimated_tokens
 from engines.chat import ChatEndpoint
-from eval.judge.asking import JudgeModel, JudgeSettings, Outcome, answer_key, estimated_tokens
-from eval.judge.cache import AnswerCache
+from eval.judge.asking import JudgeModel, Outcome
 from eval.judge.controls import ControlResult
 from eval.judge.families import base_families, families_of
 from eval.judge.judgement import Bases, Judgement, ask_everything
@@ -40,7 +41,7 @@ class JudgeOptions:
     """
 
     comparison: Path
-    settings: JudgeSettings
+    settings: AskSettings
     tickets: int = 100
     systems: Sequence[str] = ()
     dimensions: Sequence[str] = ()

@@ -1,12 +1,10 @@
-"""The form of a judge model's answer, and reading it: servers answer with something else, whatever they were asked."""
+"""The form of a judge model's answer."""
 
-import json
-import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-_FENCED = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.S)
+from engines.answer_json import read_answer
 
 
 class Verdict(BaseModel):
@@ -59,12 +57,4 @@ def read_verdict(text: str, answer: type[Verdict]) -> Verdict:
     Raises:
         ValueError: no JSON object, or not of that form; the message says what is wrong in one line.
     """
-    said = text.rpartition("</think>")[2].strip()
-    fenced = _FENCED.match(said)
-    try:
-        return answer.model_validate(json.loads(fenced.group(1) if fenced else said), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'answer'}: {first['msg']}") from None
-    except (ValueError, RecursionError):
-        raise ValueError("not a JSON object") from None
+    return read_answer(text, answer)

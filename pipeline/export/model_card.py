@@ -18,6 +18,10 @@ _HANDED_OVER = (
     " It reuses the classifier's KV cache of the ticket, so its adapter is of no use alone: instruction and "
     "ticket are read with the classifier's, all that follows with its own."
 )
+LIMITS = (
+    "## Limits\n\nTrained on one organisation's tickets: labels and replies follow their habits and errors. Replies "
+    "can state things that are not so; a person has to read them before they are sent. The base's licence applies."
+)
 
 
 def model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> str:
@@ -40,17 +44,13 @@ def _model_card(model: ModelFolder, quant: str, results: Sequence[Parity]) -> st
         f"# Two-stage ticket model on {base.name}\n\n"
         f"Base `{base.name}` (fingerprint `{base.fingerprint[:16]}`), {_format(quant)}, with a LoRA adapter "
         "per stage. Made by `duet export`; `duet predict --model THIS_FOLDER ticket.txt` answers from it.",
-        _classifier_section(model.stages[CLASSIFIER]),
+        classifier_section(model.stages[CLASSIFIER]),
     ]
     if GENERATOR in model.stages:
-        sections.append(_generator_section(model.stages[GENERATOR]))
+        sections.append(generator_section(model.stages[GENERATOR]))
     checks = "\n\n".join(str(result) for result in results)
     sections.append(f"## Check against the trained model\n\n```\n{checks}\n```")
-    sections.append(
-        "## Limits\n\nTrained on one organisation's tickets: labels and replies follow their habits and errors. "
-        "Replies can state things that are not so; a person has to read them before they are sent. The base's "
-        "licence applies."
-    )
+    sections.append(LIMITS)
     return "\n\n".join(sections) + "\n"
 
 
@@ -80,7 +80,12 @@ def _format(quant: str) -> str:
     return "labels as ONNX" if quant == NO_GGUF else f"in GGUF {quant.upper()}"
 
 
-def _classifier_section(stage: StageFolder) -> str:
+def classifier_section(stage: StageFolder) -> str:
+    """Return the classifier's part of a card.
+
+    Raises:
+        LookupError, TypeError: its run did not record what training writes.
+    """
     record = read_json(stage.path / RUN)
     labels: Mapping[str, Sequence[str]] = read_json(stage.path / LABELS)["columns"]
     lines = [
@@ -119,7 +124,12 @@ def _applied_text(one: Mapping[str, Any]) -> str:
     return "never" if one["accuracy"] is None else f"{one['share']:.0%}: {one['accuracy']:.3f}"
 
 
-def _generator_section(stage: StageFolder) -> str:
+def generator_section(stage: StageFolder) -> str:
+    """Return the generator's part of a card.
+
+    Raises:
+        LookupError, TypeError: its run did not record what training writes.
+    """
     record = read_json(stage.path / RUN)
     best, generated = record["best"], record["generated"]
     return (

@@ -10,20 +10,23 @@ from tickets.columns.column_checks import drop_status_reply, label_candidates, u
 from tickets.columns.tag_text import separated_by_spaces
 from tickets.conversations.assemble import ConversationColumns, find_conversations
 from tickets.errors import InputError
-from tickets.raw import RawRow, ReadLog
-
-_NO_ROWS = "found no rows below the header; expected tickets; give another file"
+from tickets.raw import FAILED, RawRow, ReadLog
 
 
-def no_rows(source: str) -> InputError:
-    """Return what to raise where a source holds nothing."""
-    return InputError(f"{source}: {_NO_ROWS}")
+def sample_fields(source: str, peek: Sequence[RawRow], log: ReadLog) -> list[dict[str, Any]]:
+    """Return the fields of the first rows that can be read, of all where none can.
 
-
-def sample_fields(source: str, peek: Sequence[RawRow]) -> list[dict[str, Any]]:
-    """Return the fields of the first rows that can be read, of all where none can."""
+    Raises:
+        InputError: no rows, none that can be read, or the answer of a failed request.
+    """
     if not peek:
-        raise no_rows(source)
+        beside = f", but {', '.join(log.other_lists)} beside it" if log.other_lists else ""
+        raise InputError(f"{source}: found {log.nothing}{beside}; expected tickets; give another file")
+    if all(row.fault and row.fault.startswith(FAILED) for row in peek):
+        raise InputError(
+            f"{source}: found the {peek[0].fault}; expected tickets; check the address, the login and the rights of "
+            "the request, and export again"
+        )
     if all(row.fault and len(row.fields) <= 1 for row in peek):
         raise InputError(
             f"{source}: found no readable row; line {peek[0].line}: {peek[0].fault}; "

@@ -43,11 +43,20 @@ _HEADS = (
     *(r"автоответ", r"автоматический ответ", r"otomatik (?:yanıt|cevap)", r"自動応答", r"自動返信", r"自动答复"),
     *(r"自动回复", r"自動回覆"),
 )
+_NAMES_ITSELF = re.compile(r"aut[o0]|otomatik|automa|авто|自動|自动", re.I)  # other heads may be a person's topic
+_AWAY = re.compile(
+    r"\b(?:away|absent|out of|not (?:in|at)|vacation|leave|holidays?|until|return|back (?:on|in|at)|limited access"
+    r"|abwesend|nicht (?:im|am|erreichbar)|urlaub|wieder (?:da|erreichbar|im)|zurück|absente?|congés?|vacances|retour"
+    r"|fuera|vacaciones|ausente|regreso|fuori|ferie|assente|rientro|afwezig|vakantie|terug|férias|retorno|nieobecn"
+    r"|urlop|wrócę)",
+    re.I,
+)
 _REPLY_MARK = r"(?:(?:re|aw|fwd?|wg|sv|vs|antw|odp|res|rif|r)\s*:\s*)*"
 _END = (
     r"\s*(?:[:\-–—\])*.!,]|$|\n)|\s+(?:auto-?reply|until|from|bis|vom|ab|jusqu|du|hasta|fino|dal|tot|van|até|do|od)\b"
 )
 _HEAD = re.compile(rf"[\s\[(*]*{_REPLY_MARK}[\[(*]*(?:{'|'.join(_HEADS)})(?!\w)(?:{_END})", re.I)
+_MAIL_HEAD = re.compile(rf"[\s\[(*]*(?:{'|'.join(_HEADS)})(?!\w)(?:{_END})", re.I)
 _SENTENCES = (
     r"this is an? (?:automated|automatic|auto-?generated|automatically generated) \w+",
     r"(?:i am|i'm|i’m|i will be) (?:\w+ ){0,2}(?:out of (?:the )?office|on (?:\w+ )?leave|on vacation)",
@@ -99,3 +108,17 @@ def begins_automatic(text: str) -> bool:
 def sounds_automatic(text: str) -> bool:
     """Return whether a text of support says that it is automatic, that its writer is away, or that a mail arrived."""
     return begins_automatic(text) or _SENTENCE.search(text[:_START]) is not None or acknowledges(text)
+
+
+def is_automatic_mail(subject: str, text: str) -> bool:
+    """Return whether a mail is an automatic reply by its subject: `Automatic reply: ...`, `Out of office`.
+
+    A person may answer such a mail, pass it on, or ask how to set up a notice of absence, which then says of nobody
+    that he is away.
+    """
+    match = _MAIL_HEAD.match(subject)
+    if not match:
+        return False
+    return (
+        _NAMES_ITSELF.search(match[0]) is not None or not text.strip() or _AWAY.search(text[: 2 * _START]) is not None
+    )

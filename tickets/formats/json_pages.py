@@ -69,8 +69,8 @@ def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[L
         pages = (
             [path for path in named if lists[path]]
             or [path for path in outside if _list_score(lists[path]) >= 2]
-            or sorted(outside, key=lambda path: -len(lists[path]))[:1]
             or named
+            or sorted(outside, key=lambda path: -len(lists[path]))[:1]
         )
     if not pages:
         strange = [path for path in outside if path[-1].lower() not in _MESSAGE_LISTS]

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from tickets.errors import InputError
+from tickets.formats.failed_requests import failure_of
 from tickets.formats.json_pages import ListPath, ticket_lists, unwrap
 from tickets.formats.json_tables import header_names, named_row, table_records
 from tickets.formats.side_loads import SideLoads, listed
@@ -75,6 +76,9 @@ def expand(value: Any, log: ReadLog) -> Iterator[Any]:
         for item in value:
             yield from expand(item, log)
         return
+    if failure_of(value):
+        yield value
+        return
     value = listed(value)
     table = table_records(value) if isinstance(value, Mapping) else None
     if table is not None:
@@ -126,6 +130,9 @@ class _Values:
         if depth == 0 and text[at : at + 1] != "{":
             raise json.JSONDecodeError("Expecting a list or an object", text, at)
         value, end = _DECODER.raw_decode(text, at)
+        if failure_of(value):
+            yield self.line(at), value
+            return int(end)
         if (page := listed(value)) is not value:
             yield from ((self.line(at), ticket) for ticket in expand(page, self.log))
             return int(end)

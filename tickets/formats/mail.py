@@ -13,6 +13,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+from tickets.formats.automatic_mails import automatic_kind
 from tickets.formats.mail_headers import header_text
 from tickets.formats.mail_parts import mail_text
 from tickets.raw import RAW, RAW_LENGTH, RawRow
@@ -105,7 +106,7 @@ def mail_row(content: bytes, line: int) -> RawRow:
         return RawRow(line, raw, "not a mail: found no header with From, Subject or Date")
     if not fields[BODY].strip() and not fields[SUBJECT].strip():
         return RawRow(line, raw, "no text")
-    return RawRow(line, fields)
+    return RawRow(line, fields, automatic_kind(message, fields[SUBJECT], fields[BODY]) or None)
 
 
 def _fields(message: EmailMessage) -> dict[str, Any]:

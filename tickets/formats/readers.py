@@ -16,20 +16,23 @@ from tickets.errors import InputError
 from tickets.flatten import flatten
 from tickets.formats.archives import GZIP, ZIP, is_workbook, named_as, ticket_members, unpacked_gzip, unpacked_members
 from tickets.formats.delimited import delimited_rows
+from tickets.formats.failed_requests import failure_of
 from tickets.formats.json_tables import header_names, named_row
 from tickets.formats.json_values import decode_json, expand, json_items, values_in_row
 from tickets.formats.mail import ATTACHMENTS, MAIL, MAILBOX, is_mail, is_mailbox, read_mail_file, read_mailbox
 from tickets.formats.markup import refuse_markup
 from tickets.formats.stored_tables import read_dataset, read_parquet
 from tickets.formats.workbook import read_workbook
-from tickets.raw import RAW, RAW_LENGTH, ROW_ENDINGS, RawRow, ReadLog
+from tickets.raw import FAILED, RAW, RAW_LENGTH, ROW_ENDINGS, RawRow, ReadLog
 from tickets.sources import check_regular, nearest_file, source_path
+from tickets.terminal import json_text
 
 _PARQUET = b"PAR1"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILE_ENDINGS = (*ROW_ENDINGS, ".txt", MAIL, MAILBOX)
 _PACKED_ENDINGS = (".gz", ".zip")
 _LONGEST_JSON = 1 << 28  # characters of a JSON text that is no JSON Lines
+_NO_OBJECTS = "no ticket in its JSON, only empty lists"
 _START = 1 << 16  # bytes by which a mail is recognised
 
 
@@ -87,6 +90,7 @@ def _read_file(
         start = file.read(_START)
     magic = start[:4]
     if magic == _PARQUET:
+        log.nothing = "no row in its table"
         return read_parquet(path)
     if magic == ZIP and is_workbook(path):
         return read_workbook(path, log)
@@ -99,6 +103,7 @@ def _read_file(
     if start[257:262] == b"ustar":
         raise InputError(f"{path}: found a tar archive, expected tickets; unpack it and give the file with the tickets")
     if is_mailbox(start):
+        log.nothing = "no mail"
         return _counted(read_mailbox(path), log)
     if path.suffix.lower() == MAIL or is_mail(start):
         return _counted(read_mail_file(path), log)
@@ -119,6 +124,7 @@ def _read_text(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     if encoding.doubt:
         log.note(f"Encoding of {path.name}: {encoding.doubt}.")
     kind = _text_kind(path, encoding)
+    log.nothing = _NO_OBJECTS if kind != "csv" else log.nothing
     if kind == "jsonl":
         return _read_jsonl(path, encoding, log)
     if kind == "json":
@@ -211,6 +217,8 @@ def _decoded(
 
 
 def _json_row(number: int, item: Any) -> RawRow:
+    if failure := failure_of(item):
+        return RawRow(number, {RAW: json_text(item)[:RAW_LENGTH]}, f"{FAILED}: {failure}")
     if isinstance(item, dict):
         return RawRow(number, flatten(item))
     return RawRow(number, {RAW: item}, f"not a JSON object: found {type(item).__name__}")

@@ -86,6 +86,8 @@ def read_text(path: Path) -> TicketText:
 
 def _of_mail(content: bytes, name: str) -> TicketText:
     row = mail_row(content, 1)
+    if row.fault and BODY in row.fields:
+        raise InputError(f"{name}: {row.fault}; expected a mail of a person; if it is a ticket, give its text as .txt")
     if row.fault:
         raise InputError(f"{name}: {row.fault}; expected a mail with a subject or a text; save it again as .eml")
     return TicketText(name, row.fields[SUBJECT], row.fields[BODY])

@@ -11,14 +11,13 @@ from tqdm import tqdm
 
 from tickets.cleaning.steps import CleaningSteps
 from tickets.columns.choose import ColumnMap
-from tickets.columns.source_columns import no_rows
 from tickets.errors import InputError, WorkError
 from tickets.formats.readers import estimate_steps
 from tickets.preparation.describe import RARE, Intake, PrivateData, Report, describe
 from tickets.preparation.prepared_folder import QUARANTINE, kept_quarantine, new_folder
 from tickets.preparation.quarantine import Quarantine, remedy
 from tickets.preparation.report import render_report
-from tickets.preparation.rows import Source, UniqueIds, language_code
+from tickets.preparation.rows import Source, UniqueIds, language_code, synthetic_fault
 from tickets.raw import RawRow
 from tickets.redact.known import Known
 from tickets.redact.patterns import parse_patterns
@@ -209,8 +208,8 @@ class _Reading:
 
     def _tickets(self, row: RawRow) -> tuple[list[Ticket], str]:
         """Return the tickets of a row, one for every reply with `turns`; none, and why the row cannot be used."""
-        if row.fault:
-            return [], row.fault
+        if fault := row.fault or synthetic_fault(row):
+            return [], fault
         cells = self.source.cells(row)
         tags = {"tags": "any" if cells.tags else ""} if self.source.columns.tags else {}
         self._count_missing({**cells.parts, **cells.labels, **tags})
@@ -248,8 +247,6 @@ class _Reading:
             self.missing[name] += not value.strip()
 
     def _refuse(self) -> None:
-        if not self.read:
-            raise no_rows(self.options.source)
         reason, count = self.quarantine.commonest()
         raise InputError(
             f"{self.options.source}: none of {self.read:,} rows can be used; {count:,} of them: {reason}; expected "

@@ -11,8 +11,9 @@ from tickets.schema import PARTS
 from tickets.sources import holds, output_path, source_path
 
 QUARANTINE = "quarantine.jsonl"
+AUGMENTATION = "augment.json"  # how `duet augment` came to its synthetic tickets
 TOKENS = ".tokens"  # where trainings keep what they encoded
-FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), QUARANTINE, "report.json", "report.txt"})
+FILES = frozenset({*(f"{part}.jsonl" for part in PARTS), QUARANTINE, "report.json", "report.txt", AUGMENTATION})
 _UNWRITABLE = (  # another place is asked for
     errno.EACCES,
     errno.EPERM,
@@ -36,7 +37,7 @@ def new_folder(source: str, out: Path) -> Iterator[Path]:
     """
     out = output_path(out, "--out")  # `~` in it too
     partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
-    _check_out(source, out)
+    check_out(source, out)
     try:
         for stale in (partial, old):
             _check_stale(stale)
@@ -61,7 +62,12 @@ def new_folder(source: str, out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_out(source: str, out: Path) -> None:
+def check_out(source: str, out: Path) -> None:
+    """Refuse to write prepared data where the source or anything else is.
+
+    Raises:
+        InputError: `out` is or holds the source, or is no prepared data.
+    """
     path = source_path(source)
     if path.is_dir() and holds(path, out):
         raise InputError(f"{out}: is or lies in the source {source}; give another --out")
@@ -74,7 +80,7 @@ def _check_out(source: str, out: Path) -> None:
         raise InputError(f"{out}: found a file, expected a folder to write to; give another --out")
     inside = {file.name for file in out.iterdir()} if out.is_dir() else set()
     strange = sorted(inside - FILES - {TOKENS})
-    if strange or (inside and "report.json" not in inside):
+    if strange or (inside and not inside & {"report.json", AUGMENTATION}):
         with_what = f" ({strange[0]} is not of it)" if strange else ""
         raise InputError(f"{out}: found a folder that is no prepared data{with_what} and not empty; give another --out")
 

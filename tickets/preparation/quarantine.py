@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TextIO
 
+from tickets.formats.automatic_mails import AUTOMATIC, UNDELIVERED
 from tickets.raw import RawRow
 from tickets.terminal import json_text, whole_characters
 
@@ -36,6 +37,10 @@ def remedy(reason: str) -> str:
         return "leave out --language or name another"
     if reason == "no text":
         return "name the column of the text with --map body=COLUMN"
+    if reason.startswith("synthetic"):
+        return "prepare the tickets that they were written after"
     if reason.startswith("undecodable"):
         return "name the encoding with --encoding"
+    if reason in (AUTOMATIC, UNDELIVERED):
+        return "give mails that people wrote"
     return "export them again"

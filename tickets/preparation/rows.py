@@ -31,6 +31,7 @@ from tickets.schema import Ticket
 _MOST_HEADERS = 1_000
 _PEEK = 1_000  # rows looked at to find the columns
 NO_TEXT = "the text"
+SYNTHETIC = "synthetic ticket of `duet augment`"
 _TRUSTED = {
     NO_AUTHOR: "the next message, whoever wrote it",
     NO_AUDIENCE: "the first message of somebody else, which may be an internal note",
@@ -80,7 +81,7 @@ class Source:
         log = ReadLog()
         rows = expanded(read_rows(name, encoding, log))
         peek = list(islice(rows, _PEEK))
-        samples = sample_fields(name, peek)
+        samples = sample_fields(name, peek, log)
         asked, maps = people_columns(maps, list(dict.fromkeys(column for fields in samples for column in fields)))
         columns, conversations = source_columns(name, samples, preset, maps, keep, log)
         repeats = (name for names in columns.repeats.values() for name in names)
@@ -197,6 +198,11 @@ class Source:
             lines = [f"{speaker}: {text}" for speaker, text in [(REQUESTER, ticket.body), *spoken] if text]
             body = "\n\n".join(lines)
             yield replace(ticket, id=f"{ticket.id}/{number}", body=body, reply=cleaner.clean(turn.reply))
+
+
+def synthetic_fault(row: RawRow) -> str:
+    """Say that a row is a synthetic ticket of ours, which must not reach validation or test; empty for other rows."""
+    return SYNTHETIC if row.fields.get("synthetic") in (True, "true", "True") and row.fields.get("parent") else ""
 
 
 class UniqueIds:

@@ -78,6 +78,23 @@ def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD, exact_ro
     return NearDuplicates(pairs, groups, recall)
 
 
+def near_to(texts: Sequence[str], others: Sequence[str], threshold: float = THRESHOLD) -> NDArray[np.int64]:
+    """Return all pairs of a row of `texts` and a row of `others` at or above `threshold`, shape (pairs, 2).
+
+    Exact, however many there are: a few new texts are compared with every other one.
+    """
+    bigrams = _bigram_matrix([*texts, *others])
+    sizes = np.diff(bigrams.indptr).astype(np.int64)
+    everything = np.arange(len(sizes))
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for rows, product in _products(bigrams, everything[: len(texts)], everything[len(texts) :]):
+        block = product.tocoo()
+        left, right = rows[block.row], block.col + len(texts)
+        similar = block.data >= threshold * (sizes[left] + sizes[right] - block.data) - 1e-9
+        found.append(np.stack([left[similar], block.col[similar]], axis=1).astype(np.int64))
+    return np.concatenate(found)
+
+
 def _bigram_matrix(texts: Sequence[str]) -> sparse.csr_matrix:
     """Return the binary (texts, bigrams) matrix."""
     vocabulary: dict[str, int] = {}

@@ -25,12 +25,14 @@ _STRONGEST = (TRAIN, VALIDATION, TEST)  # the last of them wins where a group ho
 class EarlierSplit:
     """The tickets of an earlier `duet prepare` with their parts, shape (tickets,).
 
-    `has_ids` tells whether the ids come from the source; row numbers say nothing about another export.
+    `has_ids` tells whether the ids come from the source; row numbers say nothing about another export. What is near to
+    a text of `synthetic` tickets, which are in training, goes there too.
     """
 
     tickets: Sequence[Ticket]
     parts: NDArray[np.int64]
     has_ids: bool
+    synthetic: Sequence[str] = ()
 
     @classmethod
     def load(cls, folder: Path) -> "EarlierSplit":
@@ -45,12 +47,14 @@ class EarlierSplit:
                 f"--keep-split {folder}: found no {missing[0]}, expected what an earlier `duet prepare` wrote; give "
                 "that folder"
             )
-        by_part = [read_tickets(folder / f"{part}.jsonl") for part in PARTS]
+        everything = [read_tickets(folder / f"{part}.jsonl") for part in PARTS]
+        by_part = [[ticket for ticket in tickets if not ticket.synthetic] for tickets in everything]
+        synthetic = [ticket.text for ticket in everything[TRAIN] if ticket.synthetic]
         columns: Any = ()  # a folder without a report is taken by its texts alone
         with suppress(OSError, ValueError, KeyError, TypeError, InputError):
             columns = read_own(folder / "report.json")["columns"]
         parts = np.repeat(np.arange(len(PARTS)), [len(tickets) for tickets in by_part])
-        return cls([ticket for tickets in by_part for ticket in tickets], parts, "id" in columns)
+        return cls([ticket for tickets in by_part for ticket in tickets], parts, "id" in columns, synthetic)
 
     def pin(
         self, tickets: Sequence[Ticket], threshold: float, has_ids: bool
@@ -66,9 +70,9 @@ class EarlierSplit:
         parts = self._same(tickets, has_ids)
         known = {ticket.text for ticket in tickets}
         gone = [row for row, ticket in enumerate(self.tickets) if ticket.text not in known]
-        texts = [ticket.text for ticket in tickets] + [self.tickets[row].text for row in gone]
+        texts = [ticket.text for ticket in tickets] + [self.tickets[row].text for row in gone] + [*self.synthetic]
         near = near_duplicates(texts, threshold)
-        decided = np.concatenate([parts, self.parts[gone]])
+        decided = np.concatenate([parts, self.parts[gone], np.full(len(self.synthetic), TRAIN)])
         of_group = np.full(int(near.groups.max(initial=0)) + 1, FREE)
         for part in _STRONGEST:
             of_group[near.groups[decided == part]] = part

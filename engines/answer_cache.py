@@ -1,4 +1,4 @@
-"""What a judge model answered, kept as it comes in a SQLite file, so that a run can go on and nothing is paid twice."""
+"""What a model answered, kept as it comes in a SQLite file, so that a run can go on and nothing is paid twice."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Kept:
 
     Attributes:
         text: as the model wrote it.
-        problem: why there is no verdict in it; empty where there is one.
+        problem: why the answer cannot be used; empty where it can.
         model: the name that the server gave.
         tokens: read and written, a second try included.
         day: on which it was given, since hosted models change.
@@ -51,7 +51,7 @@ class AnswerCache:
             self._file.execute("SELECT key, text, problem, model, tokens, day FROM answers LIMIT 1").fetchone()
         except sqlite3.Error as error:
             raise InputError(
-                f"{path}: not usable ({error}); expected the answers that `duet judge` keeps; move it away to ask anew"
+                f"{path}: not usable ({error}); expected the answers that duet keeps; move it away to ask anew"
             ) from None
 
     def get(self, key: str) -> Kept | None:
