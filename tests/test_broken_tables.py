@@ -160,13 +160,17 @@ def test_a_tar_archive_is_refused(tmp_path: Path, packed: bool) -> None:
     [
         b"<html><body><table><tr><th>id</th></tr></table></body></html>",
         b'<?xml version="1.0"?>\n<Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet"></Workbook>',
-        b"<!DOCTYPE html>\n<html></html>",
         b"<rss><channel/></rss>",
     ],
 )
 def test_web_pages_and_xml_say_what_helps(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match="save it as"):
         rows_of(tmp_path / "t.xls", content)
+
+
+def test_a_web_page_without_a_table_is_a_failed_request(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"web page without a table of tickets.*log in and export again"):
+        rows_of(tmp_path / "t.xls", b"<!DOCTYPE html>\n<html></html>")
 
 
 def test_a_header_that_is_too_wide_moves_no_cell(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A generator that goes on from the classifier's reading: exact in training, the same on every engine, read once."""
+"""A generator that reuses the classifier's KV cache: exact in training, the same on every engine, read once."""
 
 import json
 import shutil
@@ -104,7 +104,7 @@ def test_a_layer_that_the_generator_leaves_alone_is_refused(tiny_base: Path) -> 
 
 @pytest.fixture(scope="module")
 def run(trained_run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """The classifier of `trained_run`, and a generator that goes on from its reading."""
+    """The classifier of `trained_run`, and a generator that reuses its KV cache."""
     output = tmp_path_factory.mktemp("handed") / "run"
     shutil.copytree(trained_run.folder / CLASSIFIER, output / CLASSIFIER)
     generator = trained_run.generator.model_copy(update={"reading": "classifier"})
@@ -201,7 +201,7 @@ class Stages:
     @property
     def free(self) -> int:
         """Sequences that nobody holds."""
-        return len(self.engine._room._free)
+        return len(self.engine._allocator._free)
 
 
 def test_llama_reads_a_ticket_once(bundle: Path, tickets: list[Ticket], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +293,7 @@ def test_a_file_is_answered_as_its_tickets_are(bundle: Path, tickets: list[Ticke
 
 
 def test_what_cannot_go_together_is_one_line(run: RunConfig, make_config: MakeConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--merged: .* goes on from the classifier's reading"):
+    with pytest.raises(InputError, match=r"--merged: .* reuses the classifier's KV cache"):
         export(ExportOptions(run.folder, tmp_path / "merged", quant="f16", merged=True))
     with pytest.raises(InputError, match=r"--endpoint: .* a server has one adapter"):
         load_two_stage(run.folder, choice=EngineChoice(endpoint=("http://127.0.0.1:9/v1", "m")))
@@ -304,9 +304,9 @@ def test_what_cannot_go_together_is_one_line(run: RunConfig, make_config: MakeCo
     other = Path(shutil.copytree(run.folder, tmp_path / "other"))
     shutil.rmtree(other / CLASSIFIER)
     shutil.copytree(handed.folder / CLASSIFIER, other / CLASSIFIER)
-    with pytest.raises(InputError, match=r"goes on from the reading of another classifier"):
+    with pytest.raises(InputError, match=r"reuses the KV cache of another classifier"):
         open_model(other)
-    with pytest.raises(InputError, match=r"goes on from the reading of another classifier"):
+    with pytest.raises(InputError, match=r"reuses the KV cache of another classifier"):
         export(ExportOptions(handed.folder, tmp_path / "out", generator=run.folder / GENERATOR, quant="f16"))
     prompt = handed.prompt.model_copy(update={"instruction": "Be brief."})
     with pytest.raises(InputError, match=r"was trained with another prompt\.instruction than this generator"):

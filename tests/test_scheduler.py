@@ -291,7 +291,7 @@ def test_labels_wait_for_one_decode_step(hand_over: bool) -> None:
 
 def test_a_ticket_that_cannot_be_read_fails_alone() -> None:
     system, _, _ = scripted_system(SIZES)
-    system.classifier._allocator = 1000
+    system.classifier._room = 1000
     requests = [Request(Ticket("1", "", "5")), Request(Ticket("2", "", "500")), Request(Ticket("3", "", "6"))]
     scheduler = system.scheduler()
     for request in requests:

@@ -73,7 +73,7 @@ def check_replaceable(folder: Path, option: str = "--set output=...") -> None:
                 )
         above = next(place for place in folder.absolute().parents if place.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"{folder}: {above} is no folder that may be written; choose another {option}")
+            raise InputError(f"{folder}: cannot be written, {above} is no writable folder; choose another {option}")
 
 
 def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -> Path:
