@@ -65,8 +65,17 @@ def load_synthetic(folder: Path, train: Sequence[Ticket]) -> list[Ticket]:
 
     They are no part of the data: class shares, class weights, losses and scores are those of `load_part`.
     """
-    known = {ticket.id for ticket in train}
-    return [t for t in read_tickets(folder / "train.jsonl") if t.synthetic and t.parent in known]
+    known, path = {ticket.id for ticket in train}, folder / "train.jsonl"
+    found = (_synthetic_of(line, path) for line in path.read_bytes().splitlines())
+    return [ticket for ticket in found if ticket and ticket.parent in known]
+
+
+def _synthetic_of(line: bytes, path: Path) -> Ticket | None:
+    """Return the synthetic ticket of a line; None for a real one."""
+    if b'"synthetic"' not in line:  # decoding every line would take seconds; no other line holds this key
+        return None
+    ticket = ticket_from_line(line, str(path))
+    return ticket if ticket.synthetic else None
 
 
 def _rows_with_every_class(tickets: Sequence[Ticket], limit: int) -> list[int]:
@@ -95,7 +104,7 @@ def data_fingerprint(folder: Path) -> str:
 
 
 def real_fingerprint(folder: Path) -> str:
-    """SHA-256 over the training and validation files without synthetic tickets.
+    """Return the SHA-256 over the training and validation files without synthetic tickets.
 
     So it is the `data_fingerprint` of the folder that was augmented.
     """
@@ -103,8 +112,7 @@ def real_fingerprint(folder: Path) -> str:
     for part in ("train", "validation"):
         path = folder / f"{part}.jsonl"
         for line in path.read_bytes().splitlines(keepends=True):
-            # decoding every line would take seconds; no other line holds this key
-            if b'"synthetic"' not in line or not ticket_from_line(line, str(path)).synthetic:
+            if _synthetic_of(line, path) is None:
                 digest.update(line)
     return digest.hexdigest()
 

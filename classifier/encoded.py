@@ -10,6 +10,7 @@ import torch
 from backbone.batches import collate
 from backbone.prompts import ticket_text
 from backbone.training.stage import Stage
+from classifier.targets import label_targets, tag_targets
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
 
@@ -46,12 +47,11 @@ class EncodedTickets:
 def encode_tickets(stage: Stage, tickets: Sequence[Ticket], space: LabelSpace) -> EncodedTickets:
     """Encode tickets and look up their targets."""
     limit = stage.config.classifier.training.max_length
-    ids = [space.label_ids(ticket) for ticket in tickets]
     return EncodedTickets(
         prompts=stage.tokens.rows(
             [stage.encoder.fingerprint, "classifier", limit, [ticket_text(ticket) for ticket in tickets]],
             lambda: [stage.encoder.classifier_prompt(ticket, limit).ids for ticket in tickets],
         ),
-        targets=np.array([[row[column] for column in space.columns] for row in ids], dtype=np.int64),
-        tags=np.array([space.tag_vector(ticket) for ticket in tickets], dtype=np.float32).reshape(len(tickets), -1),
+        targets=label_targets(tickets, space),
+        tags=tag_targets(tickets, space),
     )

@@ -17,6 +17,7 @@ from classifier.joint import Decoded, JointDecoder, has_combinations
 from classifier.joint_fit import JointFit, pair_information
 from classifier.metrics import Floats, Ints, head_report
 from classifier.review import TARGETS, applied_unseen, folds_of
+from classifier.targets import label_targets, tag_targets
 from tickets.labels import NO_LABEL, LabelSpace
 from tickets.schema import Ticket
 
@@ -57,13 +58,12 @@ class LabelledParts:
     @cached_property
     def targets(self) -> Ints:
         """Class ids of the validation tickets, (tickets, columns); negative where a label is missing or unknown."""
-        ids = [self.space.label_ids(ticket) for ticket in self.validation]
-        return np.array([[row[column] for column in self.space.columns] for row in ids], dtype=np.int64)
+        return label_targets(self.validation, self.space)
 
     @cached_property
     def tags(self) -> Floats:
         """Tags of the validation tickets, (tickets, tags), 0 or 1."""
-        return np.array([self.space.tag_vector(ticket) for ticket in self.validation], dtype=np.float64)
+        return tag_targets(self.validation, self.space).astype(np.float64)
 
     @cached_property
     def class_shares(self) -> dict[str, Floats]:

@@ -10,7 +10,7 @@ from tickets.schema import Ticket
 
 
 def tfidf_features(train: Sequence[Ticket], *others: Sequence[Ticket]) -> list[sparse.csr_matrix]:
-    """TF-IDF of words (1-2) and characters (3-5) of the training tickets, and of others in the same terms."""
+    """Return TF-IDF of words (1-2) and characters (3-5) of the training tickets, and of others in the same terms."""
     vectorizer = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2),

@@ -94,6 +94,13 @@ def true_labels(tickets: Sequence[Ticket], column: str) -> list[str | None]:
     return [ticket.labels.get(column) for ticket in tickets]
 
 
+def right_labels(given: Sequence[str | None], truth: Sequence[str | None]) -> Floats:
+    """Return 1 for labels that are right, 0 for others, NaN where the true label is not known, (tickets,)."""
+    return np.array(
+        [np.nan if true is None else float(label == true) for label, true in zip(given, truth, strict=True)]
+    )
+
+
 def labelled_tickets(tickets: Sequence[Ticket], columns: Sequence[str], part: str) -> tuple[list[Ticket], list[str]]:
     """Return the tickets with a label in any column, and the columns in which any ticket has one.
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.bootstrap import Floats, Resamples, Score
-from eval.labels import macro_f1_replicates
+from classifier.calibration import adjustment_offset
+from eval.bootstrap import Resamples, Score
+from eval.labels import macro_f1_replicates, right_labels
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 _LEAST = 1e-12  # probability that still has a logarithm
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
+class AdjustedScores:
     """Scores of one label column at a strength of the logit adjustment (Menon et al. 2021).
 
     Attributes:
@@ -32,7 +33,7 @@ class RarestClass:
     """The class of a column with the fewest training tickets that some tickets here have, and its operating points."""
 
     label: str
-    points: tuple[OperatingPoint, ...]
+    points: tuple[AdjustedScores, ...]
 
 
 def operating_points(
@@ -58,22 +59,20 @@ def operating_points(
         return None
     rarest = min(present, key=lambda label: counts[label])
     logits = np.log([[max(row[label], _LEAST) for label in classes] for row in probabilities])
-    log_shares = np.log([counts[label] / counts.total() for label in classes])
+    shares = np.array([counts[label] / counts.total() for label in classes])
     points = []
     for strength in STRENGTHS:
-        given = [classes[i] for i in (logits - strength * log_shares).argmax(axis=1)]
+        given = [classes[i] for i in (logits + adjustment_offset(strength, shares)).argmax(axis=1)]
         points.append(_point(strength, given, truth, rarest, resamples))
     return RarestClass(rarest, tuple(points))
 
 
 def _point(
     strength: float, given: Sequence[str], truth: Sequence[str | None], rarest: str, resamples: Resamples
-) -> OperatingPoint:
-    right: Floats = np.array(
-        [np.nan if true is None else float(label == true) for label, true in zip(given, truth, strict=True)]
-    )
+) -> AdjustedScores:
+    right = right_labels(given, truth)
     is_rarest = np.array([true == rarest for true in truth])
-    return OperatingPoint(
+    return AdjustedScores(
         strength,
         accuracy=resamples.mean(right),
         macro_f1=resamples.score(macro_f1_replicates(truth, given, resamples)),

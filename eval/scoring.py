@@ -11,7 +11,7 @@ from classifier.calibration import Calibration
 from eval.answers import Cost, SystemAnswers
 from eval.bootstrap import Difference, Floats, Resamples, Score, mcnemar
 from eval.confidence import ConfidenceReport, confidence_report
-from eval.labels import ColumnScores, macro_f1_replicates, score_column, tag_scores, true_labels
+from eval.labels import ColumnScores, macro_f1_replicates, right_labels, score_column, tag_scores, true_labels
 from eval.operating_points import RarestClass, operating_points
 from eval.reply_metrics import METRICS, ROUGE_L, TrainingReplies
 from eval.reply_scores import ReplyScores, bucket_of, corpus_bleu, score_replies
@@ -152,10 +152,8 @@ def _given(answered: SystemAnswers, column: str) -> list[str | None]:
     return [output.labels.get(column) for output in answered.outputs]
 
 
-def _right(answered: SystemAnswers, test: TestSet, column: str) -> Any:
-    """Return 1 for tickets that are labelled right, 0 for others, NaN where the true label is not known, (tickets,)."""
-    pairs = zip(_given(answered, column), true_labels(test.tickets, column), strict=True)
-    return np.array([np.nan if true is None else float(given == true) for given, true in pairs])
+def _right(answered: SystemAnswers, test: TestSet, column: str) -> Floats:
+    return right_labels(_given(answered, column), true_labels(test.tickets, column))
 
 
 def _exact(answered: SystemAnswers, test: TestSet) -> Any:

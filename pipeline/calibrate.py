@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from backbone.config import RunConfig
 from backbone.config_file import dump_config, load_config
 from backbone.dataset import data_fingerprint, load_part, load_synthetic, resolve_data
-from backbone.progress import track
 from backbone.runs.files import disk_guard, read_json, sha256, write_json
 from backbone.runs.folder import check_replaceable, open_partial, paths_written_for, publish
 from backbone.runs.layout import CALIBRATION, CLASSIFIER, CONFIG, JOINT, MANIFEST, RUN
@@ -22,6 +19,7 @@ from classifier.label_checks import check_decode, labelled_tickets
 from classifier.metrics import Floats
 from classifier.operating_points import operating_points, table
 from classifier.predict import Classifier
+from engines.encoding import BATCH, encode_all
 from engines.protocols import LabelEngine
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder, StageFolder, open_model
@@ -31,7 +29,6 @@ from tickets.sources import output_path, refuse_overlap
 
 _FITTED_KEYS = ("adjustment", "decode", "review_accuracy", "required_columns")  # of the classifier
 _REPLACED = (CALIBRATION, JOINT, CONFIG, RUN, MANIFEST)
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,8 @@ def calibrate(run: Path, out: Path, overrides: Sequence[str] = ()) -> Path:
         check_replaceable(out / name, "--out")
     source = sha256(stage.path / MANIFEST)
     plan = {"calibrated_from": source, "settings": config.classifier.model_dump(mode="json", include={*_FITTED_KEYS})}
-    partials = {name: open_partial(out / name, plan) for name in model.stages}
     trained = _read_validation(model, stage, config)
+    partials = {name: open_partial(out / name, plan) for name in model.stages}
     fitted = fit_on_validation(trained.logits, trained.parts, config.classifier, trained.data)
     for column, report in fitted.reports.items():
         recall = ", ".join(f"{label} {value:.2f}" for label, value in report["recall"].items())
@@ -141,7 +138,7 @@ def _read_validation(model: ModelFolder, stage: StageFolder, config: RunConfig) 
         raise InputError(
             f"{folder}: found other tickets than {stage.path} was trained with; put those back, or train again"
         )
-    system = load_two_stage(model, labels_only=True, choice=EngineChoice(together=_BATCH))
+    system = load_two_stage(model, labels_only=True, choice=EngineChoice(together=BATCH))
     classifier, space = system.classifier, system.classifier.space
     check_decode(space, config.classifier.decode)
     train = labelled_tickets(load_part(folder, "train", config.data.max_train), space, "training")
@@ -156,11 +153,7 @@ def _read_validation(model: ModelFolder, stage: StageFolder, config: RunConfig) 
 
 def _logits(classifier: Classifier, engine: LabelEngine, parts: LabelledParts) -> dict[str, Floats]:
     prompts = [prompt.ids for prompt in classifier.prompts(parts.validation)]
-    batches = [
-        engine.encode(prompts[start : start + _BATCH], CLASSIFIER)
-        for start in track(range(0, len(prompts), _BATCH), "validation tickets")
-    ]
-    states = np.concatenate(batches)
+    states = encode_all(engine, prompts, CLASSIFIER, "validation tickets")
     names = [*parts.space.columns, *([TAGS] if parts.space.tags else [])]
     return {name: classifier.head_logits(name, states) for name in names}
 

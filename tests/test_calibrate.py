@@ -93,6 +93,9 @@ def test_other_tickets_or_none_are_refused(trained_run: RunConfig, small_data: P
     (data / "validation.jsonl").write_text("".join(lines[1:]))
     with pytest.raises(InputError, match="found other tickets"):
         show_operating_points(run)
+    with pytest.raises(InputError, match="found other tickets"):
+        calibrate(run, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 def test_operating_points_are_printed_for_every_column(trained_run: RunConfig) -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from backbone.config import DecodingConfig
-from backbone.progress import track
 from backbone.runs.layout import CLASSIFIER, GENERATOR
 from classifier.predict import Classifier
+from engines.encoding import encode_all
 from engines.layered import LayeredEngine
 from engines.protocols import LabelEngine, SharedPrefix, Writer
 from engines.writing import write_all
@@ -26,7 +26,6 @@ _EVEN = 0.5  # share of losses among changes where nothing is lost
 _NORMAL = 1.96  # standard errors on either side of a 95 % interval
 _FEWEST = 100  # tickets of which one is a point
 _REPLIES = 16
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -167,11 +166,7 @@ def run_engine(name: str, trained: Reference, label_engine: LabelEngine | None, 
     """Run an exported engine on the same prompts; None for `label_engine` or `writer` leaves labels or replies out."""
     states = None
     if label_engine is not None:
-        parts = [
-            label_engine.encode(trained.prompts[start : start + _BATCH], CLASSIFIER)
-            for start in track(range(0, len(trained.prompts), _BATCH), f"{name}: labels")
-        ]
-        states = np.concatenate(parts)
+        states = encode_all(label_engine, trained.prompts, CLASSIFIER, f"{name}: labels")
     greedy = DecodingConfig(max_new_tokens=REPLY_TOKENS)
     replies = None
     if writer is not None:

@@ -127,7 +127,7 @@ def normalise(text: str) -> str:
 
 
 def _as_lines(text: str) -> str:
-    """`text` with `\\n` for every kind of line end, and without control characters."""
+    """Return `text` with `\\n` for every kind of line end, and without control characters."""
     if text.replace("\n", "").isprintable():
         return text
     return _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
