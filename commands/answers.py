@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -53,10 +53,19 @@ def predict(
 
 def predict_batch(
     source: Annotated[
-        str, typer.Argument(help="What `duet prepare` reads: a table, JSON, mails, .gz, .zip, or a Hugging Face id.")
+        str,
+        typer.Argument(
+            help="What `duet prepare` reads: a table, JSON, mails, .gz, .zip, or a Hugging Face id. Also a folder of "
+            "tables, a pattern such as 'tickets/*.csv', or an address such as s3://bucket/tickets."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", parser=path, help="JSONL file to write, one line per row of the source.")
+        str,
+        typer.Option(
+            "--out",
+            help="JSONL file to write, one line per row of the source; or a folder, written with / at its end or as an "
+            "address such as s3://bucket/answers, for Parquet files.",
+        ),
     ],
     model: Model = None,
     engine: Engine = "auto",
@@ -77,8 +86,42 @@ def predict_batch(
     clean_quotes: CleanQuotes = None,
     cut_signatures: CutSignatures = None,
     restart: Annotated[bool, typer.Option("--restart", help="Drop earlier answers in --out and start over.")] = False,
+    shard_rows: Annotated[
+        Optional[int],
+        typer.Option(
+            "--shard-rows",
+            min=1,
+            max=1_000_000,
+            help="Into a folder: tickets per file, where the source is one file (default: 2000).",
+        ),
+    ] = None,
+    share: Annotated[
+        Optional[str],
+        typer.Option(
+            "--share", metavar="N/COUNT", help="Into a folder: answer every COUNT-th file, beside other such commands."
+        ),
+    ] = None,
+    ray: Annotated[
+        Optional[str],
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Into a folder: let workers of a Ray cluster answer. auto: the cluster of this machine; local: one "
+            "that is started here.",
+        ),
+    ] = None,
+    workers: Annotated[
+        Optional[int],
+        typer.Option(
+            "--workers", min=1, max=10_000, help="With --ray: how many workers (default: as many as there is room for)."
+        ),
+    ] = None,
+    threads: Annotated[
+        Optional[int],
+        typer.Option("--threads", min=1, max=1024, help="With --ray: processor cores per worker (default: 2)."),
+    ] = None,
 ) -> None:
-    """Label and answer every ticket of a file.
+    """Label and answer every ticket of a file, or of a folder of files.
 
     Interrupted, the same command goes on where it was.
 
@@ -87,13 +130,14 @@ def predict_batch(
     Example: duet predict-batch tickets.csv --out answers.jsonl --model bundle
     """
     from pipeline.batch import BatchOptions
-    from pipeline.batch import predict_batch as run
+    from pipeline.batch import predict_batch as batch
+    from pipeline.batch_rows import AnswerOptions
     from pipeline.engine_choice import EngineChoice
+    from pipeline.shards.options import ray_options, shards_options
 
     choice = EngineChoice.of_options(engine, together, endpoint, endpoint_model, endpoint_timeout)
-    options = BatchOptions(
-        source=source,
-        out=out,
+    options = AnswerOptions(
+        source,
         preset=preset,
         encoding=encoding,
         maps=tuple(maps or ()),
@@ -102,8 +146,17 @@ def predict_batch(
         quotes=clean_quotes,
         signatures=cut_signatures,
         labels_only=labels_only,
-        restart=restart,
         allowed_contacts=tuple(allow_contacts or ()),
         similar=similar,
     )
-    print(f"{run(options, model, choice):,} rows in {out}", file=sys.stderr)
+    sharded = shards_options(options, out, restart, shard_rows, share, ray_options(ray, workers, threads))
+    if sharded is None:
+        rows = batch(BatchOptions(out=path(out), restart=restart, **vars(options)), model, choice)
+        print(f"{rows:,} rows in {out}", file=sys.stderr)
+        return
+    from pipeline.shards.run import answer_shards
+
+    finished = answer_shards(sharded, model, choice)
+    if finished:
+        without = f", {finished.errors:,} of them with an error and no answer" if finished.errors else ""
+        print(f"{finished.rows:,} rows in {finished.files:,} files in {out}{without}", file=sys.stderr)

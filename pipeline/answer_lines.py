@@ -1,16 +1,14 @@
 """The lines that `duet predict-batch` writes: one per row of the source, in the order of the rows."""
 
-import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from engines.protocols import TicketRefused
 from pipeline.predict import answer_to_dict
 from pipeline.scheduler import Request
 from tickets.schema import Answer, Ticket
-from tickets.terminal import json_text
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,18 @@ class Lines:
 
     def __init__(
         self,
-        file: IO[bytes],
+        save: Callable[[Sequence[Mapping[str, Any]]], None],
         on_row: Callable[[SourceRow], None],
         similar: Callable[[Ticket], list[dict[str, Any]]] | None = None,
     ) -> None:
-        """Write to a file.
+        """Save through a function.
 
         Args:
+            save: takes records in the order of the rows, and has them on the disk when it returns.
             on_row: hears of every row when its line, and those before it, are on the disk.
             similar: gives the resolved tickets that are written beside an answer.
         """
-        self._file, self._on_row, self._similar = file, on_row, similar
+        self._save, self._on_row, self._similar = save, on_row, similar
         self._lines: deque[Line] = deque()  # not on the disk yet
         self.doubts: Counter[str] = Counter()
 
@@ -59,14 +58,14 @@ class Lines:
 
     def add(self, row: SourceRow) -> Line:
         """Return the line of the next row."""
-        line = Line(row, _error(row, row.fault) if row.ticket is None else None)
+        line = Line(row, error_record(row, row.fault) if row.ticket is None else None)
         self._lines.append(line)
         return line
 
     def complete(self, line: Line, request: Request) -> None:
         """Note what is written for a row whose request has ended; nothing where it failed and is to be tried again."""
         if isinstance(request.error, TicketRefused):
-            line.record = _error(line.row, str(request.error))
+            line.record = error_record(line.row, str(request.error))
         elif request.answer:
             line.record = answer_to_dict(request.answer)
             del line.record["timings"]  # they tell of the other tickets rather than of this
@@ -76,19 +75,19 @@ class Lines:
 
     def write(self) -> None:
         """Write the lines whose turn it is."""
-        written: list[SourceRow] = []
+        records: list[Mapping[str, Any]] = []
+        rows: list[SourceRow] = []
         while self._lines and (record := self._lines[0].record):
-            text = json_text(record)
-            self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
-            written.append(self._lines.popleft().row)
-        if written:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        for row in written:
+            records.append(record)
+            rows.append(self._lines.popleft().row)
+        if records:
+            self._save(records)
+        for row in rows:
             self._on_row(row)
 
 
-def _error(row: SourceRow, reason: str) -> dict[str, Any]:
+def error_record(row: SourceRow, reason: str) -> dict[str, Any]:
+    """Return what is written for a row without an answer."""
     return {"id": row.id, "error": f"line {row.line}: {reason}"}
 
 

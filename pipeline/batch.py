@@ -5,13 +5,11 @@ are a prefix of the source, so going on means comparing ids row by row. Of every
 tell repeated ones.
 """
 
-import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,53 +17,30 @@ from tqdm import tqdm
 
 from backbone.runs.files import disk_guard, open_own, part_of, read_json, writable, write_json
 from backbone.runs.folder import partial_folder
-from backbone.runs.layout import MANIFEST
 from backbone.runs.locks import hold, lock_files, release
-from engines.addresses import without_credentials
-from engines.protocols import TicketRefused
-from pipeline.answer_lines import Line, Lines, SourceRow
+from pipeline.answer_lines import Lines, SourceRow
+from pipeline.batch_rows import AnswerOptions, answer_rows, answers_plan, source_rows
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder
 from pipeline.predict import open_resolved
-from pipeline.scheduler import Request
 from pipeline.shipped import open_to_answer
-from pipeline.two_stage import TwoStage, load_two_stage
-from tickets.cleaning.clean import Cleaner
-from tickets.cleaning.steps import CleaningSteps
+from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError
 from tickets.formats.readers import estimate_steps
 from tickets.own_json import decode_own
-from tickets.preparation.rows import Source, UniqueIds
-from tickets.schema import Ticket
+from tickets.preparation.rows import Source
 from tickets.sources import holds, output_path, refuse_overlap, source_fingerprint
-from tickets.terminal import whole_characters
+from tickets.terminal import json_text, whole_characters
 
-_WINDOW = 4  # tickets in work per place in the engine: enough for groups of similar length
 _LONGEST_ANSWER = 1 << 24  # bytes of a line
-_UNWRITTEN = 16  # lines per place that may wait for an earlier one
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """What to answer and how the source is read.
+class BatchOptions(AnswerOptions):
+    """What to answer, and the file to write."""
 
-    Of the steps of cleaning, None stands for what the training data had, and for `escapes` for what the source means.
-    `similar` is how many resolved tickets are written beside every answer.
-    """
-
-    source: str
     out: Path
-    preset: str | None = None
-    encoding: str | None = None
-    maps: tuple[str, ...] = ()
-    escapes: bool | None = None
-    html: bool | None = None
-    quotes: bool | None = None
-    signatures: bool | None = None
-    labels_only: bool = False
     restart: bool = False
-    allowed_contacts: tuple[str, ...] = ()
-    similar: int = 0
 
 
 def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoice) -> int:
@@ -91,13 +66,12 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     refuse_overlap([opened.path, *opened.any_stage.base_places()], written, "--out")
     _check_replaced(options.out)
     resolved = open_resolved(opened) if options.similar else None
-    cleaning = opened.cleaning.changed(html=options.html, quotes=options.quotes, signatures=options.signatures)
-    cleaner = cleaning.cleaner(options.escapes)
+    cleaner = options.cleaning(opened).cleaner(options.escapes)
     cleaner.decide_escapes(source.sample)
     told: set[str] = set()
     _tell_notes(source, told)
-    rows = _rows(source, cleaner)
-    plan = _plan(options, opened, choice, cleaning)
+    rows = source_rows(source, cleaner)
+    plan = _plan(options, opened, choice)
     with disk_guard(partial), _locked(options.out, partial) as file:
         if options.restart:
             file.truncate(0)
@@ -116,8 +90,8 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
                 line = row.line
 
             similar = (lambda ticket: resolved.similar_as_dicts(ticket, options.similar)) if resolved else None
-            lines = Lines(file, count_row, similar)
-            _answer_rows(rows, system, options.labels_only, choice.together, lines)
+            lines = Lines(lambda records: _append(file, records), count_row, similar)
+            answer_rows(rows, system, options.labels_only, choice.together, lines)
         partial.replace(options.out)
         plan_path.unlink(missing_ok=True)
     _tell_notes(source, told)  # what the rows behind the first ones added
@@ -169,51 +143,11 @@ def _locked(out: Path, partial: Path) -> Iterator[IO[bytes]]:
         release(out)
 
 
-def _rows(source: Source, cleaner: Cleaner) -> Iterator[SourceRow]:
-    """Yield the rows of the source with ids that are unique: a repeated one gets `#2` and so on."""
-    ids = UniqueIds()
-    for number, row in enumerate(source.rows, start=1):
-        ticket = None if row.fault else source.ticket(source.cells(row), number, cleaner)
-        name = (ticket.id if ticket else "") or f"{number:06d}"
-        if source.columns.id:
-            name = ids.unique(name)
-        if ticket is None or not (ticket.body or ticket.subject):
-            yield SourceRow(row.line, name, None, row.fault or "no text")
-        else:
-            yield SourceRow(row.line, name, Ticket(name, ticket.subject, ticket.body, ticket.language), "")
-
-
-def _answer_rows(rows: Iterator[SourceRow], system: TwoStage, labels_only: bool, together: int, lines: Lines) -> None:
-    """Answer all rows; a place that becomes free is taken at once. A row that a server refuses gets a line saying so.
-
-    Raises:
-        DuetError: a ticket cannot be answered; what was answered before it is written.
-    """
-    # a ticket that is read once has to stay in the context from its labels to its reply
-    ahead = max(1, together // 4) if system.prefix_caching_engine else (_WINDOW - 1) * together
-    scheduler = system.scheduler(label_tokens=None)
-    line_of: dict[Request, Line] = {}
-    try:
-        while True:
-            missing = together + ahead - len(line_of)
-            if missing >= min(together, ahead) and len(lines) < _UNWRITTEN * together:
-                for row in islice(rows, missing):
-                    line = lines.add(row)
-                    if row.ticket:
-                        request = Request(row.ticket, labels_only)
-                        line_of[request] = line
-                        scheduler.add(request)
-            if not lines:
-                return
-            ended = scheduler.step()
-            for request in ended:
-                lines.complete(line_of.pop(request), request)
-            lines.write()
-            for request in ended:
-                if request.error and not isinstance(request.error, TicketRefused):
-                    raise request.error
-    finally:
-        scheduler.clear()
+def _append(file: IO[bytes], records: Sequence[Mapping[str, Any]]) -> None:
+    for record in records:
+        file.write(json_text(record).encode("utf-8", "backslashreplace") + b"\n")
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _skip_answered(file: IO[bytes], partial: Path, rows: Iterator[SourceRow]) -> tuple[int, int]:
@@ -240,25 +174,10 @@ def _skip_answered(file: IO[bytes], partial: Path, rows: Iterator[SourceRow]) ->
     return done, at
 
 
-def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice, cleaning: CleaningSteps) -> dict[str, Any]:
+def _plan(options: BatchOptions, opened: ModelFolder, choice: EngineChoice) -> dict[str, Any]:
     """Return what decides the answers."""
-    manifests = {name: stage.path / MANIFEST for name, stage in opened.stages.items()}
-    if opened.bundle:
-        manifests["bundle"] = opened.path / MANIFEST
-    return {
-        "source": whole_characters(options.source),
-        "content": source_fingerprint(options.source),
-        "preset": options.preset,
-        "encoding": options.encoding,
-        "map": list(options.maps),
-        "cleaning": {"escapes": options.escapes, **cleaning.to_dict()},
-        "labels_only": options.labels_only,
-        "similar": options.similar or None,  # plans of before do not have it
-        "allowed_contacts": [whole_characters(contact) for contact in options.allowed_contacts],
-        "model": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in manifests.items()},
-        "engine": choice.kind,
-        "endpoint": [whole_characters(without_credentials(part)) for part in choice.endpoint or ()],
-    }
+    source = {"source": whole_characters(options.source), "content": source_fingerprint(options.source)}
+    return {**source, **answers_plan(options, opened, choice)}
 
 
 def _check_plan(file: IO[bytes], partial: Path, path: Path, plan: dict[str, Any]) -> None:

@@ -194,13 +194,13 @@ def test_another_spelling_goes_on_with_what_is_unfinished(home: Path) -> None:
     model = open_model(home / "mini-copy")
     (home / "a.jsonl.partial").write_bytes(b"{}")
     for place, source in enumerate(("t.csv", "./t.csv", "~/t.csv", str(home / "t.csv"))):
-        plan = batch._plan(BatchOptions(source, Path("a.jsonl")), model, EngineChoice(), model.cleaning)
+        plan = batch._plan(BatchOptions(source, Path("a.jsonl")), model, EngineChoice())
         if place == 0:
             (home / "a.jsonl.plan").write_text(json.dumps(plan))
         with (home / "a.jsonl.partial").open("rb") as file:
             batch._check_plan(file, home / "a.jsonl.partial", home / "a.jsonl.plan", plan)
     (home / "t.csv").write_text(ROWS + "t9,s,more\n")
-    plan = batch._plan(BatchOptions("t.csv", Path("a.jsonl")), model, EngineChoice(), model.cleaning)
+    plan = batch._plan(BatchOptions("t.csv", Path("a.jsonl")), model, EngineChoice())
     with (
         (home / "a.jsonl.partial").open("rb") as file,
         pytest.raises(InputError, match=r"with another content \("),

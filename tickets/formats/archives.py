@@ -47,7 +47,7 @@ def unpacked_gzip(path: Path, packed_size: int) -> Iterator[Path]:
 
 
 @contextmanager
-def named_as(inner: Path, name: str) -> Iterator[None]:
+def named_as(inner: str | Path, name: str) -> Iterator[None]:
     """Name the archive, and not the temporary file, in errors about what is inside."""
     try:
         yield

@@ -1,0 +1,41 @@
+"""Which files of a folder, or that fit a pattern, are answered apart."""
+
+from backbone.places import Place
+from tickets.errors import InputError
+from tickets.raw import ROW_ENDINGS
+
+_TABLES = (*ROW_ENDINGS, ".gz", ".zip")
+_MAIL = ".eml"
+
+
+def table_files(source: str) -> list[Place] | None:
+    """Return the files of a folder of tables, or those that fit a pattern; None for any other source.
+
+    Raises:
+        InputError: a folder or pattern without such a file.
+        WorkError: a store does not answer.
+    """
+    place = Place.parse(source, "SOURCE")
+    if place.has_wildcard:
+        found = place.matches()
+        if not found:
+            raise InputError(f"{source}: no file fits this pattern; correct it")
+        return found
+    if not place.is_folder():
+        return None
+    tables = [name for name in _names(place) if name.lower().endswith(_TABLES)]
+    if place.is_local and (not tables or any(name.lower().endswith(_MAIL) for name in place.files(recursive=True))):
+        return None  # mails, a saved dataset, or what the reader of sources refuses
+    if not tables:
+        raise InputError(f"{source}: found no file of tickets in it, expected {', '.join(_TABLES)}")
+    return [place / name for name in tables]
+
+
+def other_files(source: str) -> list[str]:
+    """Return the names of the files in a folder that are no tables, and are not read with them."""
+    place = Place.parse(source, "SOURCE")
+    return [] if place.has_wildcard else [name for name in _names(place) if not name.lower().endswith(_TABLES)]
+
+
+def _names(folder: Place) -> list[str]:
+    return [name for name in folder.files() if not name.startswith((".", "_"))]
