@@ -4,7 +4,9 @@ Object stores are reached through pyarrow, which reads the keys and the endpoint
 environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...) or from the machine's role.
 """
 
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +24,16 @@ from tickets.sources import source_path
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _STORES = ("s3", "gs", "abfs", "abfss")
 _FILE = "file"
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _WILD = re.compile(r"[*?\[]")
+_QUERY = re.compile(r"\?([a-z_]+=[^?]*)$")
 _CHUNK = 1 << 20  # bytes
+
+
+def is_store(text: str) -> bool:
+    """Return whether a text is the address of something on an object store."""
+    match = _URL.match(text)
+    return match is not None and match[1].lower() in _STORES
 
 
 def is_url(text: str) -> bool:
@@ -71,13 +81,27 @@ class Place:
             )
         from pyarrow.fs import FileSystem
 
+        # the key is not parsed: it may hold characters that have a meaning in addresses
+        server, key, query = _split(text)
         try:
-            store, path = FileSystem.from_uri(text)
+            store, bucket = FileSystem.from_uri(_with_endpoint(server + query) if scheme == "s3" else server + query)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{text[:200]}: no address of an object store ({_first_line(error)}); expected {scheme}://BUCKET/FOLDER"
             ) from None
-        return cls(text.rstrip("/"), path.rstrip("/"), store)
+        path = f"{bucket.rstrip('/')}/{key}".rstrip("/")
+        return cls(f"{server}/{key}".rstrip("/") + query, path, store)
+
+    @classmethod
+    def of_path(cls, path: Path, option: str) -> "Place | None":
+        """Return the place on a store whose address `model_path` put into a path; None for a path of this machine.
+
+        Raises:
+            InputError: see `parse`.
+        """
+        first, *others = path.parts or ("",)  # Path makes one slash of two
+        text = f"{first}//{'/'.join(others)}"
+        return cls.parse(text, option) if first.endswith(":") and is_store(text) else None
 
     @property
     def is_local(self) -> bool:
@@ -102,15 +126,22 @@ class Place:
 
     def __truediv__(self, name: str) -> "Place":
         """Return a place in this folder."""
-        address, question, query = self.address.partition("?")
-        return Place(f"{address.rstrip('/')}/{name}{question}{query}", f"{self.path.rstrip('/')}/{name}", self._store)
+        if self.is_local:
+            path = str(self.local / name)
+            return Place(path, path)
+        server, key, query = _split(self.address)
+        key = f"{key}/{name}".lstrip("/")
+        return Place(f"{server}/{key}{query}", f"{self.path}/{name}", self._store)
 
     @property
     def parent(self) -> "Place":
         """The folder that it lies in."""
-        address, question, query = self.address.partition("?")
-        folder = address.rpartition("/")[0] or ("." if self.is_local else address)
-        return Place(folder + question + query, str(PurePosixPath(self.path).parent), self._store)
+        if self.is_local:
+            path = str(self.local.parent)
+            return Place(path, path)
+        server, key, query = _split(self.address)
+        folder = key.rpartition("/")[0]
+        return Place(f"{server}/{folder}{query}", self.path.rpartition("/")[0], self._store)
 
     def is_folder(self) -> bool:
         """Return whether there is a folder, or objects below that name.
@@ -247,6 +278,20 @@ class Place:
             with _store_errors(self.address):
                 self._store.delete_file(self.path)
 
+    def remove_folder(self) -> None:
+        """Delete the folder with all that is in it, where there is one.
+
+        Raises:
+            WorkError: the store does not answer.
+        """
+        if not self.is_folder():
+            return
+        if self.is_local:
+            shutil.rmtree(self.local)
+        else:
+            with _store_errors(self.address):
+                self._store.delete_dir(self.path)
+
     def fingerprint(self) -> str:
         """Return what changes when the file's content does: its SHA-256, or on a store its size and time of change.
 
@@ -268,6 +313,33 @@ class Place:
         with _store_errors(self.address):
             entry = self._store.get_file_info(self.path)
         return f"{entry.size} bytes of {entry.mtime_ns}" if entry.type == FileType.File else None
+
+
+def _split(address: str) -> tuple[str, str, str]:
+    """Return scheme and bucket, key, and query of an address; a `?` without a name and `=` is a wildcard of the key."""
+    place, question, query = address, "", ""
+    if match := _QUERY.search(address):
+        place, question, query = address[: match.start()], "?", match[1]
+    scheme, _, rest = place.partition("://")
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket}", key, question + query
+
+
+def _with_endpoint(address: str) -> str:
+    """Return an address on S3 that names the server of AWS_ENDPOINT_URL, which pyarrow does not read by itself.
+
+    Raises:
+        InputError: that is no address of a server.
+    """
+    variable = next((name for name in _ENDPOINTS if os.environ.get(name)), None)
+    if variable is None or "endpoint_override=" in address:
+        return address
+    server = urlsplit(os.environ[variable])
+    if server.scheme not in ("http", "https") or not server.netloc or server.path.strip("/"):
+        raise InputError(
+            f"{variable}: found {os.environ[variable][:200]!r}, expected a server such as https://s3.example.com"
+        )
+    return f"{address}{'&' if '?' in address else '?'}endpoint_override={server.netloc}&scheme={server.scheme}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from backbone import packaged_base
 from backbone.config import MINI
 from backbone.hub.address import HubAddress, model_path
+from backbone.places import Place
 
 SMOLLM2 = packaged_base.NAME
 VARIABLE = "DUET_MODEL"
@@ -29,7 +30,7 @@ def smollm2_folder() -> Path:
 
 
 def resolve_model(path: Path | None) -> Path:
-    """Return the folder that `--model` means: of a shipped model by its name, of a hub's model the copy in the cache.
+    """Return the folder that `--model` means: of a shipped model by its name, of one elsewhere the copy here.
 
     Any other folder is returned as it is. Without a path it is that of the variable DUET_MODEL; without that, SmolLM2
     where its package is installed and the mini model elsewhere, and a line on stderr says which.
@@ -46,17 +47,22 @@ def resolve_model(path: Path | None) -> Path:
 
 
 def local_folder(path: Path) -> Path:
-    """Return a folder as it is, and for an address of a hub (`model_path`) the copy of that model in the cache.
+    """Return a folder as it is, and for an address of a hub or a store (`model_path`) the copy in the cache.
 
     Raises:
-        InputError, WorkError: as `fetch`.
+        InputError, WorkError: as `fetch` and `copied_bundle`.
     """
     address = HubAddress.of_path(path)
-    if address is None:
-        return path
-    from backbone.hub.fetch import fetch
+    if address is not None:
+        from backbone.hub.fetch import fetch
 
-    return fetch(address)
+        return fetch(address)
+    place = Place.of_path(path, "--model")
+    if place is None:
+        return path
+    from backbone.copied_bundle import copied_bundle
+
+    return copied_bundle(place)
 
 
 def _default() -> Path:

@@ -33,8 +33,8 @@ Model = Annotated[
         "--model",
         parser=model_path,
         metavar="MODEL",
-        help="Run folder, model folder, bundle, hf://OWNER/NAME[@REVISION], `smollm2` or `mini` (default: a shipped "
-        "model).",
+        help="Run folder, model folder, bundle, hf://OWNER/NAME[@REVISION], a bundle at s3://BUCKET/FOLDER, `smollm2` "
+        "or `mini` (default: a shipped model).",
     ),
 ]
 Engine = Annotated[

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbone.places import Place, is_store
 from tickets.errors import InputError
 from tickets.sources import source_path
 
@@ -71,12 +72,17 @@ def is_commit(revision: str | None) -> bool:
 
 
 def model_path(text: str | Path) -> Path:
-    """Return the path of a folder, or one that holds an address of a hub; `HubAddress.of_path` tells them apart.
+    """Return the path of a folder, or one that holds an address of a hub or an object store.
+
+    `HubAddress.of_path` and `Place.of_path` tell them apart.
 
     Raises:
         InputError: neither a path nor an address.
     """
     if str(text).startswith(SCHEME):
         return Path(str(HubAddress.parse(str(text))))
+    if is_store(str(text)):
+        return Path(str(text))
     path = source_path(text)
-    return path.absolute() if path.parts[:1] == (_PREFIX,) else path  # a folder of that name is still a folder
+    is_ambiguous = path.parts[:1] == (_PREFIX,) or Place.of_path(path, "--model") is not None
+    return path.absolute() if is_ambiguous else path  # a folder of that name is still a folder

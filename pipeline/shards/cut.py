@@ -67,12 +67,8 @@ def _files_of(folder: Place, plan: str) -> int:
 
 def clear_cut(out: Place) -> None:
     """Delete the files of tickets, which hold their texts."""
-    folder = out / FOLDER
-    names = list(folder.files())
-    for name in sorted(names, key=lambda name: name != _DONE):  # first what says that they are complete
-        (folder / name).remove()
-    if folder.is_local and names:
-        folder.local.rmdir()
+    (out / FOLDER / _DONE).remove()  # first what says that they are complete
+    (out / FOLDER).remove_folder()
 
 
 def _table(rows: list[SourceRow]) -> "pa.Table":

@@ -100,7 +100,8 @@ def finish(out: Place, plan: Plan, sums: Mapping[str, str]) -> Finished | None:
         record = {"plan": plan.digest, "rows": rows, "errors": errors, "files": listed}
         (out / SUCCESS).write((json_text(record, indent=1) + "\n").encode())
     clear_cut(out)
-    _remove(out, lambda name: name.startswith(f"{PIECES}/") or name.endswith(PART) or name == MAKING)
+    (out / PIECES).remove_folder()
+    _remove(out, lambda name: name.endswith(PART) or name == MAKING)
     return Finished(len(parts), rows, errors)
 
 
@@ -110,15 +111,13 @@ def clear(out: Place) -> None:
         return
     (out / SUCCESS).remove()  # first what says that they are complete
     clear_cut(out)
-    _remove(out, lambda name: name == PLAN or bool(_PART_NAME.fullmatch(name)) or name.startswith(f"{PIECES}/"))
+    (out / PIECES).remove_folder()
+    _remove(out, lambda name: name == PLAN or bool(_PART_NAME.fullmatch(name)))
 
 
 def _remove(out: Place, is_ours: Callable[[str], bool]) -> None:
-    for name in out.files(recursive=True):
-        if is_ours(name):
-            (out / name).remove()
-    if out.is_local and (pieces := out.local / PIECES).is_dir():
-        pieces.rmdir()
+    for name in filter(is_ours, out.files()):
+        (out / name).remove()
 
 
 def _sha256(place: Place) -> str:
