@@ -7,6 +7,7 @@ import typer
 
 from backbone.hub.address import model_path
 from commands.options import Engine, Model, path
+from tickets.errors import InputError
 
 
 def evaluate(
@@ -18,9 +19,17 @@ def evaluate(
     part: Annotated[str, typer.Option("--part", help="train, validation or test.")] = "test",
     replies: Annotated[int, typer.Option("--replies", min=0, help="How many tickets to answer for reply metrics.")] = 0,
     engine: Engine = "auto",
+    answers: Annotated[
+        Optional[str],
+        typer.Option(
+            "--answers",
+            metavar="ANSWERS",
+            help="Score this file or folder of `duet predict-batch` instead of a model; needs --data.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Score a model beside TF-IDF and the majority class.
+    """Score a model, or answers that it has written, beside TF-IDF and the majority class.
 
     Example: duet evaluate --model runs/mini --data data --replies 64
     """
@@ -31,6 +40,17 @@ def evaluate(
     from eval.report.page import plain
     from pipeline.engine_choice import EngineChoice
 
+    if answers is not None:
+        if data is None or model is not None or replies or engine != "auto":
+            raise InputError(
+                "--answers: expected with --data, and without --model, --engine and --replies, because the answers are "
+                "there"
+            )
+        from eval.evaluate_answers import evaluate_answers, render_answers
+
+        saved = evaluate_answers(answers, data, part)
+        print(json.dumps(plain(saved.to_dict()), indent=2) if as_json else render_answers(saved))
+        return
     result = run(model, data, part, replies, EngineChoice(engine, together=16))
     print(json.dumps(plain(result.to_dict()), indent=2) if as_json else render(result))
 

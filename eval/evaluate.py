@@ -68,22 +68,17 @@ def evaluate(
     _, columns = labelled_tickets(train, list(system.classifier.space.columns), "train")
     test, columns = labelled_tickets(load_part(folder, part), columns, part)
     answers = system.answer(test, labels_only=True)
-    systems: dict[str, Sequence[Mapping[str, str]]] = {
+    systems: dict[str, Sequence[Mapping[str, str | None]]] = {
         MAJORITY: majority(train, test, columns),
         TFIDF: _announced(TFIDF, tfidf_regression, train, test, columns),
         TWO_STAGE: [answer.prediction.labels for answer in answers],
     }
     resamples = Resamples(len(test))
-    scores: dict[str, dict[str, ColumnScores]] = {}
-    for column in columns:
-        truth = true_labels(test, column)
-        given = {name: [labels[column] for labels in predicted] for name, predicted in systems.items()}
-        f1 = {name: macro_f1_replicates(truth, labels, resamples) for name, labels in given.items()}
-        scores[column] = {name: score_column(truth, labels, resamples, f1[name]) for name, labels in given.items()}
+    scores, all_right = score_systems(systems, test, columns, resamples)
     return Evaluation(
         tickets=len(test),
         columns=scores,
-        all_right={name: resamples.mean(_all_right(test, predicted, columns)) for name, predicted in systems.items()},
+        all_right=all_right,
         tags_micro_f1=_tags_score(system, test, answers),
         review_share=sum(answer.needs_review for answer in answers) / len(answers),
         automated=_automated(system, opened.stages[CLASSIFIER].config.classifier, test, answers, columns),
@@ -91,18 +86,31 @@ def evaluate(
     )
 
 
+def score_systems(
+    systems: Mapping[str, Sequence[Mapping[str, str | None]]],
+    test: Sequence[Ticket],
+    columns: Sequence[str],
+    resamples: Resamples,
+) -> tuple[dict[str, dict[str, ColumnScores]], dict[str, Score]]:
+    """Return the scores by column and system, and by system the share of tickets with every label right.
+
+    Args:
+        systems: the labels of every ticket by system; None where it has none.
+    """
+    scores: dict[str, dict[str, ColumnScores]] = {}
+    for column in columns:
+        truth = true_labels(test, column)
+        given = {name: [labels[column] for labels in predicted] for name, predicted in systems.items()}
+        f1 = {name: macro_f1_replicates(truth, labels, resamples) for name, labels in given.items()}
+        scores[column] = {name: score_column(truth, labels, resamples, f1[name]) for name, labels in given.items()}
+    right = {name: resamples.mean(_all_right(test, predicted, columns)) for name, predicted in systems.items()}
+    return scores, right
+
+
 def render(evaluation: Evaluation) -> str:
     """Return a table for a terminal of 80 columns."""
     lines = [f"{evaluation.tickets} tickets; 95 % bootstrap intervals in brackets", ""]
-    for column, systems in evaluation.columns.items():
-        lines.append(f"{column:<30} {'accuracy':<22} {'macro-F1':<22}".rstrip())
-        lines += [
-            f"  {name:<28} {scores.accuracy!s:<22} {scores.macro_f1!s:<22}".rstrip() for name, scores in systems.items()
-        ]
-        lowest = min(systems[TWO_STAGE].recall, key=lambda label: systems[TWO_STAGE].recall[label].value)
-        lines += [f"  lowest recall, two-stage: {lowest}, {systems[TWO_STAGE].recall[lowest]}", ""]
-    lines.append("all labels right")
-    lines += [f"  {name:<28} {score}" for name, score in evaluation.all_right.items()] + [""]
+    lines += score_lines(evaluation.columns, evaluation.all_right)
     if evaluation.tags_micro_f1 is not None:
         lines.append(f"tags micro-F1                  {evaluation.tags_micro_f1:.3f}")
     lines.append(f"sent to a person               {evaluation.review_share:.0%}")
@@ -111,7 +119,20 @@ def render(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _all_right(test: Sequence[Ticket], predicted: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Floats:
+def score_lines(columns: Mapping[str, Mapping[str, ColumnScores]], all_right: Mapping[str, Score]) -> list[str]:
+    """Return the lines of a table of labels, 80 columns wide."""
+    lines = []
+    for column, systems in columns.items():
+        lines.append(f"{column:<30} {'accuracy':<22} {'macro-F1':<22}".rstrip())
+        lines += [
+            f"  {name:<28} {scores.accuracy!s:<22} {scores.macro_f1!s:<22}".rstrip() for name, scores in systems.items()
+        ]
+        lowest = min(systems[TWO_STAGE].recall, key=lambda label: systems[TWO_STAGE].recall[label].value)
+        lines += [f"  lowest recall, two-stage: {lowest}, {systems[TWO_STAGE].recall[lowest]}", ""]
+    return [*lines, "all labels right", *(f"  {name:<28} {score}" for name, score in all_right.items()), ""]
+
+
+def _all_right(test: Sequence[Ticket], predicted: Sequence[Mapping[str, str | None]], columns: Sequence[str]) -> Floats:
     """Return 1 where every label is right, 0 where one is wrong, NaN where a true label is not known, (tickets,)."""
     rows = zip(test, predicted, strict=True)
     return np.array(
