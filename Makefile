@@ -16,7 +16,7 @@ LLAMA_CACHE := $(HOME)/.cache/ticket-duet/$(shell { grep -m1 flags /proc/cpuinfo
 EXAMPLES := $(addprefix tickets/sample/examples/,network.txt billing.txt software.txt)
 DEMO := --set output=runs/demo
 
-.PHONY: help demo test test-quick test-browser test-faults test-serve test-hostile test-judge test-published gpu llama lint format constraints docs pictures sample-corpus mini smollm2 bench-prepare bench-redaction bench-cpu bench-train bench-gpu results published published-full clean
+.PHONY: help demo test test-quick test-browser test-faults test-serve test-hostile test-cluster test-judge test-published gpu llama lint format constraints docs pictures sample-corpus mini smollm2 bench-prepare bench-redaction bench-cpu bench-train bench-gpu results published published-full clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -65,6 +65,12 @@ test-serve: $(INSTALLED) ## The server killed, overrun, and asked whatever its s
 test-hostile: $(INSTALLED) $(LLAMA) ## Damaged files, hostile texts and servers by the thousand (an hour at most)
 	DUET_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist load tests/test_hostile.py \
 	  tests/test_bad_servers.py tests/test_damaged_models.py tests/test_hold_fast.py tests/test_neighbours.py
+
+# The S3 server has an environment of its own, because it needs another version of dateutil.
+test-cluster: $(INSTALLED) ## A Ray cluster that loses nodes and workers, and folders on an S3 server (some minutes)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	test -x .venv/moto/bin/moto_server || { $(PYTHON) -m venv .venv/moto && .venv/moto/bin/pip install --quiet 'moto[server]>=5.2,<6'; }
+	DUET_CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_cluster.py
 
 test-judge: $(INSTALLED) $(LLAMA) $(SMOLLM2) ## A judge model behind llama.cpp's server, which has to be found out (some minutes)
 	DUET_JUDGE=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_judge.py -k real_model

@@ -4,7 +4,6 @@ Object stores are reached through pyarrow, which reads the keys and the endpoint
 environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...) or from the machine's role.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,29 +15,13 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from backbone.addresses import FILE, STORES, first_line, is_store, scheme_of, split_address, store_errors, with_endpoint
 from backbone.runs.files import PART, disk_guard, flush, open_new, sha256, writable
-from tickets.errors import InputError, WorkError
-from tickets.plain_reason import plain_reason
+from tickets.errors import InputError
 from tickets.sources import source_path
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_STORES = ("s3", "gs", "abfs", "abfss")
-_FILE = "file"
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _WILD = re.compile(r"[*?\[]")
-_QUERY = re.compile(r"\?([a-z_]+=[^?]*)$")
 _CHUNK = 1 << 20  # bytes
-
-
-def is_store(text: str) -> bool:
-    """Return whether a text is the address of something on an object store."""
-    match = _URL.match(text)
-    return match is not None and match[1].lower() in _STORES
-
-
-def is_url(text: str) -> bool:
-    """Return whether a text is an address with a scheme, and no path of this machine."""
-    return bool(_URL.match(text))
 
 
 @dataclass(frozen=True)
@@ -64,15 +47,12 @@ class Place:
         Raises:
             InputError: an unknown scheme, an address with a password in it, or no path.
         """
-        match = _URL.match(text)
-        if match is None:
-            path = str(source_path(text))
+        scheme = scheme_of(text)
+        if scheme in ("", FILE):
+            path = str(source_path(text.partition("://")[2] if scheme else text))
             return cls(path, path)
-        scheme = match[1].lower()
-        if scheme == _FILE:
-            return cls.parse(text[match.end() :] or ".", option)
-        if scheme not in _STORES:
-            known = ", ".join(f"{name}://" for name in (*_STORES, _FILE))
+        if scheme not in STORES:
+            known = ", ".join(f"{name}://" for name in (*STORES, FILE))
             raise InputError(f"{option}: found {scheme}://, expected a path or an address with {known}")
         if "@" in urlsplit(text).netloc and not scheme.startswith("abfs"):
             raise InputError(
@@ -82,12 +62,12 @@ class Place:
         from pyarrow.fs import FileSystem
 
         # the key is not parsed: it may hold characters that have a meaning in addresses
-        server, key, query = _split(text)
+        server, key, query = split_address(text)
         try:
-            store, bucket = FileSystem.from_uri(_with_endpoint(server + query) if scheme == "s3" else server + query)
+            store, bucket = FileSystem.from_uri(with_endpoint(server + query) if scheme == "s3" else server + query)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{text[:200]}: no address of an object store ({_first_line(error)}); expected {scheme}://BUCKET/FOLDER"
+                f"{text[:200]}: no address of an object store ({first_line(error)}); expected {scheme}://BUCKET/FOLDER"
             ) from None
         path = f"{bucket.rstrip('/')}/{key}".rstrip("/")
         return cls(f"{server}/{key}".rstrip("/") + query, path, store)
@@ -129,7 +109,7 @@ class Place:
         if self.is_local:
             path = str(self.local / name)
             return Place(path, path)
-        server, key, query = _split(self.address)
+        server, key, query = split_address(self.address)
         key = f"{key}/{name}".lstrip("/")
         return Place(f"{server}/{key}{query}", f"{self.path}/{name}", self._store)
 
@@ -139,7 +119,7 @@ class Place:
         if self.is_local:
             path = str(self.local.parent)
             return Place(path, path)
-        server, key, query = _split(self.address)
+        server, key, query = split_address(self.address)
         folder = key.rpartition("/")[0]
         return Place(f"{server}/{folder}{query}", self.path.rpartition("/")[0], self._store)
 
@@ -153,7 +133,7 @@ class Place:
             return self.local.is_dir()
         from pyarrow.fs import FileType
 
-        with _store_errors(self.address):
+        with store_errors(self.address):
             return bool(self._store.get_file_info(self.path).type == FileType.Directory)
 
     def is_file(self) -> bool:
@@ -179,7 +159,7 @@ class Place:
             return {name: found[name].stat().st_size for name in sorted(found)}
         from pyarrow.fs import FileSelector, FileType
 
-        with _store_errors(self.address):
+        with store_errors(self.address):
             entries = self._store.get_file_info(FileSelector(self.path, allow_not_found=True, recursive=recursive))
         sizes = {
             entry.path.removeprefix(f"{self.path}/"): entry.size for entry in entries if entry.type == FileType.File
@@ -204,7 +184,7 @@ class Place:
             with self.local.open("rb") as file:
                 content = file.read(largest + 1)
         else:
-            with _store_errors(self.address), self._store.open_input_stream(self.path) as stream:
+            with store_errors(self.address), self._store.open_input_stream(self.path) as stream:
                 content = stream.read(largest + 1)
         if len(content) > largest:
             raise InputError(f"{self.address}: over {largest:,} bytes, expected fewer; it is no file of duet")
@@ -219,7 +199,7 @@ class Place:
         """
         if not self.is_local:
             # an object appears when its upload is complete; bytes that are sent at once cannot be cut by our own errors
-            with _store_errors(self.address), self._store.open_output_stream(self.path) as stream:
+            with store_errors(self.address), self._store.open_output_stream(self.path) as stream:
                 stream.write(content)
             return
         # two attempts at the same file must not write into one another
@@ -247,7 +227,7 @@ class Place:
             with self.local.open("rb") as file:
                 yield file
         else:
-            with _store_errors(self.address), self._store.open_input_file(self.path) as stored:
+            with store_errors(self.address), self._store.open_input_file(self.path) as stored:
                 yield stored
 
     def copy_to(self, path: Path) -> None:
@@ -259,7 +239,7 @@ class Place:
         assert not self.is_local
         with (
             disk_guard(path),
-            _store_errors(self.address),
+            store_errors(self.address),
             self._store.open_input_stream(self.path) as stream,
             path.open("wb") as file,
         ):
@@ -275,7 +255,7 @@ class Place:
         if self.is_local:
             self.local.unlink(missing_ok=True)
         elif self.is_file():
-            with _store_errors(self.address):
+            with store_errors(self.address):
                 self._store.delete_file(self.path)
 
     def remove_folder(self) -> None:
@@ -289,7 +269,7 @@ class Place:
         if self.is_local:
             shutil.rmtree(self.local)
         else:
-            with _store_errors(self.address):
+            with store_errors(self.address):
                 self._store.delete_dir(self.path)
 
     def fingerprint(self) -> str:
@@ -310,53 +290,6 @@ class Place:
             return sha256(self.local) if self.local.is_file() else None
         from pyarrow.fs import FileType
 
-        with _store_errors(self.address):
+        with store_errors(self.address):
             entry = self._store.get_file_info(self.path)
         return f"{entry.size} bytes of {entry.mtime_ns}" if entry.type == FileType.File else None
-
-
-def _split(address: str) -> tuple[str, str, str]:
-    """Return scheme and bucket, key, and query of an address; a `?` without a name and `=` is a wildcard of the key."""
-    place, question, query = address, "", ""
-    if match := _QUERY.search(address):
-        place, question, query = address[: match.start()], "?", match[1]
-    scheme, _, rest = place.partition("://")
-    bucket, _, key = rest.partition("/")
-    return f"{scheme}://{bucket}", key, question + query
-
-
-def _with_endpoint(address: str) -> str:
-    """Return an address on S3 that names the server of AWS_ENDPOINT_URL, which pyarrow does not read by itself.
-
-    Raises:
-        InputError: that is no address of a server.
-    """
-    variable = next((name for name in _ENDPOINTS if os.environ.get(name)), None)
-    if variable is None or "endpoint_override=" in address:
-        return address
-    server = urlsplit(os.environ[variable])
-    if server.scheme not in ("http", "https") or not server.netloc or server.path.strip("/"):
-        raise InputError(
-            f"{variable}: found {os.environ[variable][:200]!r}, expected a server such as https://s3.example.com"
-        )
-    return f"{address}{'&' if '?' in address else '?'}endpoint_override={server.netloc}&scheme={server.scheme}"
-
-
-@contextmanager
-def _store_errors(address: str) -> Iterator[None]:
-    """Turn what a store says into one line."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError(f"{address}: not there; expected a file or folder of the store; correct the address") from None
-    except OSError as error:
-        if error.errno is not None and not str(error).startswith("When "):
-            raise  # of this machine's files
-        raise WorkError(
-            f"{address}: the object store failed ({_first_line(error)}); check the address, its keys (such as "
-            "AWS_ACCESS_KEY_ID) and the network, and run the same command again"
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return plain_reason(error)[:300]

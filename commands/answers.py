@@ -121,7 +121,7 @@ def predict_batch(
         typer.Option("--threads", min=1, max=1024, help="With --ray: processor cores per worker (default: 2)."),
     ] = None,
 ) -> None:
-    """Label and answer every ticket of a file, or of a folder of files.
+    """Label and answer every ticket of one file or many.
 
     Interrupted, the same command goes on where it was.
 

@@ -29,7 +29,9 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Score a model, or answers that it has written, beside TF-IDF and the majority class.
+    """Score a model, or saved answers, beside TF-IDF.
+
+    The majority class is in the table too.
 
     Example: duet evaluate --model runs/mini --data data --replies 64
     """

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.places import Place, is_store
+from backbone.addresses import is_store
+from backbone.places import Place
 from tickets.errors import InputError
 from tickets.sources import source_path
 

@@ -71,6 +71,11 @@ def finished_parts(out: Place, plan: str, names: set[str]) -> dict[str, PartFact
     return found
 
 
+def has_plan(out: Place) -> bool:
+    """Return whether answers were begun there."""
+    return (out / PLAN).is_file()
+
+
 def has_success(out: Place) -> bool:
     """Return whether the folder says that it is complete."""
     return (out / SUCCESS).is_file()

@@ -7,22 +7,25 @@ is tried again. A shard that kills three workers is halved until one row is left
 
 import os
 import pickle
+import socket
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
 
 from engines.cores import THREADS, usable_cores
-from pipeline.shards.options import RayOptions
+from pipeline.shards.options import AUTO, LOCAL, RayOptions
 from pipeline.shards.plan import Shard
 from pipeline.shards.worker import Answered, Job, Piece, ShardWorker
 from tickets.errors import InputError, WorkError
+from tickets.plain_reason import plain_reason
 
 _PACKAGE = "ticket-duet"
 _ATTEMPTS = 3  # workers that a whole shard, or one row, may kill
 _FRUITLESS_DEATHS = 12  # workers that may die in a row without anything answered between
+_SECONDS_TO_CONNECT = 10
 _PATIENCE = 600  # seconds without any worker that runs
 _TELL_AFTER = 15  # seconds of it
 _STORE_MEMORY = 100 << 20  # bytes: the smallest store of objects that Ray starts with; nothing large goes through it
@@ -61,23 +64,44 @@ def answer_on_ray(
 def _connected(options: RayOptions) -> Any:
     """Return the ray module, connected to the cluster."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing calls out
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its other lines are for those who develop it
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a worker that asks for no GPU still sees them
     try:
         import ray
     except ImportError:
         raise InputError("--ray: Ray is not installed; `pip install 'ticket-duet[ray]'` adds it") from None
     started: dict[str, Any] = {}
-    if options.address == "local":
+    if options.address == LOCAL:
         started = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": _STORE_MEMORY}
+    else:
+        _check_listening(os.environ.get("RAY_ADDRESS", AUTO) if options.address == AUTO else options.address)
     try:
         ray.init(address=options.address, log_to_driver=False, logging_level="ERROR", **started)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"--ray {options.address}: no cluster there ({reason}); start one with `ray start --head`, give its "
-            "address, or use --ray local for workers on this machine"
-        ) from None
+        raise InputError(_no_cluster(options.address, type(error).__name__)) from None
     return ray
+
+
+def _check_listening(address: str) -> None:
+    """Refuse an address at which nothing listens: Ray would try for minutes.
+
+    Raises:
+        InputError: nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():  # a name that Ray knows, such as `auto`
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(_no_cluster(address, plain_reason(error))) from None
+
+
+def _no_cluster(address: str, reason: str) -> str:
+    return (
+        f"--ray {address}: no cluster there ({reason}); start one with `ray start --head`, give its address, or use "
+        "--ray local for workers on this machine"
+    )
 
 
 @dataclass(eq=False)
@@ -213,12 +237,11 @@ class _Pool:
             self._progress.tell(f"{piece.shard.source}, row {piece.first + 1}: {text}")
             yield from self._complete(piece, self._local.give_up(piece, text))
             return
-        shard, middle = piece.shard, piece.first + rows // 2
+        shard = piece.shard
         self._progress.tell(f"{shard.source}, {rows:,} rows: its worker died; they are halved to find the row")
         self._halves.setdefault(shard, [])
         self._left[shard] += 2 if piece.is_whole else 1
-        halves = replace(piece, end=middle), Piece(shard, middle, piece.first + rows)
-        self._waiting.extend(halves)
+        self._waiting.extend(piece.halves(rows))
 
     def _is_alive(self, node: str) -> bool:
         return any(entry["NodeID"] == node and entry["Alive"] for entry in self._ray.nodes())

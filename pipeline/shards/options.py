@@ -4,14 +4,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.places import is_url
+from backbone.addresses import is_url
 from pipeline.batch_rows import AnswerOptions
 from pipeline.shards.tables import table_files
 from tickets.errors import InputError
 
 SHARD_ROWS = 2000
 THREADS = 2
-_LOCAL = ("auto", "local")
+AUTO, LOCAL = "auto", "local"
 _SHARE = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 
 
@@ -85,7 +85,7 @@ def ray_options(address: str | None, workers: int | None, threads: int | None) -
                 "add --ray auto or --ray local, or leave it out"
             )
         return None
-    if address not in _LOCAL and not re.fullmatch(r"(ray://)?[\w.\-\[\]:]+:\d{1,5}", address):
+    if address not in (AUTO, LOCAL) and not re.fullmatch(r"[\w.\-\[\]:]+:\d{1,5}", address):
         raise InputError(f"--ray: found {address[:100]!r}, expected auto, local, or an address such as 10.0.0.1:6379")
     return RayOptions(address, workers, threads or THREADS)
 

@@ -6,24 +6,24 @@ workers at the same file write the same answers, and the later file replaces the
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
-from backbone.packaged_base import making
-from backbone.places import Place, is_url
+from backbone.addresses import is_url
+from backbone.places import Place
+from backbone.runs.files import writable
 from backbone.runs.locks import hold, release
 from pipeline.answer_lines import SourceRow
 from pipeline.batch_rows import answers_plan
 from pipeline.engine_choice import EngineChoice
 from pipeline.model_folder import ModelFolder
 from pipeline.predict import open_resolved
-from pipeline.shards.cut import FOLDER
-from pipeline.shards.folder import Finished, check_folder, clear, finish, finished_parts, has_success
+from pipeline.shards.folder import MAKING, Finished, check_folder, clear, finish, finished_parts, has_plan, has_success
 from pipeline.shards.options import ShardsOptions
-from pipeline.shards.plan import Plan, Shard
+from pipeline.shards.plan import Plan
 from pipeline.shards.sources import find_shards
 from pipeline.shards.worker import Answered, Job, Piece, ShardWorker
 from pipeline.shipped import open_to_answer
@@ -50,7 +50,7 @@ def answer_shards(options: ShardsOptions, model: Path | None, choice: EngineChoi
     with _held(out, options):
         if options.restart:
             clear(out)
-        plan = Plan(_shards(options, opened, out), answers_plan(options, opened, choice))
+        plan = Plan(find_shards(options, opened, out), answers_plan(options, opened, choice))
         if not plan.check_same(out):
             plan.save(out)
         elif has_success(out):
@@ -121,13 +121,6 @@ class Progress:
         print(line, file=sys.stderr)
 
 
-def _shards(options: ShardsOptions, opened: ModelFolder, out: Place) -> Sequence[Shard]:
-    if not out.is_local:
-        return find_shards(options, opened, out)
-    with making(out.local / FOLDER):  # several commands with a share of one source: the first cuts it
-        return find_shards(options, opened, out)
-
-
 @contextmanager
 def _held(out: Place, options: ShardsOptions) -> Iterator[None]:
     """Keep other commands from the folder, where it is on this machine; those with another share may write beside."""
@@ -136,12 +129,18 @@ def _held(out: Place, options: ShardsOptions) -> Iterator[None]:
         return
     share = options.share
     mine = out.local / f"_share-{share.number}-of-{share.count}" if share else out.local / "_all"
-    out.local.mkdir(parents=True, exist_ok=True)
-    hold(mine)
+    is_new = not out.local.exists()
+    with writable(out.local, "--out"):
+        out.local.mkdir(parents=True, exist_ok=True)
+        hold(mine)
     try:
         yield
     finally:
         release(mine)
+        if is_new and not has_plan(out):  # nothing came of it
+            (out / MAKING).remove()
+            with suppress(OSError):
+                out.local.rmdir()
 
 
 def _refuse_overlap(source: str, out: Place, opened: ModelFolder) -> None:

@@ -4,7 +4,9 @@ import hashlib
 import sys
 from collections.abc import Sequence
 
-from backbone.places import Place, is_url
+from backbone.addresses import is_url
+from backbone.packaged_base import making
+from backbone.places import Place
 from pipeline.batch_rows import source_rows
 from pipeline.model_folder import ModelFolder
 from pipeline.shards.cut import FOLDER, cut, cut_name
@@ -31,7 +33,10 @@ def find_shards(options: ShardsOptions, opened: ModelFolder, out: Place) -> Sequ
     """
     files = table_files(options.source)
     if files is None:
-        return _cut(options, opened, out)
+        if not out.is_local:
+            return _cut(options, opened, out)
+        with making(out.local / FOLDER):  # of several commands with a share of one source, the first cuts it
+            return _cut(options, opened, out)
     others = other_files(options.source)
     if others:
         more = f" and {len(others) - _MOST_NAMES} more" if len(others) > _MOST_NAMES else ""

@@ -68,6 +68,11 @@ class Piece:
         """Whether it is the whole shard."""
         return self.first == 0 and self.end is None
 
+    def halves(self, rows: int) -> "tuple[Piece, Piece]":
+        """Return its first and second half; it has so many rows, two at least."""
+        middle = self.first + rows // 2
+        return Piece(self.shard, self.first, middle), Piece(self.shard, middle, self.first + rows)
+
     def place(self, out: Place) -> Place:
         """Return the file of its answers."""
         if self.is_whole:
