@@ -5,9 +5,7 @@ actor with a model of its own. Its weights are mapped, so the workers of a machi
 is tried again. A shard that kills three workers is halved until one row is left; that row gets an error.
 """
 
-import os
 import pickle
-import socket
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -15,20 +13,16 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from engines.cores import THREADS, usable_cores
-from pipeline.shards.options import AUTO, LOCAL, RayOptions
 from pipeline.shards.plan import Shard
+from pipeline.shards.ray_cluster import connected, worker_class
 from pipeline.shards.worker import Answered, Job, Piece, ShardWorker
 from tickets.errors import InputError, WorkError
-from tickets.plain_reason import plain_reason
 
 _PACKAGE = "ticket-duet"
 _ATTEMPTS = 3  # workers that a whole shard, or one row, may kill
 _FRUITLESS_DEATHS = 12  # workers that may die in a row without anything answered between
-_SECONDS_TO_CONNECT = 10
 _PATIENCE = 600  # seconds without any worker that runs
 _TELL_AFTER = 15  # seconds of it
-_STORE_MEMORY = 100 << 20  # bytes: the smallest store of objects that Ray starts with; nothing large goes through it
 
 
 class Progress(Protocol):
@@ -54,54 +48,11 @@ def answer_on_ray(
         WorkError: a worker cannot work on, or none stays alive.
     """
     assert job.options.ray is not None
-    ray = _connected(job.options.ray)
+    ray = connected(job.options.ray)
     try:
         yield from _Pool(ray, job, local, shards, progress).run()
     finally:
         ray.shutdown()
-
-
-def _connected(options: RayOptions) -> Any:
-    """Return the ray module, connected to the cluster."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing calls out
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its other lines are for those who develop it
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a worker that asks for no GPU still sees them
-    try:
-        import ray
-    except ImportError:
-        raise InputError("--ray: Ray is not installed; `pip install 'ticket-duet[ray]'` adds it") from None
-    started: dict[str, Any] = {}
-    if options.address == LOCAL:
-        started = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": _STORE_MEMORY}
-    else:
-        _check_listening(os.environ.get("RAY_ADDRESS", AUTO) if options.address == AUTO else options.address)
-    try:
-        ray.init(address=options.address, log_to_driver=False, logging_level="ERROR", **started)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise InputError(_no_cluster(options.address, type(error).__name__)) from None
-    return ray
-
-
-def _check_listening(address: str) -> None:
-    """Refuse an address at which nothing listens: Ray would try for minutes.
-
-    Raises:
-        InputError: nothing does.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():  # a name that Ray knows, such as `auto`
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_CONNECT).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(_no_cluster(address, plain_reason(error))) from None
-
-
-def _no_cluster(address: str, reason: str) -> str:
-    return (
-        f"--ray {address}: no cluster there ({reason}); start one with `ray start --head`, give its address, or use "
-        "--ray local for workers on this machine"
-    )
 
 
 @dataclass(eq=False)
@@ -126,7 +77,7 @@ class _Pool:
         self._ray, self._job, self._local, self._progress = ray, job, local, progress
         self._threads = job.options.ray.threads
         self._most = self._places(job.options.ray.workers)
-        self._class = _actor_class(ray, self._threads)
+        self._class = worker_class(ray, self._threads)
         self._pickled = pickle.dumps(job)
         self._waiting = deque(Piece(shard) for shard in shards)
         self._calls: dict[Any, _Worker] = {}  # by what Ray returns for the call they work on
@@ -268,48 +219,3 @@ class _Pool:
 
 def _is_single(piece: Piece) -> bool:
     return piece.end is not None and piece.end - piece.first == 1
-
-
-def _actor_class(ray: Any, threads: int) -> Any:
-    """Return the class of workers.
-
-    It is made here, because Ray then sends its code: a worker cannot import ours before it knows where it is.
-    """
-
-    class Worker:
-        def open(self, pickled: bytes, package: str, expected: str) -> tuple[str, Any]:
-            """Open the model; returns `done` and the node's id, or the kind of an error and its line."""
-            import os
-            import pickle
-            from importlib.metadata import version
-            from importlib.util import find_spec
-
-            if find_spec("ticket_duet"):
-                import ticket_duet  # noqa: F401 - which lets our packages be imported
-            from tickets.errors import DuetError, InputError
-
-            found = version(package)
-            node = ray.get_runtime_context().get_node_id()
-            if found != expected:
-                return "input", f"node {node}: has duet {found}, expected {expected}; install the same version there"
-            os.environ[THREADS] = str(threads)
-            from pipeline.shards.worker import ShardWorker
-
-            try:
-                self._worker = ShardWorker.open(pickle.loads(pickled))
-            except DuetError as error:
-                return ("input" if isinstance(error, InputError) else "work"), f"node {node[:12]}: {error}"
-            return "done", node
-
-        def answer(self, pickled: bytes) -> tuple[str, Any]:
-            """Answer a piece; returns `done` and what became of it, or the kind of an error and its line."""
-            import pickle
-
-            from tickets.errors import DuetError, InputError
-
-            try:
-                return "done", pickle.dumps(self._worker.answer(pickle.loads(pickled)))
-            except DuetError as error:
-                return ("input" if isinstance(error, InputError) else "work"), str(error)
-
-    return ray.remote(num_cpus=threads, max_restarts=0)(Worker)
