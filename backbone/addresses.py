@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from tickets.errors import InputError, WorkError
@@ -25,6 +26,13 @@ def scheme_of(text: str) -> str:
 def is_store(text: str) -> bool:
     """Return whether a text is the address of something on an object store."""
     return scheme_of(text) in STORES
+
+
+def store_address(path: Path) -> str | None:
+    """Return the address of a store that was put into a path, which makes one slash of two; None for other paths."""
+    first, *others = path.parts or ("",)
+    text = f"{first}//{'/'.join(others)}"
+    return text if first.endswith(":") and is_store(text) else None
 
 
 def is_url(text: str) -> bool:

@@ -15,7 +15,16 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from backbone.addresses import FILE, STORES, first_line, is_store, scheme_of, split_address, store_errors, with_endpoint
+from backbone.addresses import (
+    FILE,
+    STORES,
+    first_line,
+    scheme_of,
+    split_address,
+    store_address,
+    store_errors,
+    with_endpoint,
+)
 from backbone.runs.files import PART, disk_guard, flush, open_new, sha256, writable
 from tickets.errors import InputError
 from tickets.sources import source_path
@@ -64,8 +73,9 @@ class Place:
         # the key is not parsed: it may hold characters that have a meaning in addresses
         server, key, query = split_address(text)
         try:
-            store, bucket = FileSystem.from_uri(with_endpoint(server + query) if scheme == "s3" else server + query)
-        except (OSError, ValueError) as error:
+            with store_errors(text):  # S3 is asked for the bucket's region here
+                store, bucket = FileSystem.from_uri(with_endpoint(server + query) if scheme == "s3" else server + query)
+        except ValueError as error:
             raise InputError(
                 f"{text[:200]}: no address of an object store ({first_line(error)}); expected {scheme}://BUCKET/FOLDER"
             ) from None
@@ -79,9 +89,8 @@ class Place:
         Raises:
             InputError: see `parse`.
         """
-        first, *others = path.parts or ("",)  # Path makes one slash of two
-        text = f"{first}//{'/'.join(others)}"
-        return cls.parse(text, option) if first.endswith(":") and is_store(text) else None
+        address = store_address(path)
+        return cls.parse(address, option) if address else None
 
     @property
     def is_local(self) -> bool:

@@ -217,8 +217,8 @@ def s3() -> Iterator[dict[str, str]]:
                 time.sleep(0.1)
         from pyarrow.fs import S3FileSystem
 
-        store = S3FileSystem("key", secret_key="secret", endpoint_override=f"127.0.0.1:{port}", scheme="http",
-                             allow_bucket_creation=True)  # fmt: skip
+        where = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http"}
+        store = S3FileSystem(access_key="key", secret_key="secret", allow_bucket_creation=True, **where)
         store.create_dir("acme")
         yield {**keys, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
     finally:
@@ -226,10 +226,11 @@ def s3() -> Iterator[dict[str, str]]:
 
 
 def test_tickets_answers_and_bundle_on_a_store(
-    s3: dict[str, str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     for name, value in {**s3, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
+    cluster = request.getfixturevalue("cluster")  # after that: its nodes need the keys
     from backbone.places import Place
 
     source = write_folder(tmp_path / "in", 4, 10)

@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.addresses import is_store
-from backbone.places import Place
+from backbone.addresses import is_store, store_address
 from tickets.errors import InputError
 from tickets.sources import source_path
 
@@ -85,5 +84,5 @@ def model_path(text: str | Path) -> Path:
     if is_store(str(text)):
         return Path(str(text))
     path = source_path(text)
-    is_ambiguous = path.parts[:1] == (_PREFIX,) or Place.of_path(path, "--model") is not None
+    is_ambiguous = path.parts[:1] == (_PREFIX,) or store_address(path)
     return path.absolute() if is_ambiguous else path  # a folder of that name is still a folder
