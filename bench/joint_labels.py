@@ -38,7 +38,10 @@ SEEDS = (42, 43, 44, 45, 46, 47)
 
 @dataclass(frozen=True)
 class Scores:
-    """Head scores by column of validation and test tickets, with class ids, and what training knew."""
+    """Head scores by column of validation and test tickets, with class ids, and what training knew.
+
+    `targets` and `tickets` are of validation and test.
+    """
 
     name: str
     space: LabelSpace
@@ -47,6 +50,7 @@ class Scores:
     validation: Mapping[str, Floats]
     test: Mapping[str, Floats]
     targets: tuple[Ints, Ints]
+    tickets: tuple[Sequence[Ticket], Sequence[Ticket]]
 
 
 def main() -> None:
@@ -60,7 +64,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     if arguments.model:
         for model in arguments.model:
-            print(_row(_of_model(model)), flush=True)
+            print(_row(model_scores(model)), flush=True)
         return
     for seed in arguments.seed or SEEDS:
         data = OUT / f"seed{seed}"
@@ -83,10 +87,20 @@ def _of_tfidf(data: Path, weights: str | None, name: str) -> Scores:
             scores[column] = model.decision_function(part)
         shares = np.bincount(learnt[:, i], minlength=len(classes)) / len(train)
         weightings[column] = -np.log(shares) if weights else np.zeros(len(classes))
-    return Scores(name, space, train, weightings, found[0], found[1], (_ids(space, validation), _ids(space, test)))
+    return Scores(
+        name,
+        space,
+        train,
+        weightings,
+        found[0],
+        found[1],
+        (_ids(space, validation), _ids(space, test)),
+        (validation, test),
+    )
 
 
-def _of_model(run: Path) -> Scores:
+def model_scores(run: Path) -> Scores:
+    """Return the head scores of a trained classifier on its own data."""
     opened = open_model(run)
     system = load_two_stage(opened, labels_only=True, choice=EngineChoice("torch", together=16))
     classifier, config = system.classifier, opened.stages[CLASSIFIER].config
@@ -101,7 +115,8 @@ def _of_model(run: Path) -> Scores:
     weights = class_weights(train, classifier.space, config.classifier)
     weightings = {c: np.log(w) if w else np.zeros(len(classifier.space.columns[c])) for c, w in weights.items()}
     targets = (_ids(classifier.space, validation), _ids(classifier.space, test))
-    return Scores(str(run), classifier.space, train, weightings, scores(validation), scores(test), targets)
+    found = scores(validation), scores(test)
+    return Scores(str(run), classifier.space, train, weightings, *found, targets, (validation, test))
 
 
 def _row(scores: Scores) -> str:

@@ -56,7 +56,7 @@ def _compare(base: str | None) -> None:
         folder = prepare_fold(fold)
         train, test = load_part(folder, "train"), load_part(folder, "test")
         ways = {
-            "TF-IDF, hashed words and pairs (duet)": _hashed(train, test),
+            "TF-IDF, hashed words and pairs (duet)": hashed_similarities(train, test),
             "TF-IDF, words, pairs and letters": _cosines(*tfidf_features(train, test)),
             "BM25, words": _bm25(train, test),
         }
@@ -89,7 +89,8 @@ def _cosines(train: Any, test: Any) -> Similarities:
     return np.asarray((test @ train.T).todense())
 
 
-def _hashed(train: Sequence[Ticket], test: Sequence[Ticket]) -> Similarities:
+def hashed_similarities(train: Sequence[Ticket], test: Sequence[Ticket]) -> Similarities:
+    """Return the similarities of the memory's own vectors, (test tickets, training tickets)."""
     counts = count_terms([ticket.text for ticket in train])
     idf = Idf.of(counts)
     return _cosines(idf.weigh(counts), idf.weigh(count_terms([ticket.text for ticket in test])))
