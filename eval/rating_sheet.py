@@ -1,4 +1,4 @@
-"""CleaningSteps a rating sheet that a person filled in, as spreadsheets save it."""
+"""Reading a rating sheet that a person filled in, as spreadsheets save it."""
 
 import csv
 import io

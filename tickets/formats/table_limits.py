@@ -30,8 +30,8 @@ class Growth:
         """
         if grown > max(_UNSUSPICIOUS, _MOST_GROWTH * self._size):
             raise InputError(
-                f"{self._path}: unpacks to over {_MOST_GROWTH} times its size ({self._size:,} bytes), expected tickets, which "
-                "do not; if that is right, write it as CSV and give that"
+                f"{self._path}: unpacks to over {_MOST_GROWTH} times its size ({self._size:,} bytes), expected "
+                "tickets, which do not; if that is right, write it as CSV and give that"
             )
 
     def pieces(self, batch: "pa.RecordBatch") -> Iterator["pa.RecordBatch"]:
