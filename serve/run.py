@@ -33,7 +33,7 @@ from store.tables import ADMIN
 from store.tokens import add_token, count_tokens, remove_token
 from tickets.errors import InputError
 from tickets.numbers import whole_number
-from tickets.terminal import whole_characters
+from tickets.sources import check_unicode
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LOCAL_TOKEN = "this machine"
@@ -86,8 +86,7 @@ def default_database() -> str:
     from platformdirs import user_data_path
 
     path = str(user_data_path("ticket-duet") / "duet.db")
-    if path != whole_characters(path):
-        raise InputError(f"{path}: holds bytes that are no UTF-8, expected others in an address; name a file with --db")
+    check_unicode(path, "name a file with --db")
     return f"sqlite:///{path}"
 
 

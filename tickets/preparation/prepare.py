@@ -123,7 +123,7 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
             _note(note, progress)
         _note("finding near-duplicates", progress)
         try:
-            split, near = _split(options, tickets, source.columns.id is not None, reading.first_turns, earlier)
+            split, near = _split(tickets, reading, earlier)
         except InputError as error:
             advice = single_classes(tickets)
             raise reading.explained(InputError(f"{error}; {advice}") if advice else error) from None
@@ -272,14 +272,9 @@ def _check_columns(options: PrepareOptions, columns: ColumnMap) -> None:
         )
 
 
-def _split(
-    options: PrepareOptions,
-    tickets: list[Ticket],
-    has_ids: bool,
-    first_turns: Mapping[str, str],
-    earlier: EarlierSplit | None,
-) -> tuple[Split, NearDuplicates]:
+def _split(tickets: list[Ticket], reading: _Reading, earlier: EarlierSplit | None) -> tuple[Split, NearDuplicates]:
     """Split by the options; also return the near-duplicates."""
+    options, has_ids = reading.options, reading.source.columns.id is not None
     pinned, note = None, ""
     if earlier is None:
         near = near_duplicates([ticket.text for ticket in tickets], options.duplicate_threshold)
@@ -294,7 +289,7 @@ def _split(
     elif options.split == "time":
         split = time_split(tickets, pinned)
     else:
-        groups = join_conversations(near.groups, tickets, first_turns)
+        groups = join_conversations(near.groups, tickets, reading.first_turns)
         split = grouped_split(tickets, stratum, groups, options.seed, pinned, options.duplicate_threshold)
     return (replace(split, notes=(note, *split.notes)) if note else split), near
 
