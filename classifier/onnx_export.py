@@ -17,6 +17,7 @@ from backbone.load import first_blocks, load_options, quiet_libraries
 from classifier.predict import Classifier
 from engines.onnx_file import STATE_OUTPUT
 from tickets.errors import InputError, WorkError
+from tickets.plain_reason import plain_reason
 
 MAX_PARAMETERS = 1.6e9  # Qwen2-1.5B with its embedding: beyond it a graph passes the 2 GiB of one ONNX file at int8
 _OPSET = 23  # the first with Attention, RotaryEmbedding and RMSNormalization as single operators
@@ -85,9 +86,7 @@ def export_onnx(base: Path, layers: int | None, adapter: Path, classifier: Class
                 verbose=False,
             )
     except Exception as error:
-        raise WorkError(
-            f"{out}: torch.onnx.export failed ({type(error).__name__}: {error}); leave --onnx out"
-        ) from None
+        raise WorkError(f"{out}: torch.onnx.export failed ({plain_reason(error)}); leave --onnx out") from None
 
 
 def quantize_onnx(source: Path, out: Path, base: Path) -> None:

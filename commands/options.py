@@ -24,7 +24,9 @@ Config = Annotated[
 Overrides = Annotated[
     Optional[list[str]],
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a key of the configuration, e.g. lora.rank=64. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the configuration, e.g. lora.rank=64. Repeatable; of one key the last counts.",
     ),
 ]
 Model = Annotated[

@@ -9,6 +9,7 @@ import numpy as np
 from backbone.load import quiet_libraries
 from eval.bootstrap import Floats
 from tickets.errors import InputError
+from tickets.plain_reason import plain_reason
 
 
 @dataclass(frozen=True)
@@ -71,5 +72,5 @@ def check_encoder(model: Path, layer: int | None) -> tuple[int, int]:
 
 
 def _not_an_encoder(model: Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0]
+    reason = plain_reason(error)[:200]
     return InputError(f"--bertscore-model {model}: not an encoder ({reason}); expected the folder of a downloaded one")

@@ -1,4 +1,4 @@
-"""CleaningSteps a rating sheet that a person filled in, as spreadsheets save it."""
+"""Reading a rating sheet that a person filled in, as spreadsheets save it."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tickets.errors import InputError
+from tickets.plain_reason import plain_reason
 from tickets.sources import check_regular
 
 DIMENSIONS = ("relevance", "professionalism", "completeness", "tone", "overall")
@@ -21,7 +22,7 @@ def read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]:
         lines = _rows(path.read_bytes())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            f"{path}: not readable ({error}); expected a filled copy of {SHEET}, saved as CSV UTF-8"
+            f"{path}: not readable ({plain_reason(error)}); expected a filled copy of {SHEET}, saved as CSV UTF-8"
         ) from None
     missing = [name for name in (ROW, *DIMENSIONS) if name not in (lines[0] if lines else ())]
     if missing:

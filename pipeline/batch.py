@@ -65,6 +65,8 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
     opened = open_to_answer(model, choice)
     refuse_overlap([opened.path, *opened.any_stage.base_places()], written, "--out")
     _check_replaced(options.out)
+    if not plan_path.exists():  # whatever is there was not begun by this command
+        _check_replaced(partial)
     resolved = open_resolved(opened) if options.similar else None
     cleaner = options.cleaning(opened).cleaner(options.escapes)
     cleaner.decide_escapes(source.sample)

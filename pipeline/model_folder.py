@@ -28,7 +28,7 @@ from backbone.shipped import resolve_model
 from pipeline.export.bundle import Bundle
 from tickets.cleaning.steps import CleaningSteps
 from tickets.errors import InputError
-from tickets.sources import source_path
+from tickets.sources import check_unicode, source_path
 
 _STAGES = (CLASSIFIER, GENERATOR)
 _COMMANDS = {CLASSIFIER: "train-cls", GENERATOR: "train-gen", BASELINE: "train-baseline"}
@@ -131,6 +131,7 @@ def open_model(path: Path | None, option: str = "--model") -> ModelFolder:
         InputError: nothing trained there, a damaged file, or stages of different bases.
     """
     root = resolve_model(path)
+    check_unicode(root, "rename the folder")
     bundle = Bundle.open(root)
     folders = _stage_folders(root)
     if bundle:

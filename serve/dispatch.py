@@ -18,6 +18,7 @@ from serve.metrics import Metrics, band
 from serve.model_facts import ModelFacts
 from store.database import Database
 from store.jobs import LEASE_SECONDS, MAX_ATTEMPTS, Job, claim, extend_leases, fail, finish, give_back
+from tickets.plain_reason import plain_reason
 from tickets.schema import Answer, Prediction
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds; doubles with every failure in a row
@@ -173,7 +174,7 @@ class Dispatcher:
 
     def _fail(self, job: Job, error: Exception, final: bool = False) -> None:
         """Retry the job after a pause; mark it failed if `final`, refused by the engine, or out of attempts."""
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        reason = plain_reason(error)[:500]
         if not final and not isinstance(error, TicketRefused) and job.attempts < MAX_ATTEMPTS:
             give_back(self._database, [job], counted=True)
             self._held.pop(job.id, None)

@@ -33,6 +33,7 @@ from store.tables import ADMIN
 from store.tokens import add_token, count_tokens, remove_token
 from tickets.errors import InputError
 from tickets.numbers import whole_number
+from tickets.sources import check_unicode
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LOCAL_TOKEN = "this machine"
@@ -77,10 +78,16 @@ class _Server(uvicorn.Server):
 
 
 def default_database() -> str:
-    """Return the address of the database in the user's data folder."""
+    """Return the address of the database in the user's data folder.
+
+    Raises:
+        InputError: that folder has a name that no address can hold.
+    """
     from platformdirs import user_data_path
 
-    return f"sqlite:///{user_data_path('ticket-duet') / 'duet.db'}"
+    path = str(user_data_path("ticket-duet") / "duet.db")
+    check_unicode(path, "name a file with --db")
+    return f"sqlite:///{path}"
 
 
 def serve(options: ServeOptions) -> None:

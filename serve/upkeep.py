@@ -10,6 +10,7 @@ from serve.run import exclusive_server_lock
 from store.audit import verify_chain
 from store.database import Database, open_file
 from tickets.errors import InputError, WorkError
+from tickets.plain_reason import plain_reason
 from tickets.sources import check_regular, refuse_overlap
 
 _HEADER = b"SQLite format 3\x00"
@@ -37,7 +38,7 @@ def backup(database: Database, target: Path) -> None:
         partial.replace(target)
     except (OSError, sqlite3.Error) as error:
         partial.unlink(missing_ok=True)
-        raise WorkError(f"{target}: the backup could not be written: {error}") from None
+        raise WorkError(f"{target}: the backup could not be written: {plain_reason(error)}") from None
 
 
 def restore(database: Database, source: Path) -> Path | None:

@@ -193,3 +193,16 @@ def test_what_arrives_in_pieces_is_masked_as_a_whole(pieces: list[str]) -> None:
     told = [masking.take(piece, is_last=False) for piece in pieces]
     whole = "".join([*told, masking.take("", is_last=True)])
     assert whole == without_secrets("".join(pieces), [secret])
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "left"),
+    [
+        ("a", 'password "a" of anna failed', 'password "[key]" of anna failed'),
+        ("pw", "pwd=pw&x=1, apw", "pwd=[key]&x=1, apw"),
+        ("pass", "passes pass", "[key]es [key]"),
+        ("", "nothing to hide", "nothing to hide"),
+    ],
+)
+def test_a_short_secret_is_no_part_of_words(secret: str, text: str, left: str) -> None:
+    assert without_secrets(text, [secret]) == left

@@ -6,10 +6,12 @@ import struct
 import time
 import tracemalloc
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tickets.errors import InputError
@@ -142,3 +144,56 @@ def test_a_gzip_in_a_zip_grows_as_one(tmp_path: Path, monkeypatch: pytest.Monkey
         archive.writestr("t.csv.gz", gzip.compress(b"subject,body\n" + b"a,b\n" * (1 << 24)))
     with pytest.raises(InputError, match="unpacks to over 2000 times its size"):
         rows_of(tmp_path / "t.zip")
+
+
+def repeated(path: Path) -> None:
+    """One text, stored once, in every row."""
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x " * 50_000]))
+    pq.write_table(pa.table({"body": rows}), path, compression="zstd")
+
+
+def one_page(path: Path) -> None:
+    pq.write_table(pa.table({"body": ["y" * (1 << 28)]}), path, compression="zstd", use_dictionary=False)
+
+
+def in_lists(path: Path) -> None:
+    pq.write_table(pa.table({"body": ["a"] * 5_000, "tags": [["z" * 5_000] * 100] * 5_000}), path, compression="zstd")
+
+
+@pytest.mark.parametrize("write", [repeated, one_page, in_lists])
+def test_small_tables_that_hold_much_are_refused(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    path = tmp_path / "t.parquet"
+    write(path)
+    assert path.stat().st_size < 1 << 18
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"unpacks to over 300 times its size"):
+        for _ in read_rows(str(path)):
+            assert pa.total_allocated_bytes() - before < 1 << 28
+    assert tracemalloc.get_traced_memory()[1] < 1 << 28
+    tracemalloc.stop()
+
+
+def test_repeated_texts_of_an_honest_table_are_read(tmp_path: Path) -> None:
+    texts = ["Your order has shipped. " * 20, "", None, "Größe"]
+    for write_dictionary in (True, False):
+        table = pa.table({"id": list(range(4_000)), "body": texts * 1_000, "tags": [["a", "b"]] * 4_000})
+        pq.write_table(table, tmp_path / "t.parquet", use_dictionary=write_dictionary)
+        rows = rows_of(tmp_path / "t.parquet")
+        assert [row.fields["body"] for row in rows] == texts * 1_000
+        assert [row.line for row in rows] == list(range(1, 4_001))
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_compressed_columns_of_a_saved_dataset_are_refused(tmp_path: Path, compression: str) -> None:
+    import datasets
+
+    datasets.Dataset.from_dict({"body": ["a", "b"]}).save_to_disk(tmp_path / "saved")
+    assert [row.fields["body"] for row in rows_of(tmp_path / "saved")] == ["a", "b"]
+    [path] = (tmp_path / "saved").glob("*.arrow")
+    table = pa.table({"body": ["y" * (1 << 20)] * 600})
+    with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
+        stream.write_table(table)
+    del table
+    with pytest.raises(InputError, match="holds compressed columns"):
+        rows_of(tmp_path / "saved")

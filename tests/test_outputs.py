@@ -183,3 +183,11 @@ def test_a_token_cache_of_another_form_is_made_again(tmp_path: Path, text: str) 
     (kept,) = (tmp_path / ".tokens").iterdir()
     kept.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     assert cache.rows(["key"], lambda: [2]) == [2]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_unfinished_file_of_others_is_left_alone(home: Path, restart: bool) -> None:
+    (home / "a.jsonl.partial").write_text("my thesis\n")
+    with pytest.raises(InputError, match=r"a.jsonl.partial: holds something else than answers"):
+        batch(home / "a.jsonl", restart=restart)
+    assert (home / "a.jsonl.partial").read_text() == "my thesis\n"

@@ -154,6 +154,8 @@ def test_zendesk_and_zammad_exports(tmp_path: Path) -> None:
         (("subject=Betref",), None, "did you mean 'Betreff'"),
         (("subjekt=Betreff",), None, "did you mean 'subject'"),
         (("subject",), None, "expected --map name=Column"),
+        (("subject=Betreff", "subject=Mail"), None, "after subject=Betreff, expected one column for 'subject'"),
+        (("tags=Betreff", "tags=Mail"), None, "several columns of tags are written --map tags=A,B"),
         ((), "zendek", "expected one of public, zendesk, zammad, freshdesk"),
         ((), None, "no column for the body text"),
     ],
@@ -289,3 +291,20 @@ def test_labels_that_are_all_different_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"12 classes of 'queue' have one ticket.*--rare drop.*--columns"):
         prepare(options, progress=False)
     assert prepare(replace(options, rare="drop"), progress=False).kept == 12
+
+
+@pytest.mark.parametrize("option", ["tokenizer", "keep_split"])
+def test_what_options_name_is_looked_at_before_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    (tmp_path / "t.csv").write_text("body\nx\n")
+    (tmp_path / "wrong.json").write_text("{}")
+    monkeypatch.setattr(Source, "open", lambda *_, **__: pytest.fail("rows were read first"))
+    given = {option: tmp_path / "wrong.json" if option == "tokenizer" else tmp_path}
+    with pytest.raises(InputError, match=option.replace("_", "-")):
+        prepare(PrepareOptions(str(tmp_path / "t.csv"), tmp_path / "out", **given))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_map_twice_is_one() -> None:
+    assert choose_columns(["Betreff", "Mail"], None, ("body=Mail", "body=Mail")).body == "Mail"

@@ -1,4 +1,4 @@
-"""CleaningSteps tickets: encodings, delimiters, broken rows, JSON shapes, Parquet, and sources that are no tickets."""
+"""Reading tickets: encodings, delimiters, broken rows, JSON shapes, Parquet, and sources that are no tickets."""
 
 import json
 from pathlib import Path

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from backbone.base import find_base, identify
 from backbone.config import RunConfig
 from backbone.config_file import load_config
-from backbone.runs.folder import publish, verify
+from backbone.runs.folder import check_replaceable, open_partial, publish, verify
+from backbone.runs.locks import release
 from backbone.training.callbacks import SELECTED, evaluations_since_best
 from backbone.training.sampler import TokenBudgetSampler
 from classifier.loss import ClassifierLoss
@@ -258,6 +259,24 @@ class _signal_after:
 
     def __exit__(self, *exception: object) -> None:
         torch.optim.AdamW.step = self._step  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_unfinished_folder_of_others_is_left_alone(make_config: MakeConfig, restart: bool) -> None:
+    config = make_config()
+    partial = config.folder / "classifier.partial"
+    partial.mkdir(parents=True)
+    (partial / "thesis.txt").write_text("mine")
+    for refuse in (
+        lambda: open_partial(config.folder / "classifier", {}, restart),
+        lambda: check_replaceable(config.folder / "classifier"),
+    ):
+        with pytest.raises(InputError, match=r"classifier.partial: holds 'thesis.txt' and no plan.json"):
+            refuse()
+    assert (partial / "thesis.txt").read_text() == "mine"
+    (partial / "thesis.txt").rename(partial / "plan.json.part")  # what a kill at the first write leaves
+    assert open_partial(config.folder / "classifier", {}, restart) == partial
+    release(config.folder / "classifier")
 
 
 def test_an_unfinished_run_with_other_settings_is_refused(make_config: MakeConfig) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 _INSTEAD = "[key]"
+_SHORTEST = 4  # characters of a secret that is taken out of words, too
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:
@@ -47,4 +48,10 @@ def _forms(secrets: Sequence[str]) -> list[str]:
 
 
 def _without(text: str, forms: Sequence[str]) -> str:
-    return re.sub("|".join(map(re.escape, forms)), _INSTEAD, text, flags=re.IGNORECASE) if forms else text
+    return re.sub("|".join(map(_pattern, forms)), _INSTEAD, text, flags=re.IGNORECASE) if forms else text
+
+
+def _pattern(form: str) -> str:
+    """Return a regular expression for a secret; a short one counts only as a word of its own: it is in many others."""
+    pattern = re.escape(form)
+    return pattern if len(form) >= _SHORTEST else rf"(?<!\w){pattern}(?!\w)"

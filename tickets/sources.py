@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from tickets.errors import InputError
+from tickets.terminal import whole_characters
 
 _LONGEST_NAME = 255  # bytes, of every usual file system
 _LONGEST_ENDING = 20  # bytes of what is added to the name of an output
@@ -33,6 +34,19 @@ def source_path(source: str | Path) -> Path:
         return Path(source).expanduser()
     except RuntimeError:
         raise InputError(f"{source}: there is no home folder of that name; give the whole path") from None
+
+
+def check_unicode(path: str | Path, mend: str) -> None:
+    """Refuse a path whose bytes are no UTF-8: libraries cannot open it, and no address can hold it.
+
+    Args:
+        mend: what to do about it.
+
+    Raises:
+        InputError: it is not.
+    """
+    if str(path) != whole_characters(str(path)):
+        raise InputError(f"{path}: holds bytes that are no UTF-8, which libraries cannot open; {mend}")
 
 
 def output_path(path: str | Path, option: str) -> Path:

@@ -71,9 +71,24 @@ def check_replaceable(folder: Path, option: str = "--set output=...") -> None:
                 raise InputError(
                     f"{path}: found something that is no finished run, and would be lost; choose another {option}"
                 )
+        _check_unfinished(folder, option)
         above = next(place for place in folder.absolute().parents if place.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             raise InputError(f"{folder}: cannot be written, {above} is no writable folder; choose another {option}")
+
+
+def _check_unfinished(folder: Path, option: str) -> None:
+    """Refuse an unfinished sibling that training did not begin: what is in it would become part of the run."""
+    partial = partial_folder(folder)
+    if not partial.is_dir() or partial.is_symlink():
+        return
+    names = sorted(path.name for path in partial.iterdir())
+    # a kill at the first write leaves the plan's own unfinished file
+    if names and not any(name.startswith(PLAN) or name == CHECKPOINTS for name in names):
+        raise InputError(
+            f"{partial}: holds {names[0]!r} and no {PLAN}, expected an unfinished run; move it away, or choose "
+            f"another {option}"
+        )
 
 
 def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -> Path:
@@ -83,6 +98,7 @@ def open_partial(folder: Path, plan: Mapping[str, Any], restart: bool = False) -
         InputError: not to be written, an unfinished run of another plan is there, or another process is at it.
     """
     partial = partial_folder(folder)
+    _check_unfinished(folder, "--set output=...")
     if restart:  # what is in it is dropped
         refuse_link(partial)
     else:

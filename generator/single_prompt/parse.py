@@ -1,4 +1,4 @@
-"""CleaningSteps what a single-prompt model wrote: labels, tags and reply, whatever formatting it added."""
+"""Reading what a single-prompt model wrote: labels, tags and reply, whatever formatting it added."""
 
 import difflib
 import re

@@ -34,8 +34,8 @@ from pipeline.resolved import memory_facts, resolved_tickets
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
 from tickets.schema import Ticket
-from tickets.sources import output_path, refuse_overlap, resolved
-from tickets.terminal import escape_controls, whole_characters
+from tickets.sources import check_unicode, output_path, refuse_overlap, resolved
+from tickets.terminal import escape_controls
 
 _RECIPE = 2  # of the files: what an earlier one left unfinished is made again
 
@@ -147,8 +147,7 @@ def _validation(model: ModelFolder, options: ExportOptions, folder: Path) -> lis
 
 
 def _check_out(out: Path) -> None:
-    if str(out) != whole_characters(str(out)):
-        raise InputError(f"{out}: holds bytes that are no UTF-8, which libraries cannot open; choose another --out")
+    check_unicode(out, "choose another --out")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"{out}: found a file, or a link that leads nowhere; choose another --out")
     if out.exists() and any(out.iterdir()) and Bundle.open(out) is None:

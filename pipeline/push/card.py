@@ -11,6 +11,7 @@ from backbone.shipped import SMOLLM2
 from pipeline.export.model_card import LIMITS, classifier_section, generator_section
 from pipeline.model_folder import ModelFolder
 from tickets.errors import InputError
+from tickets.plain_reason import plain_reason
 
 _APACHE = "apache-2.0"
 # of the bases in configs/, by the pages of their publishers; another base's licence is not known here
@@ -36,9 +37,7 @@ def hub_card(model: ModelFolder, address: HubAddress) -> str:
         if GENERATOR in model.stages:
             sections.append(generator_section(model.stages[GENERATOR]))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(
-            f"a {RUN} is not what training writes ({type(error).__name__}: {error}); train the run again"
-        ) from None
+        raise InputError(f"a {RUN} is not what training writes ({plain_reason(error)}); train the run again") from None
     front = yaml.safe_dump(_front_matter(model), sort_keys=True, allow_unicode=True)
     return f"---\n{front}---\n\n" + "\n\n".join([*sections, LIMITS]) + "\n"
 

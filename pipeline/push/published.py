@@ -27,6 +27,7 @@ from backbone.runs.layout import (
 from backbone.shipped import SMOLLM2
 from pipeline.model_folder import StageFolder
 from tickets.errors import InputError
+from tickets.plain_reason import plain_reason
 from tickets.sources import resolved, source_path
 
 # of run.json: what says how good the model is and how to use it. Left out are the fingerprint of the tickets, counts
@@ -171,7 +172,7 @@ def _refuse_metadata(folder: Path) -> None:
             with safe_open(folder / name, framework="numpy") as tensors:
                 texts = tensors.metadata() or {}
         except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(f"{folder / name}: not weights ({error}); train the run again") from None
+            raise InputError(f"{folder / name}: not weights ({plain_reason(error)}); train the run again") from None
         if set(texts) - {"format"}:
             raise InputError(
                 f"{(folder / name).resolve()}: its header holds {', '.join(sorted(texts))[:200]}, expected no texts "

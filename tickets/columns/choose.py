@@ -215,7 +215,13 @@ def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[s
         if near:
             raise InputError(f"found --map {text!r}: {name!r} is no part of a ticket; did you mean {near[0]!r}?")
         columns = [column] if column in header or name != "tags" else [c.strip() for c in column.split(",")]
-        asked[name] = tuple(find_column(one, header, f"--map {text}") for one in columns)
+        found = tuple(find_column(one, header, f"--map {text}") for one in columns)
+        if asked.setdefault(name, found) != found:
+            several = "; several columns of tags are written --map tags=A,B" if name == "tags" else ""
+            raise InputError(
+                f"found --map {text!r} after {name}={','.join(asked[name])}, expected one column for {name!r}; leave "
+                f"one out{several}"
+            )
     return asked
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from tickets.errors import InputError
 from tickets.flatten import flatten
+from tickets.formats.table_limits import Growth, check_parquet, check_saved_dataset
 from tickets.raw import RawRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 1_000
+_NESTED_BATCH = 64  # of tables with lists, whose texts cannot be kept as they are stored
 
 
 def read_parquet(path: Path) -> Iterator[RawRow]:
@@ -24,11 +26,21 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
     import pyarrow.parquet as pq
 
     try:
-        number = 0
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=_BATCH):
-            for row in _batch_rows(batch):
-                number += 1
-                yield RawRow(number, *row)
+        number, growth = 0, Growth(path)
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            check_parquet(path, file.metadata)
+        # a text that every row repeats is stored once, and stays so until its rows are made
+        texts = [
+            field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        ]
+        is_nested = any(pa.types.is_nested(field.type) for field in schema)
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            for batch in file.iter_batches(batch_size=_NESTED_BATCH if is_nested else _BATCH):
+                for piece in growth.pieces(batch):
+                    for row in _batch_rows(piece):
+                        number += 1
+                        yield RawRow(number, *row)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a readable Parquet file ({reason}); write it again or give CSV") from None
@@ -57,6 +69,8 @@ def read_dataset(source: str, saved: bool) -> Iterator[RawRow]:
     """
     import datasets
 
+    if saved:
+        check_saved_dataset(Path(source))
     try:
         loaded = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
     except Exception as error:  # datasets raises whatever its dozen storage back ends raise

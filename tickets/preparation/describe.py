@@ -4,14 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickets.cleaning.steps import USUAL, CleaningSteps
-from tickets.errors import InputError
+from tickets.preparation.token_counts import TokenCounter
 from tickets.schema import Ticket
 from tickets.splitting.duplicates import NearDuplicates
 from tickets.splitting.splits import Split
@@ -139,12 +138,12 @@ class Report:
 
 
 def describe(
-    tickets: Sequence[Ticket], split: Split, near: NearDuplicates, intake: Intake, tokenizer: Path | None = None
+    tickets: Sequence[Ticket], split: Split, near: NearDuplicates, intake: Intake, tokenizer: TokenCounter | None = None
 ) -> Report:
     """Return the report on `tickets` (those kept) split by `split`, with `near` their near-duplicates.
 
     Args:
-        tokenizer: a tokenizer.json; without it `tokens` is empty.
+        tokenizer: counts tokens; without it `tokens` is empty.
     """
     columns = sorted({name for ticket in tickets for name in ticket.labels}, key=list(intake.columns).index)
     texts = {"ticket": [t.text for t in tickets], "reply": [t.reply for t in tickets if t.reply]}
@@ -202,26 +201,10 @@ def _label_column(tickets: Sequence[Ticket], split: Split, column: str) -> Label
     )
 
 
-def _token_lengths(texts: Mapping[str, Sequence[str]], path: Path) -> dict[str, Lengths]:
+def _token_lengths(texts: Mapping[str, Sequence[str]], tokenizer: TokenCounter) -> dict[str, Lengths]:
     """Return the token counts of at most `_TOKEN_SAMPLE` evenly spaced texts of each kind."""
-    from tokenizers import Tokenizer
-
-    found = {}
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-        tokenizer.no_padding()  # which some files ask for
-        tokenizer.no_truncation()
-        for name, part in texts.items():
-            step = max(1, math.ceil(len(part) / _TOKEN_SAMPLE))
-            if part:
-                encodings = tokenizer.encode_batch(list(part[::step]), add_special_tokens=False)
-                found[name] = lengths(len(encoding.ids) for encoding in encodings)
-    except Exception as error:  # tokenizers raises bare Exception
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: not a tokenizer ({reason}); expected a tokenizer.json; correct --tokenizer"
-        ) from None
-    return found
+    samples = {name: part[:: max(1, math.ceil(len(part) / _TOKEN_SAMPLE))] for name, part in texts.items() if part}
+    return {name: lengths(tokenizer.counts(sample)) for name, sample in samples.items()}
 
 
 def _duplicates(

@@ -18,6 +18,7 @@ from tickets.preparation.prepared_folder import QUARANTINE, kept_quarantine, new
 from tickets.preparation.quarantine import Quarantine, remedy
 from tickets.preparation.report import render_report
 from tickets.preparation.rows import Source, UniqueIds, language_code, synthetic_fault
+from tickets.preparation.token_counts import TokenCounter
 from tickets.raw import RawRow
 from tickets.redact.known import Known
 from tickets.redact.patterns import parse_patterns
@@ -108,6 +109,9 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         InputError: a source, column map or folder that cannot be used.
         WorkError: files that cannot be written to their end, such as on a full disk.
     """
+    # whatever can be wrong is looked at before the minutes of reading
+    counter = TokenCounter(options.tokenizer) if options.tokenizer else None
+    earlier = EarlierSplit.load(options.keep_split) if options.keep_split is not None else None
     source = Source.open(options.source, options.preset, options.maps, options.columns, options.encoding)
     with (
         new_folder(options.source, options.out) as folder,
@@ -119,7 +123,7 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
             _note(note, progress)
         _note("finding near-duplicates", progress)
         try:
-            split, near = _split(options, tickets, source.columns.id is not None, reading.first_turns)
+            split, near = _split(tickets, reading, earlier)
         except InputError as error:
             advice = single_classes(tickets)
             raise reading.explained(InputError(f"{error}; {advice}") if advice else error) from None
@@ -127,7 +131,7 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         for note in split.notes:
             _note(note, progress)
         _note("describing and writing", progress)
-        report = describe(tickets, split, near, reading.intake(), options.tokenizer)
+        report = describe(tickets, split, near, reading.intake(), counter)
         if report.rows_in + report.turns != report.kept + report.quarantined:
             raise WorkError(
                 f"{options.source}: {report.rows_in} rows and {report.turns} later replies in, but {report.kept} kept "
@@ -268,15 +272,13 @@ def _check_columns(options: PrepareOptions, columns: ColumnMap) -> None:
         )
 
 
-def _split(
-    options: PrepareOptions, tickets: list[Ticket], has_ids: bool, first_turns: Mapping[str, str]
-) -> tuple[Split, NearDuplicates]:
+def _split(tickets: list[Ticket], reading: _Reading, earlier: EarlierSplit | None) -> tuple[Split, NearDuplicates]:
     """Split by the options; also return the near-duplicates."""
+    options, has_ids = reading.options, reading.source.columns.id is not None
     pinned, note = None, ""
-    if options.keep_split is None:
+    if earlier is None:
         near = near_duplicates([ticket.text for ticket in tickets], options.duplicate_threshold)
     else:
-        earlier = EarlierSplit.load(options.keep_split)
         pinned, near, note = earlier.pin(tickets, options.duplicate_threshold, has_ids)
     names = list(dict.fromkeys(name for ticket in tickets for name in ticket.labels))
     stratum = _PUBLISHED_STRATUM if _PUBLISHED_STRATUM in names else next(iter(names), None)
@@ -287,7 +289,7 @@ def _split(
     elif options.split == "time":
         split = time_split(tickets, pinned)
     else:
-        groups = join_conversations(near.groups, tickets, first_turns)
+        groups = join_conversations(near.groups, tickets, reading.first_turns)
         split = grouped_split(tickets, stratum, groups, options.seed, pinned, options.duplicate_threshold)
     return (replace(split, notes=(note, *split.notes)) if note else split), near
 
