@@ -60,7 +60,7 @@ test-browser: $(INSTALLED) ## The review page in Debian's Chromium
 
 test-serve: $(INSTALLED) ## The server killed, overrun, and asked whatever its schema allows (half an hour)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'schemathesis>=4.32,<5'
-	DUET_LOAD=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_server_load.py tests/test_api_schema.py
+	DUET_LOAD=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_server_load.py tests/test_serve_roles.py tests/test_api_schema.py
 
 test-hostile: $(INSTALLED) $(LLAMA) ## Damaged files, hostile texts and servers by the thousand (an hour at most)
 	DUET_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist load tests/test_hostile.py \

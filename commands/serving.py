@@ -37,7 +37,17 @@ def serve_tickets(
     context: typer.Context,
     model: Model = None,
     db: Db = None,
-    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8077",
+    listen: Annotated[
+        Optional[str],
+        typer.Option("--listen", metavar="HOST:PORT", help="Where to listen (default: 127.0.0.1:8077)."),
+    ] = None,
+    role: Annotated[
+        str,
+        typer.Option(
+            "--role",
+            help="On PostgreSQL, web answers requests and worker answers tickets, any number of each; all does both.",
+        ),
+    ] = "all",
     helpdesks: Annotated[
         Optional[Path],
         typer.Option(
@@ -68,7 +78,7 @@ def serve_tickets(
     from serve.run import serve as run
 
     choice = EngineChoice.of_options(engine, together, endpoint, endpoint_model, endpoint_timeout)
-    run(ServeOptions(model, db, listen, choice, helpdesks, demo, single_keys))
+    run(ServeOptions(model, db, listen, choice, helpdesks, demo, single_keys, role))
 
 
 @token.command("add")

@@ -108,6 +108,21 @@ class TwoStage:
         return answer if answer.reply_is_whole else replace(answer, needs_review=True)
 
 
+def load_classifier(opened: ModelFolder) -> Classifier:
+    """Load what decides by the scores of heads: labels, heads and calibration, and no weights of the base.
+
+    Raises:
+        InputError: the model has no classifier.
+    """
+    if CLASSIFIER not in opened.stages:
+        raise InputError(
+            f"--model {opened.path}: has a generator but no classifier; run `duet train-cls` with the same "
+            "configuration, which writes into the same run folder"
+        )
+    stage = opened.stages[CLASSIFIER]
+    return Classifier.load(stage.path, stage.encoder, stage.config)
+
+
 def load_two_stage(
     model: Path | ModelFolder | None,
     labels_only: bool = False,
@@ -124,13 +139,7 @@ def load_two_stage(
         InputError: not a model, one without a classifier, or an engine that is not there.
     """
     opened = model if isinstance(model, ModelFolder) else open_to_answer(model, choice)
-    if CLASSIFIER not in opened.stages:
-        raise InputError(
-            f"--model {opened.path}: has a generator but no classifier; run `duet train-cls` with the same "
-            "configuration, which writes into the same run folder"
-        )
-    stage = opened.stages[CLASSIFIER]
-    classifier = Classifier.load(stage.path, stage.encoder, stage.config)
+    classifier, stage = load_classifier(opened), opened.stages[CLASSIFIER]
     writing = None if labels_only else opened.stages.get(GENERATOR)
     generator = Generator.load(writing.encoder, writing.config) if writing else None
     stages = (CLASSIFIER, GENERATOR) if generator else (CLASSIFIER,)

@@ -36,10 +36,12 @@ def create_app(server: Serving, drain_seconds: float = 10.0) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        server.dispatcher.start()
+        if server.dispatcher:
+            server.dispatcher.start()
         sender.start()
         yield
-        await run_in_threadpool(server.dispatcher.stop, drain_seconds)
+        if server.dispatcher:
+            await run_in_threadpool(server.dispatcher.stop, drain_seconds)
         await run_in_threadpool(sender.stop)
 
     app = FastAPI(title="duet", version="1", description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -76,9 +78,10 @@ def _watch(server: Serving) -> None:
     metrics.watch("duet_started_seconds", "When the process started, seconds since 1970.", lambda: started)
     metrics.watch("duet_waiting_jobs", "Jobs that wait or run.", read(queue_length))
     metrics.watch("duet_oldest_job_seconds", "For how long the oldest job has waited.", read(oldest_age))
-    metrics.watch("duet_engine_waiting", "Tickets in the engines.", lambda: service.waiting)
-    metrics.watch("duet_engine_waiting_tokens", "Tokens of them.", lambda: service.waiting_tokens)
-    metrics.watch("duet_answers_per_second", "Measured rate of the engines.", lambda: service.rate)
+    if service:
+        metrics.watch("duet_engine_waiting", "Tickets in the engines.", lambda: service.waiting)
+        metrics.watch("duet_engine_waiting_tokens", "Tokens of them.", lambda: service.waiting_tokens)
+    metrics.watch("duet_answers_per_second", "Measured rate of the engines.", read(server.rate))
     metrics.watch("duet_outbox_waiting", "What waits for a helpdesk.", read(lambda c: outbox_state(c)[TO_SEND]))
     metrics.watch("duet_outbox_given_up", "What no helpdesk took.", read(lambda c: outbox_state(c)[GIVEN_UP]))
     metrics.watch(

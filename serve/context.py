@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
 from starlette.requests import HTTPConnection
 
 from pipeline.resolved import ResolvedTickets
@@ -14,6 +15,7 @@ from serve.hooks.helpdesk import Helpdesk
 from serve.metrics import Metrics
 from serve.model_facts import ModelFacts
 from store.database import Database
+from store.jobs import recent_rate
 from tickets.schema import Ticket
 
 _SIMILAR = 3
@@ -39,20 +41,30 @@ class Serving:
     """The parts of a running server.
 
     Attributes:
+        service, dispatcher: engines, and what gives them jobs of the store; None where other processes answer.
         single_keys: the review page takes keys without a modifier.
         resolved: the bundle's resolved tickets, where it has any.
     """
 
     database: Database
-    service: Service
+    service: Service | None
     model: ModelFacts
-    dispatcher: Dispatcher
+    dispatcher: Dispatcher | None
     hub: EventHub
     metrics: Metrics
     helpdesks: Mapping[str, Helpdesk] = field(default_factory=dict)
     limits: RequestLimits = field(default_factory=RequestLimits)
     single_keys: bool = True
     resolved: ResolvedTickets | None = None
+
+    def wake(self) -> None:
+        """Let the engines look for new jobs at once; those of other processes look every second."""
+        if self.dispatcher:
+            self.dispatcher.wake()
+
+    def rate(self, connection: Connection) -> float:
+        """Return how many tickets are answered per second, about; 0 where that is not known."""
+        return self.service.rate if self.service else recent_rate(connection)
 
     def similar(self, subject: str, body: str) -> list[dict[str, Any]]:
         """Return the resolved tickets most similar to a ticket, best first, in their JSON form."""

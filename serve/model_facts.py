@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backbone.runs.layout import MANIFEST
+from backbone.runs.layout import GENERATOR, MANIFEST
+from classifier.predict import Classifier
 from pipeline.model_folder import ModelFolder
-from pipeline.two_stage import TwoStage
 
 _NEVER = 1.0  # a threshold above this is reached by no confidence
 
@@ -30,12 +30,12 @@ class ModelFacts:
     writes: bool
 
     @classmethod
-    def of(cls, model: ModelFolder, system: TwoStage) -> "ModelFacts":
-        """Describe an open model."""
+    def of(cls, model: ModelFolder, classifier: Classifier) -> "ModelFacts":
+        """Describe an open model; its base need not be there."""
         manifests = [model.path / MANIFEST] if model.bundle else []
         manifests += [stage.path / MANIFEST for _, stage in sorted(model.stages.items())]
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in manifests)).hexdigest()
-        space, heads = system.classifier.space, system.classifier.calibration.heads
+        space, heads = classifier.space, classifier.calibration.heads
         thresholds = {c: heads[c].threshold if heads[c].threshold <= _NEVER else None for c in space.columns}
         columns = {column: tuple(labels) for column, labels in space.columns.items()}
         return cls(
@@ -43,5 +43,5 @@ class ModelFacts:
             columns,
             tuple(space.tags),
             thresholds,
-            system.generator is not None,
+            GENERATOR in model.stages,
         )

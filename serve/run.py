@@ -3,6 +3,7 @@
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pipeline.engine_choice import EngineChoice
 from pipeline.resolved import load_resolved
 from pipeline.service import Service
 from pipeline.shipped import open_to_answer
-from pipeline.two_stage import load_two_stage
+from pipeline.two_stage import load_classifier, load_two_stage
 from serve.app import create_app
 from serve.context import Serving
 from serve.dispatch import Dispatcher
@@ -31,14 +32,17 @@ from store.incoming import Incoming
 from store.jobs import add_and_enqueue, requeue_running
 from store.tables import ADMIN
 from store.tokens import add_token, count_tokens, remove_token
-from tickets.errors import InputError
+from tickets.errors import InputError, WorkError
 from tickets.numbers import whole_number
 from tickets.sources import check_unicode
 
+EVERYTHING, WEB, WORKER = ROLES = ("all", "web", "worker")
+LISTEN = "127.0.0.1:8077"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LOCAL_TOKEN = "this machine"
 _DEMO_TICKETS = 20
 _DRAIN_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,19 @@ class ServeOptions:
         db: address of the database; a file in the user's data folder without one.
         listen: HOST:PORT.
         helpdesks: file that names them.
+        role: WEB answers requests and leaves tickets to workers, WORKER answers tickets alone; EVERYTHING does both.
         demo: fill the store with built-in tickets.
         single_keys: whether the review page takes keys without a modifier.
     """
 
     model: Path | None
     db: str | None
-    listen: str
+    listen: str | None
     choice: EngineChoice
     helpdesks: Path | None = None
     demo: bool = False
     single_keys: bool = True
+    role: str = EVERYTHING
 
 
 class _Server(uvicorn.Server):
@@ -95,8 +101,15 @@ def serve(options: ServeOptions) -> None:
 
     Raises:
         InputError: an address that cannot be used, no model, no database, or no token where one is needed.
+        WorkError: a worker's thread has ended.
     """
-    host, listener = _listen(options.listen)
+    _check_role(options)
+    if options.role == WORKER:
+        database = open_database(options.db or "")
+        work(_assemble(options, database), _DRAIN_SECONDS)
+        database.close()
+        return
+    host, listener = _listen(LISTEN if options.listen is None else options.listen)
     database = open_database(default_database() if options.db is None else options.db)
     with listener, exclusive_server_lock(database):
         _check_tokens(database, host)
@@ -145,13 +158,55 @@ def exclusive_server_lock(database: Database) -> Iterator[None]:
         lock.release()
 
 
+def _check_role(options: ServeOptions) -> None:
+    """Refuse a role that is unknown, or a database that several processes cannot share.
+
+    Raises:
+        InputError: see above.
+    """
+    if options.role not in ROLES:
+        raise InputError(f"found --role {options.role[:100]!r}, expected one of {', '.join(ROLES)}")
+    if options.role != EVERYTHING and not (options.db or "").startswith("postgresql"):
+        raise InputError(
+            f"--role {options.role}: needs a database that several processes share; give PostgreSQL with --db "
+            "postgresql+psycopg://USER@HOST/NAME, or leave --role out"
+        )
+    if options.role == WORKER and (options.listen is not None or options.demo):
+        wrong = "--demo" if options.demo else "--listen"
+        raise InputError(f"found {wrong} with --role worker, which answers no requests; leave it out")
+
+
+def work(server: Serving, drain_seconds: float) -> None:
+    """Answer the jobs of the store until a signal comes.
+
+    Raises:
+        WorkError: the thread that answers has ended by itself.
+    """
+    assert server.dispatcher
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    server.dispatcher.start()
+    print(f"answering with {server.model.fingerprint}; stop with Ctrl-C", file=sys.stderr)
+    while not ended.wait(_LOOK_SECONDS) and server.dispatcher.alive:
+        pass
+    if not ended.is_set():
+        raise WorkError("the worker has stopped by itself; its jobs go to others in a minute; start it again")
+    server.dispatcher.stop(drain_seconds)
+
+
 def _assemble(options: ServeOptions, database: Database) -> Serving:
     model = open_to_answer(options.model, options.choice)
-    system = load_two_stage(model, choice=options.choice)
-    facts = ModelFacts.of(model, system)
+    classifier = load_classifier(model)
+    facts = ModelFacts.of(model, classifier)
     helpdesks = load_helpdesks(options.helpdesks, facts.columns) if options.helpdesks else {}
     resolved = load_resolved(model.bundle, model.path) if model.bundle and model.bundle.memory else None
-    service, hub, metrics = Service(system, options.choice.together), EventHub(), Metrics()
+    hub, metrics = EventHub(), Metrics()
+    if options.role == WEB:
+        return Serving(
+            database, None, facts, None, hub, metrics, helpdesks, single_keys=options.single_keys, resolved=resolved
+        )
+    service = Service(load_two_stage(model, choice=options.choice), options.choice.together)
     dispatcher = Dispatcher(
         database,
         service,

@@ -16,6 +16,7 @@ from tickets.schema import Answer, Ticket
 
 LEASE_SECONDS = 60.0
 MAX_ATTEMPTS = 5
+_RATE_SECONDS = 300.0
 SUSPECT = 2  # after this many attempts a job runs alone: it may have crashed its worker
 BLIND_SHARE = 0.02  # share of all tickets shown without suggestions
 RANDOM_SHARE = 0.05  # share of tickets needing no review, and not drawn blind, that are shown anyway
@@ -190,6 +191,12 @@ def oldest_age(connection: Connection) -> float:
     """Return for how many seconds the oldest waiting job has waited; 0 where none waits."""
     oldest = connection.execute(select(func.min(jobs.c.created_at)).where(jobs.c.state == QUEUED)).scalar()
     return max(0.0, time.time() - oldest) if oldest else 0.0
+
+
+def recent_rate(connection: Connection) -> float:
+    """Return how many jobs per second all workers have done in the last minutes."""
+    done = select(func.count()).select_from(jobs).where(jobs.c.finished_at > time.time() - _RATE_SECONDS)
+    return int(connection.execute(done).scalar_one()) / _RATE_SECONDS
 
 
 def get_job(connection: Connection, job_id: str) -> dict[str, Any] | None:

@@ -142,16 +142,18 @@ def running(
     limits: RequestLimits | None = None,
     drain: float = 1.0,
     resolved: ResolvedTickets | None = None,
+    with_engines: bool = True,
 ) -> Iterator[Running]:
-    """Run a server on a database until the block ends."""
+    """Run a server on a database until the block ends; without engines, other processes answer its tickets."""
     database = open_database(url)
     service, hub, metrics, desks = ScriptedService(), EventHub(), Metrics(), helpdesks or {}
     dispatcher = Dispatcher(
         database, service, FACTS, hub, metrics,  # type: ignore[arg-type]
         on_stored=lambda connection, job, answer: queue_answer(connection, desks, job, answer),
     )  # fmt: skip
+    engines: Any = (service, FACTS, dispatcher) if with_engines else (None, FACTS, None)
     server = Serving(
-        database, service, FACTS, dispatcher, hub, metrics, desks, limits or RequestLimits(), resolved=resolved  # type: ignore[arg-type]
+        database, *engines, hub, metrics, desks, limits or RequestLimits(), resolved=resolved  # type: ignore[arg-type]
     )  # fmt: skip
     names = {role: f"{role}-person-{time.monotonic_ns()}" for role in ROLES}
     tokens = {role: add_token(database, name, role) for role, name in names.items()}

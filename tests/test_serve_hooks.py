@@ -277,7 +277,9 @@ def test_a_card_without_a_draft_does_not_empty_the_helpdesk_s(
 
 
 def test_an_answer_and_its_outbox_entry_are_stored_together(server: Running, zammad: FakeZammad) -> None:
-    stored, failures = server.server.dispatcher._on_stored, iter([OperationalError("x", {}, Exception("locked"))])
+    dispatcher = server.server.dispatcher
+    assert dispatcher is not None
+    stored, failures = dispatcher._on_stored, iter([OperationalError("x", {}, Exception("locked"))])
 
     def locked_once(*arguments: Any) -> None:
         error = next(failures, None)
@@ -286,7 +288,7 @@ def test_an_answer_and_its_outbox_entry_are_stored_together(server: Running, zam
         assert stored is not None
         stored(*arguments)
 
-    server.server.dispatcher._on_stored = locked_once
+    dispatcher._on_stored = locked_once
     zammad_hook(server)
     eventually(lambda: "5" in zammad.drafts)
 
@@ -297,6 +299,8 @@ def test_an_answer_that_the_store_rejects_fails_and_others_go_on(
     """Also where the failure cannot be stored at first."""
     monkeypatch.setattr("serve.dispatch._POLL_SECONDS", 0.02)
     dispatcher, stored, failed, locked = server.server.dispatcher, [DataError], fail, [OperationalError]
+
+    assert dispatcher is not None
 
     def rejected_once(*_arguments: Any) -> None:
         if stored:

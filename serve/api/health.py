@@ -34,7 +34,7 @@ def readyz(request: Request) -> State:
         server.database.check()
     except WorkError as error:
         raise busy(10, str(error)) from None
-    if not server.dispatcher.alive:
+    if server.dispatcher and not server.dispatcher.alive:
         raise busy(10, "the server is stopping")
     with server.database.read() as connection:
         refuse_when_full(server, connection)

@@ -1,5 +1,6 @@
 """/v1/jobs: how far an answer is, once or as a stream of events."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from store.incoming import current_prediction, get_ticket
 from store.jobs import get_job
 
 router = APIRouter(prefix="/v1", tags=["tickets"])
+_POLL_SECONDS = 0.5
 _QUIET_SECONDS = 2.0  # without an event, after which the store is asked whether the job has ended
 
 
@@ -49,6 +51,7 @@ async def watch_job(request: Request, _caller: Ingest, job: KnownJob) -> AsyncIt
         yield ServerSentEvent(comment="waiting")
         if await request.is_disconnected():
             return
+        await asyncio.sleep(_POLL_SECONDS)  # nothing comes of a job that waits, or runs in another process
 
 
 def _job(server: Serving, job_id: str) -> JobOut:

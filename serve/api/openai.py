@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from pipeline.service import PendingAnswer
 from serve.api.predict import EMPTY, from_answer
-from serve.api.responses import problems, wait_for_answer
+from serve.api.responses import engines, problems, wait_for_answer
 from serve.auth import Ingest
 from serve.context import Serving, serving
 from serve.schemas import Strict, TicketIn
@@ -98,7 +98,7 @@ def models(request: Request, _caller: Ingest) -> ModelList:
     return ModelList(data=[ModelEntry(id=name, owned_by=model.fingerprint) for name in names])
 
 
-@router.post("/chat/completions", response_class=Response, responses=problems(503))
+@router.post("/chat/completions", response_class=Response, responses=problems(501, 503))
 async def complete(request: Request, body: Sent, _caller: Ingest) -> Response:
     """Answer the last user message as a ticket."""
     server = serving(request)
@@ -110,10 +110,10 @@ async def complete(request: Request, body: Sent, _caller: Ingest) -> Response:
         def put(piece: str | None) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-        pending = await run_in_threadpool(server.service.submit, ticket, on_token=put)
+        pending = await run_in_threadpool(engines(server).submit, ticket, on_token=put)
         pending.add_done_callback(lambda _done: put(None))
         return StreamingResponse(_stream(request, pending, pieces), media_type="text/event-stream")
-    pending = await run_in_threadpool(server.service.submit, ticket, labels_only=completion.model == LABELS)
+    pending = await run_in_threadpool(engines(server).submit, ticket, labels_only=completion.model == LABELS)
     answer = await wait_for_answer(request, pending)
     text = _text(answer, completion.model, server)
     if completion.stream:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from pipeline.service import PendingAnswer, QueueFull, ServiceClosed
+from pipeline.service import PendingAnswer, QueueFull, Service, ServiceClosed
 from serve.context import Serving
 from serve.schemas import Problem
 from store.jobs import queue_length
@@ -44,6 +44,7 @@ def problems(*statuses: int, beside_json: bool = True) -> dict[int | str, dict[s
         413: "The body is too large.",
         422: "Not what the schema asks for.",
         428: "The If-Match header is missing.",
+        501: "This process has no model: it was started with --role web.",
         503: "Full or stopping; the Retry-After header says when to come back, in seconds.",
     }
     schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
@@ -59,9 +60,22 @@ def busy(seconds: float, detail: str) -> HTTPException:
 def refuse_when_full(server: Serving, connection: Connection) -> None:
     """Raise HTTPException 503 where as many jobs wait in the store as may."""
     if queue_length(connection) >= server.limits.jobs:
-        rate = server.service.rate
+        rate = server.rate(connection)
         seconds = server.limits.jobs / 20 / rate if rate else _UNKNOWN_RATE_SECONDS
         raise busy(seconds, "too many tickets are waiting")
+
+
+def engines(server: Serving) -> Service:
+    """Return the engines of this process.
+
+    Raises:
+        HTTPException: 501 where it has none.
+    """
+    if server.service is None:
+        raise HTTPException(
+            501, "this process has no model (--role web); send the ticket to /v1/tickets, whose workers do"
+        )
+    return server.service
 
 
 async def wait_for_answer(request: Request, pending: PendingAnswer) -> Answer:

@@ -33,6 +33,7 @@ from store.reviews import all_reviews, is_blind
 from store.tables import REVIEW, tickets
 
 router = APIRouter(prefix="/v1", tags=["tickets"])
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between two looks into the store
 _KEY = "key:"  # before an Idempotency-Key that stands for the external id
 _NO_TICKET = HTTPException(404, "no such ticket")
 
@@ -143,7 +144,7 @@ def _store(server: Serving, ticket: TicketToStore) -> Stored | None:
             earlier = {"job": job["id"], "state": job["state"]} if job else {"state": "done"}
             stored = stored.model_copy(update=earlier)
     if accepted.job is not None:
-        server.dispatcher.wake()
+        server.wake()
         return stored
     return _with_answer(server, stored)
 
@@ -151,6 +152,7 @@ def _store(server: Serving, ticket: TicketToStore) -> Stored | None:
 async def _wait(server: Serving, stored: Stored, seconds: int) -> Stored:
     """Wait until the job has ended, at most so many seconds."""
     assert stored.job is not None
+    pause = _FIRST_PAUSE
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while True:
@@ -160,7 +162,8 @@ async def _wait(server: Serving, stored: Stored, seconds: int) -> Stored:
                 async for name, _data in server.hub.watch(stored.job, seconds):
                     if name in LAST:
                         break
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(pause)  # longer where another process answers, which nobody here hears of
+                pause = min(2 * pause, _LONGEST_PAUSE)
     return await run_in_threadpool(_with_answer, server, stored)
 
 

@@ -54,5 +54,5 @@ def _store(server: Serving, helpdesk: str, delivery: Delivery) -> Received:
         accepted = add_and_enqueue(connection, delivery.incoming, labels_only=not server.model.writes)
     if accepted.job is None:
         return Received(ticket=accepted.ticket, state="known ticket")
-    server.dispatcher.wake()
+    server.wake()
     return Received(ticket=accepted.ticket, state="queued")
