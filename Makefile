@@ -63,7 +63,7 @@ test-serve: $(INSTALLED) ## The server killed, overrun, and asked whatever its s
 	DUET_LOAD=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_server_load.py tests/test_serve_roles.py tests/test_api_schema.py
 
 test-hostile: $(INSTALLED) $(LLAMA) ## Damaged files, hostile texts and servers by the thousand (an hour at most)
-	DUET_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist load tests/test_hostile.py \
+	DUET_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest --timeout 3600 --numprocesses auto --dist load tests/test_hostile.py \
 	  tests/test_bad_servers.py tests/test_damaged_models.py tests/test_hold_fast.py tests/test_neighbours.py
 
 # The S3 server has an environment of its own, because it needs another version of dateutil.

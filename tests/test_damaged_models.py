@@ -32,7 +32,7 @@ from pipeline.model_folder import open_model
 from pipeline.two_stage import load_two_stage
 from tickets.errors import InputError
 from tickets.labels import LabelSpace
-from tickets.preparation.describe import _token_lengths
+from tickets.preparation.token_counts import TokenCounter
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ def test_prepare_counts_tokens_with_any_tokenizer_or_says_why_not(
     path = bundle / "classifier" / "tokenizer.json"
     edit(path, lambda r: r.update(change))
     if fits:
-        assert _token_lengths({"body": ["my printer is broken"]}, path)["body"].maximum < 20
+        assert TokenCounter(path).counts(["my printer is broken"])[0] < 20
         return
     with pytest.raises(InputError, match="not a tokenizer"):
-        _token_lengths({"body": ["my printer is broken"]}, path)
+        TokenCounter(path)
