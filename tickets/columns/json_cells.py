@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from tickets.conversations.messages import LIST_NAME
+from tickets.conversations.list_names import HISTORY_NAME, LIST_NAME
 from tickets.flatten import flatten
 from tickets.raw import RawRow
 
-_COLUMN = re.compile(rf"(?:.*[._ ])?(?:tags|labels)|(?:.*\.)?(?:{LIST_NAME})", re.I)
+_COLUMN = re.compile(rf"(?:.*[._ ])?(?:tags|labels)|(?:.*\.)?(?:{LIST_NAME}|{HISTORY_NAME})", re.I)
 _OBJECTS = re.compile(r"\s*[\[(]\s*\{.*\}\s*,?\s*[\])]\s*", re.S)
 
 

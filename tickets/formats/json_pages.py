@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tickets.conversations.messages import LIST_NAME
+from tickets.conversations.list_names import HISTORY_NAME, LIST_NAME
 from tickets.flatten import is_named_value
 
 ListPath = tuple[str, ...]
@@ -25,6 +25,7 @@ _MESSAGE_LISTS = frozenset(
     )
 )
 _MESSAGE_NAME = re.compile(rf"(?!.*conversations$)(?:{LIST_NAME})", re.I)  # ticket_comments
+_HISTORY_NAME = re.compile(HISTORY_NAME, re.I)  # whose members may be messages, and in a page of its own tickets
 _MESSAGE_PLACES = _MESSAGE_LISTS - {"conversations", "fields"}  # pages of conversations are tickets
 _INNER = ("fields", "properties")  # of Jira and HubSpot
 _PARTS: Mapping[str, frozenset[str]] = {
@@ -60,6 +61,7 @@ def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[L
         path
         for path, items in lists.items()
         if not _is_message_list(path) and not all(map(is_named_value, items or [0])) and not _is_chat(items)
+        if not (score and _is_history(path))
     ]
     named = [path for path in outside if path[-1].lower() in _TICKET_LISTS]
     pages = [path for path in named if _list_score(lists[path]) >= max(score, 2)]
@@ -181,6 +183,10 @@ def _is_message_list(path: ListPath) -> bool:
     if last in _MESSAGE_LISTS - _SUBTICKETS or _MESSAGE_NAME.fullmatch(path[-1]):
         return True
     return not inner.isdisjoint(_MESSAGE_PLACES)
+
+
+def _is_history(path: ListPath) -> bool:
+    return path[-1].lower() not in _TICKET_LISTS and _HISTORY_NAME.fullmatch(path[-1]) is not None
 
 
 def _plain(name: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tickets.conversations.messages import LIST_NAME
+from tickets.conversations.list_names import HISTORY_NAME, LIST_NAME
 from tickets.raw import ReadLog
 
 _PEOPLE = re.compile(r"users?|people|contacts?|customers?|requesters?|agents?|end_?users?|members?", re.I)
@@ -27,7 +27,7 @@ _ASSETS = "assets"  # of Zammad: objects by kind and number
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TICKET = ("ticket_id", "ticketId", "issue_id", "issueId", "case_id", "conversation_id", "request_id", "incident_id")
 _NUMBER = re.compile(r"(.+?)(?:_id|Id)")
-_MESSAGES = re.compile(LIST_NAME, re.I)
+_MESSAGES = re.compile(f"{LIST_NAME}|{HISTORY_NAME}", re.I)
 _ID = ("id", "_id")
 
 Record = Mapping[str, Any]
