@@ -6,6 +6,7 @@ from typing import Any
 
 from tickets.conversations.list_names import HISTORY_NAME, LIST_NAME
 from tickets.flatten import is_named_value
+from tickets.rich_text import rich_text
 
 ListPath = tuple[str, ...]
 
@@ -158,10 +159,10 @@ def _named_parts(record: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _is_value(value: object) -> bool:
-    """Return whether a field holds a value of its own: a filled text, a number, or a document of Jira."""
+    """Return whether a field holds a value of its own: a filled text, a number, or a document of an editor."""
     if isinstance(value, str):
         return bool(value.strip())
-    return isinstance(value, (int, float)) or (isinstance(value, Mapping) and value.get("type") == "doc")
+    return isinstance(value, (int, float)) or rich_text(value) is not None
 
 
 def _is_subticket(item: object) -> bool:
@@ -198,7 +199,9 @@ def _lists(record: Mapping[str, Any], path: ListPath) -> Iterator[tuple[ListPath
     """Yield lists of objects, and empty ones with the name of a list of tickets, reached through objects alone."""
     for name, value in record.items():
         here = (*path, str(name))
-        if isinstance(value, Mapping) and len(here) < _DEPTH and value.get("type") != "doc":
+        if isinstance(value, (Mapping, list)) and rich_text(value) is not None:
+            continue
+        if isinstance(value, Mapping) and len(here) < _DEPTH:
             yield from _lists(value, here)
         elif isinstance(value, list) and (
             any(isinstance(item, Mapping) for item in value) or (not value and here[-1].lower() in _TICKET_LISTS)

@@ -33,6 +33,7 @@ _FILE_ENDINGS = (*ROW_ENDINGS, ".txt", MAIL, MAILBOX)
 _PACKED_ENDINGS = (".gz", ".zip")
 _LONGEST_JSON = 1 << 28  # characters of a JSON text that is no JSON Lines
 _NO_OBJECTS = "no ticket in its JSON, only empty lists"
+_TOO_DEEP = "nested too deeply or a number too long"
 _START = 1 << 16  # bytes by which a mail is recognised
 
 
@@ -212,7 +213,7 @@ def _decoded(
             for item in [named_row(names, value)] if names and isinstance(value, list) else expand(value, log):
                 yield _json_row(number, item)
     except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", None) or "nested too deeply or a number too long"
+        reason = getattr(error, "msg", None) or _TOO_DEEP
         yield RawRow(number, raw, f"not JSON: {reason}")
 
 
@@ -220,7 +221,10 @@ def _json_row(number: int, item: Any) -> RawRow:
     if failure := failure_of(item):
         return RawRow(number, {RAW: json_text(item)[:RAW_LENGTH]}, f"{FAILED}: {failure}")
     if isinstance(item, dict):
-        return RawRow(number, flatten(item))
+        try:
+            return RawRow(number, flatten(item))
+        except RecursionError:
+            return RawRow(number, {}, f"not JSON: {_TOO_DEEP}")
     return RawRow(number, {RAW: item}, f"not a JSON object: found {type(item).__name__}")
 
 
