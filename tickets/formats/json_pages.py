@@ -199,7 +199,7 @@ def _lists(record: Mapping[str, Any], path: ListPath) -> Iterator[tuple[ListPath
     """Yield lists of objects, and empty ones with the name of a list of tickets, reached through objects alone."""
     for name, value in record.items():
         here = (*path, str(name))
-        if isinstance(value, (Mapping, list)) and rich_text(value) is not None:
+        if name == "relationships" or (isinstance(value, (Mapping, list)) and rich_text(value) is not None):
             continue
         if isinstance(value, Mapping) and len(here) < _DEPTH:
             yield from _lists(value, here)
