@@ -43,7 +43,7 @@ class ReadLog:
     def all_notes(self) -> tuple[str, ...]:
         """Return the notes, with one on the lists that hold no tickets."""
         beside, inside = (
-            ", ".join(f"{name} ({count:,} objects)" for name, count in lists.items())
+            ", ".join(f"{name} ({count:,} object{'s' * (count != 1)})" for name, count in lists.items())
             for lists in (self.other_lists, self.inner_lists)
         )
         return (

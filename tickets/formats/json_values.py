@@ -83,7 +83,8 @@ def expand(value: Any, log: ReadLog) -> Iterator[Any]:
     value = with_list(listed(value))
     table = table_records(value) if isinstance(value, Mapping) else None
     if table is not None:
-        yield from table
+        log.other_lists.update(table.beside)
+        yield from table.records
         return
     pages, beside = _pages(value, log)
     if not pages:
@@ -140,7 +141,8 @@ class _Values:
             return int(end)
         table = table_records(value) if isinstance(value, Mapping) else None
         if table is not None:
-            yield from ((self.line(at), record) for record in table)
+            self.log.other_lists.update(table.beside)
+            yield from ((self.line(at), record) for record in table.records)
             return int(end)
         pages, beside = _pages(value, self.log, depth == 0)
         if not pages:
