@@ -186,7 +186,7 @@ def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> 
     for column in header:
         if inner := _ENVELOPE.fullmatch(column):
             plain.setdefault(plain_name(inner[1]), column)
-    guessed, lists = {}, {plain_name(name): name for name in object_lists(header)}
+    guessed, lists = {}, {plain_name(name).removeprefix("embedded."): name for name in object_lists(header)}
     named = {**_of_objects(header), **plain}
     for part, names in candidates.items():
         known = plain if part in FIELDS and part != "created" else named

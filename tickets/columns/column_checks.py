@@ -30,15 +30,21 @@ _DATE_WORDS = re.compile(
 _NO_LABEL = re.compile(r"(?:.*[ _.])?(?:id|ids|date|time|at|on|url|email|mail|phone|name|version|language)", re.I)
 
 
-def drop_status_reply(columns: ColumnMap, samples: Sequence[Mapping[str, Any]], log: ReadLog) -> ColumnMap:
+def drop_status_reply(
+    columns: ColumnMap, samples: Sequence[Mapping[str, Any]], log: ReadLog, has_messages: bool = False
+) -> ColumnMap:
     """Return the columns with a guessed reply that is a status or a date replaced by the next candidate, or by none.
+
+    Args:
+        has_messages: the source has a conversation too, so that a few words are no reply however few rows there are.
 
     Raises:
         InputError: the column asked for as the reply holds a handful of short values, or dates or numbers.
     """
     while columns.reply:
         values = _values(columns.reply, samples)
-        found = "a handful of short values" if _is_status(values) else "dates or numbers" if _is_no_text(values) else ""
+        is_status = _is_status(values) or (has_messages and "reply" not in columns.asked and _are_words(values))
+        found = "a handful of short values" if is_status else "dates or numbers" if _is_no_text(values) else ""
         if not found:
             break
         shown = ", ".join(sorted(set(values), key=values.index)[:4])
@@ -134,6 +140,11 @@ def _is_status(values: Sequence[str]) -> bool:
     if len(values) < _FEWEST_ROWS or not len(different) <= min(_MOST_STATUSES, len(values) - 1):
         return False
     return all(len(v.split()) <= 2 or (len(v.split()) <= 4 and v[-1] not in ".!?") for v in different)
+
+
+def _are_words(values: Sequence[str]) -> bool:
+    """Return whether values are words such as `FIXED`, and none a sentence."""
+    return bool(values) and all(len(value.split()) <= 2 and value[-1] not in ".!?" for value in values)
 
 
 def _values(column: str, samples: Sequence[Mapping[str, Any]]) -> list[str]:

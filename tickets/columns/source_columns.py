@@ -12,6 +12,8 @@ from tickets.conversations.assemble import ConversationColumns, find_conversatio
 from tickets.errors import InputError
 from tickets.raw import FAILED, RawRow, ReadLog
 
+_SPACED_TAGS = ("zendesk", "trac")  # presets whose tags may have nothing but spaces between them
+
 
 def sample_fields(source: str, peek: Sequence[RawRow], log: ReadLog) -> list[dict[str, Any]]:
     """Return the fields of the first rows that can be read, of all where none can.
@@ -50,11 +52,11 @@ def source_columns(
     columns = _find_columns(source, header, samples, preset, maps, keep, conversations.text_column(header), log.inside)
     if conversations.holds(columns.reply):
         columns = replace(columns, reply=None)
-    columns = drop_status_reply(columns, samples, log)
+    columns = drop_status_reply(columns, samples, log, bool(conversations))
     if columns.reply and "reply" in columns.asked:
         conversations = ConversationColumns()  # the reply asked for is a column of its own
     tag_cells = [as_text(fields.get(columns.tags[0])) for fields in samples] if len(columns.tags) == 1 else []
-    columns = replace(columns, tags_by_spaces=columns.preset == "zendesk" and separated_by_spaces(tag_cells))
+    columns = replace(columns, tags_by_spaces=columns.preset in _SPACED_TAGS and separated_by_spaces(tag_cells))
     if keep is None and (offered := label_candidates(columns, conversations.holds, samples)):
         log.note(f"Could be labels too: {offered}; --map NAME=COLUMN makes one of them a label.")
     texts = unused_texts(columns, conversations.holds, samples)

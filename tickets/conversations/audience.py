@@ -41,7 +41,7 @@ _PUBLIC_WORDS = frozenset(
 _PUBLIC_KINDS = frozenset(
     (
         *("public", "external", "publicreply", "publiccomment", "publicnote", "noteexternal", "emailexternal"),
-        *("reply", "emailreply", "customerreply", "casemessage"),
+        *("reply", "emailreply", "customerreply", "casemessage", "correspond", "correspondence"),
     )
 )
 _INTERNAL_WORDS = frozenset(

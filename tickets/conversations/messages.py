@@ -107,7 +107,8 @@ def _person_field(name: str, prefixes: tuple[str, ...]) -> tuple[tuple[int, str]
 
 
 def _kind(rest: str, text: str) -> str:
-    part = bare(rest).removeprefix("emailaddress.")  # of Microsoft Graph
+    # the first of a list, as Request Tracker has it, and the object of Microsoft Graph
+    part = bare(rest).removeprefix("0.").removeprefix("emailaddress.")
     if part in ("id", "accountid", "sysid", "value"):
         return "id"
     if part in ("login", "username", "key", "userid", "loginname"):

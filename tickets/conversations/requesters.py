@@ -8,7 +8,17 @@ from tickets.conversations.list_names import message_field
 from tickets.conversations.messages import Message, identities
 
 _PERSONS = (
-    *("requester", "primarycustomer", "customeruser", "customer_user", "fields.reporter", "reporter", "caller"),
+    *(
+        "requester",
+        "requestor",
+        "requestors",
+        "primarycustomer",
+        "customeruser",
+        "customer_user",
+        "fields.reporter",
+        "reporter",
+        "caller",
+    ),
     *(
         "caller_id",
         "opened_for",

@@ -169,6 +169,13 @@ def _is_subticket(item: object) -> bool:
     return isinstance(item, Mapping) and is_ticket(item) and "subject" in _named_parts(item)
 
 
+def has_messages(name: object, items: object) -> bool:
+    """Return whether a list of this name holds the messages of a ticket."""
+    if not isinstance(items, list) or not _MESSAGE_NAME.fullmatch(str(name)):
+        return False
+    return any(isinstance(item, Mapping) and "body" in _named_parts(item) for item in items)
+
+
 def _is_chat(items: list[Any]) -> bool:
     """Return whether a list is a conversation with a language model, and no list of conversations."""
     return bool(items) and all(_is_object(item) and {"from", "value"} == set(item) for item in items)

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, TypeGuard
 
 from tickets.formats.failed_requests import failure_of
-from tickets.formats.json_pages import is_ticket, ticket_score, unwrap
+from tickets.formats.json_pages import has_messages, is_ticket, ticket_score, unwrap
 
 _NAMES = ("columns", "cols", "fields", "header", "headers")
 _ROWS = ("data", "rows", "values", "records")
@@ -142,7 +142,7 @@ def _numbered(value: Mapping[str, Any]) -> Table | None:
 
     What is no ticket and has a number too is a record all the same, so that it is set aside.
     """
-    keys = [key for key, ticket in value.items() if isinstance(ticket, Mapping) and is_ticket(unwrap(ticket))]
+    keys = [key for key, ticket in value.items() if _is_record(key, ticket)]
     others = {key: nested for key, nested in value.items() if key not in keys}
     if not all(map(_has_digit, keys)):
         if len(keys) < _FEWEST_NAMED or len(others) >= len(keys):
@@ -157,6 +157,13 @@ def _numbered(value: Mapping[str, Any]) -> Table | None:
     named = {key: _size(nested) for key, nested in beside.items() if isinstance(nested, Mapping) and nested}
     named.update({key: len(nested) for key, nested in beside.items() if _is_objects(nested)})
     return Table(records, named) if records else None
+
+
+def _is_record(key: str, value: Any) -> bool:
+    """Return whether a value under a key is a ticket, or under a number the messages of one, as in Bugzilla."""
+    if not isinstance(value, Mapping):
+        return False
+    return is_ticket(unwrap(value)) or (key.isdigit() and any(has_messages(name, value[name]) for name in value))
 
 
 def _is_wrapped_ticket(item: Mapping[str, Any]) -> bool:
