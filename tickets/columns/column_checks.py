@@ -27,7 +27,12 @@ _DATE_WORDS = re.compile(
     r"tage?|eur|usd)\b|(?<=\d)[a-z]{1,3}\b",
     re.I,
 )
-_NO_LABEL = re.compile(r"(?:.*[ _.])?(?:id|ids|date|time|at|on|url|email|mail|phone|name|version|language)", re.I)
+_NO_LABEL = re.compile(  # numbers and dates, and who asked: a name is private
+    r"(?:.*[ _.])?(?:id|ids|date|time|at|on|url|email|mail|phone|name|version|language|request[eo]rs?|reporter|customer"
+    r"|caller|contact|author|creator|sender|from|submitter|company|kunde|kundin|melder|absender|ersteller|anrufer|firma"
+    r"|demandeur|solicitante|cliente|richiedente|aanvrager|klant)",
+    re.I,
+)
 
 
 def drop_status_reply(
