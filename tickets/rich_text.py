@@ -24,6 +24,9 @@ _NUMBERED = frozenset(("orderedlist", "numberedlist", "ol"))
 _ITEMS = frozenset(("listitem", "li", "taskitem", "checklistitem", "checklist", "todo", "todoli", "actionitem"))
 _ROWS, _CELLS = frozenset(("tablerow", "tr", "row")), frozenset(("tablecell", "tableheader", "td", "th"))
 _SHOWN = ("text", "label", "shortName", "character", "name", "value", "id", "url")  # of a mention, an emoji or a card
+_MARKS = frozenset(
+    ("content", "root", "document", "blocks", "ops", "children", "insert", "plain_text", "object", "text")
+)
 _EMPTY = frozenset(("image", "img", "media", "mediasingle", "mediagroup", "video", "file", "embed"))
 _ENVELOPE = frozenset(("children", "type", "version", "direction", "format", "indent"))
 
@@ -32,6 +35,9 @@ Node = Mapping[str, Any]
 
 def rich_text(value: object) -> str | None:
     """Return the text of an editor's document, with a line break behind every block; None for any other value."""
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, Mapping) or _MARKS.isdisjoint(first):  # nearly always
+        return None
     lines = block_lines(value)
     if lines is not None:
         return "\n".join(lines).strip()
