@@ -52,6 +52,17 @@ def test_no_reply_is_guessed(name: str, hidden: dict[str, Any], reason: str) -> 
     assert (conversation.turns, conversation.unknown) == ((), reason)
 
 
+@pytest.mark.parametrize("field", ["action", "event", "event_type", "activityType", "type", "kind"])
+@pytest.mark.parametrize(
+    ("internal", "public"),
+    [("internal note", "public reply"), ("private_comment", "public_comment"), ("note", "reply")],
+)
+def test_the_kind_of_a_member_says_who_sees_it(field: str, internal: str, public: str) -> None:
+    asked = {"author": {"id": 5}, "text": ASK, field: "comment"}
+    told = [{"author": {"id": 9}, "text": t, field: kind} for t, kind in ((NOTE, internal), (ANSWER, public))]
+    assert said({"id": 1, "requester_id": 5, "history": [asked, *told]}) == (ASK, [ANSWER])
+
+
 @pytest.mark.parametrize(
     "change",
     [
