@@ -42,7 +42,8 @@ _PARTS: Mapping[str, frozenset[str]] = {
 }
 _SUBTICKETS = frozenset(_NAMES.findall("tickets issues incidents requests cases conversations"))
 _WRAPPERS = _NAMES.findall(
-    "ticket issue incident case conversation request data record item payload object entity result"
+    "ticket issue incident case conversation request data record item payload object entity result json doc document "
+    "tickets issues incidents cases requests conversations"  # as XML writes a list of one
 )
 _WRAPPER_END = re.compile(
     r"(?!parent|related|linked|merged|duplicate|original|previous|sub|child).*(?:ticket|issue|case)"
