@@ -223,6 +223,14 @@ def test_a_pattern_that_takes_long_on_a_text_stops_it() -> None:
         ("PLZ", "place"),
         ("email_address", None),
         ("ip address", None),
+        ("history.0.by", "name"),
+        ("timeline.2.actor.name", "name"),
+        ("Requestors", "name"),
+        ("Technician", "name"),
+        ("Agent Assigned", "name"),
+        ("comments.0.submittedBy", "name"),
+        ("Team Assigned", None),
+        ("standby", None),
         ("requester_id", None),
         ("labels.0.name", None),
         ("product name", None),
@@ -231,6 +239,11 @@ def test_a_pattern_that_takes_long_on_a_text_stops_it() -> None:
 )
 def test_columns_that_name_people(column: str, kind: str | None) -> None:
     assert kind_of(column) == kind
+
+
+@pytest.mark.parametrize("word", ["agent", "Customer", "End User", "system", "support"])
+def test_the_role_of_an_author_is_no_name(word: str) -> None:
+    assert PeopleColumns({}).known({"timeline.0.by": word, "comments.0.author": word}) == Known()
 
 
 def test_what_a_row_says_of_people() -> None:
