@@ -13,7 +13,7 @@ from tickets.preparation.rows import Source
 ASK, NOTE, ANSWER = "It does not print", "INTERNAL: refuse", "Try port two"
 NAMES = ["history", "activities", "events", "emails", "answers", "responses", "replies", "thread", "threads"]
 NAMES += ["notes", "timeline", "activity", "feed", "ticket_history", "caseEvents", "communications"]
-NAMES += ["interactions", "log"]
+NAMES += ["interactions"]
 
 
 def read(record: dict[str, Any], body: str = "description") -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tickets.notion import TITLE, is_property, property_value
 from tickets.rich_text import rich_text
 
 _FIELD_NAMES = ("fieldid", "name", "label", "title", "key", "id")  # of a field of the team's own, the best first
@@ -26,6 +27,9 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flattened(name: str, value: object) -> Iterator[tuple[str, object]]:
+    if is_property(value):
+        yield (f"{name.rpartition('.')[0]}.{TITLE}" if value["type"] == TITLE else name), property_value(value)
+        return
     text = rich_text(value) if isinstance(value, (Mapping, list)) else None
     if text is not None:
         yield name, text

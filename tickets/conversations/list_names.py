@@ -23,7 +23,7 @@ _NO_TALK = (
 )
 HISTORY_NAME = (
     rf"{_NO_TALK}{_OWNER}(?:history|histories|activit(?:y|ies)|events|e?mails|answers|responses|timeline|feed|"
-    r"communications|interactions|transactions|logs?|entries)"
+    r"communications|interactions|transactions|entries)"
 )
 _NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|values|records|conversation_parts))?"
 _LIST = rf"((?:.*\.)?(?:{LIST_NAME}){_NODES})"
