@@ -76,7 +76,7 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         help="Column names of an export: zendesk, zammad, freshdesk, jira, servicenow, otrs, github, gitlab, glpi, "
-        "autotask or public (default: detected).",
+        "autotask, redmine, bugzilla, rt, trac or public (default: detected).",
     ),
 ]
 Maps = Annotated[

@@ -127,6 +127,13 @@ def test_columns_that_could_be_labels_are_offered(tmp_path: Path) -> None:
     assert any("Channel (2 values)" in note for note in report.notes)
 
 
+@pytest.mark.parametrize("header", ["Requester", "Reporter", "customer", "Ticket Author", "Firma", "Kunde"])
+def test_a_person_is_not_offered_as_a_label(tmp_path: Path, header: str) -> None:
+    rows = [[text, ["Anna Koch", "Bo Lee"][n % 2]] for n, text in enumerate(TEXTS)]
+    report, _ = prepared(write_csv(tmp_path / "t.csv", rows, ["Description", header]))
+    assert not any("Could be labels" in note for note in report.notes)
+
+
 def test_an_id_column_is_used_and_repeated_ids_are_numbered(tmp_path: Path) -> None:
     rows = [[str(n // 2), text] for n, text in enumerate(TEXTS)]
     tickets = prepared(write_csv(tmp_path / "t.csv", rows, ["id", "body"]))[1]

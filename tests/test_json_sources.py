@@ -111,7 +111,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 def test_lists_beside_the_tickets_are_named(tmp_path: Path) -> None:
     log = ReadLog()
     assert len(ids(tmp_path, json.dumps({"tickets": TICKETS, "users": [{"id": 1, "name": "A"}]}), log=log)) == 16
-    assert log.all_notes() == ("Not read, because they hold no tickets: users (1 objects).",)
+    assert log.all_notes() == ("Not read, because they hold no tickets: users (1 object).",)
 
 
 def test_nan_is_no_value_and_a_lfs_pointer_is_called_one(tmp_path: Path) -> None:
@@ -142,3 +142,50 @@ def test_one_ticket_with_objects_and_lists_is_no_table(tmp_path: Path, ticket: d
     path = tmp_path / "t.json"
     path.write_text(json.dumps(ticket))
     assert len(list(read_rows(str(path)))) == 1
+
+
+BY_NUMBER = {str(ticket["id"]): {"subject": ticket["subject"], "body": ticket["body"]} for ticket in TICKETS}
+
+
+@pytest.mark.parametrize(
+    ("value", "beside"),
+    [
+        ({**BY_NUMBER, "meta": {"count": 16}}, {"meta": 1}),
+        ({"meta": {"count": 16}, **BY_NUMBER}, {"meta": 1}),
+        ({**BY_NUMBER, "count": 16, "next": None, "links": {}}, {}),
+        ({**BY_NUMBER, "users": [{"id": 1, "name": "A"}, {"id": 2, "name": "B"}]}, {"users": 2}),
+        ({"data": BY_NUMBER, "meta": {"count": 16}}, {"meta": 1}),
+        ({"tickets": BY_NUMBER, "users": {"1": {"name": "A"}, "2": {"name": "B"}}}, {"users": 2}),
+        ({"tickets": BY_NUMBER, "agents": [{"id": 1, "name": "A"}]}, {"agents": 1}),
+        ({"export": {**BY_NUMBER, "meta": {"count": 16}}, "site": {"name": "x"}}, {"meta": 1, "site": 1}),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_objects_beside_numbered_tickets_are_named(
+    tmp_path: Path, value: dict[str, Any], beside: dict[str, int], name: str
+) -> None:
+    log = ReadLog()
+    assert ids(tmp_path, json.dumps(value), name, log) == [str(ticket["id"]) for ticket in TICKETS]
+    assert log.other_lists == beside
+
+
+def test_tickets_under_names_need_to_be_most_of_the_objects(tmp_path: Path) -> None:
+    log = ReadLog()
+    tickets = {"first": TICKETS[0], "second": TICKETS[1], "third": TICKETS[2]}
+    assert len(ids(tmp_path, json.dumps({**tickets, "meta": {"count": 3}}), log=log)) == 3
+    assert log.other_lists == {"meta": 1}
+    assert len(ids(tmp_path, json.dumps({"parent": TICKETS[0], "child": TICKETS[1], "site": {"name": "x"}}))) == 1
+
+
+@pytest.mark.parametrize("broken", [None, 7, [], {"error": "not found"}])
+def test_what_has_a_number_and_is_no_ticket_is_set_aside(tmp_path: Path, broken: Any) -> None:
+    (tmp_path / "t.json").write_text(json.dumps({**BY_NUMBER, "99": broken}))
+    rows = list(read_rows(str(tmp_path / "t.json")))
+    assert (len(rows), [row.fault is None for row in rows]) == (17, [True] * 16 + [False])
+
+
+def test_sheets_without_tickets_are_named(tmp_path: Path) -> None:
+    sheets = [{"range": "Tickets!A1:D9", "values": [NAMES, *CELLS]}, {"range": "People!A1", "values": [["a", "b"]]}]
+    log = ReadLog()
+    assert len(ids(tmp_path, json.dumps({"valueRanges": sheets}), log=log)) == 16
+    assert log.other_lists == {"People!A1": 1}

@@ -268,3 +268,47 @@ def test_the_fields_of_a_record_in_an_envelope(tmp_path: Path, envelope: str) ->
     assert source.columns.labels == {"priority": f"{envelope}.Priority"}
     own = {"id": 1, "description": ANSWER, envelope: inner}
     assert opened(tmp_path, [own, {**own, "id": 2}])[1][0]["body"] == ANSWER
+
+
+TICKET = {"id": 1, "subject": "s", "description": ASK, "status": "open"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"tickets": {"ticket": TICKET}},  # XML with one ticket
+        {"cases": {"case": [TICKET]}},
+        [{"json": TICKET, "pairedItem": {"item": 0}}],  # n8n
+        {"total_rows": 1, "rows": [{"id": "a", "key": "a", "doc": TICKET}]},  # CouchDB
+        {"found": 1, "hits": [{"document": TICKET, "highlights": []}]},  # Typesense
+    ],
+)
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_more_envelopes_of_a_ticket(tmp_path: Path, value: Any, name: str) -> None:
+    value = [value] if name.endswith("l") else value
+    assert [(part["id"], part["body"]) for part in opened(tmp_path, value, name)[1]] == [("1", ASK)]
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ({"text": ASK, "html": f"<p>{ASK}</p>"}, "description.text"),
+        ({"html": ASK, "plain": ASK}, "description.plain"),
+        ({"contentType": "text", "content": ASK}, "description.content"),
+        ({"rendered": ASK, "protected": False}, "description.rendered"),
+        ({"raw": ASK, "rendered": f"<p>{ASK}</p>"}, "description.raw"),
+        ([ASK], "description"),
+    ],
+)
+def test_a_text_in_several_forms_is_read_once(tmp_path: Path, text: Any, column: str) -> None:
+    urgency = {"value": 3, "name": "High"}
+    source, parts = opened(
+        tmp_path, [{"id": n, "subject": "s", "description": text, "priority": urgency} for n in range(4)]
+    )
+    assert (source.columns.body, source.columns.labels["priority"]) == (column, "priority.name")
+    assert [part["body"] for part in parts] == [ASK] * 4
+
+
+def test_a_text_in_a_list_has_a_line_for_each_item(tmp_path: Path) -> None:
+    parts = opened(tmp_path, [{"id": n, "subject": "s", "description": [ASK, ANSWER]} for n in range(4)])[1]
+    assert [part["body"] for part in parts] == [f"{ASK}\n{ANSWER}"] * 4

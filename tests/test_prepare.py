@@ -240,11 +240,11 @@ def test_sources_without_tickets_are_refused_in_one_line(tmp_path: Path, content
 
 def test_published_split_needs_queue_and_language(tmp_path: Path) -> None:
     rows = [[row[2], row[3]] for row in table()]
-    source = write_csv(tmp_path / "t.csv", rows, ["body", "team name"])
+    source = write_csv(tmp_path / "t.csv", rows, ["body", "crew name"])
     with pytest.raises(InputError, match="no queue column"):
         prepare(PrepareOptions(source, tmp_path / "out", split="published"), progress=False)
     with pytest.raises(InputError, match="no language column"):
-        maps = ("queue=team name",)
+        maps = ("queue=crew name",)
         prepare(PrepareOptions(source, tmp_path / "out", split="published", maps=maps), progress=False)
 
 

@@ -58,6 +58,11 @@ def redacted(text: str, known: Known = ANNA) -> str:
         ("card 5555.5555.5555.4444", "card <card_num>"),
         ("write to max(at)example.com or ida [at] example [dot] co [dot] uk.", "write to <email> or <email>."),
         ("info (at) firma (punkt) de", "<email>"),
+        ("ida AT example DOT co DOT uk please", "<email> please"),
+        ("ida＠example.co.jp", "<email>"),
+        ("+4915123456789,+4915123456780", "<tel_num>,<tel_num>"),
+        ("+49 30 1234567/+49 30 1234568", "<tel_num>/<tel_num>"),
+        ("https://meet.example.com/j/12?pwd=Abc", "<url>"),
         (f"Bearer eyJ{'a1' * 8}.eyJ{'b2' * 9}.{'x_-9' * 8} expired", "Bearer <token> expired"),
         ("https://x.de/invite/6f9619ff-8b86-d011-b42d-00cf4fc964ff", "<url>"),
     ],
@@ -84,6 +89,8 @@ def test_versions_codes_dates_and_ports_stay(text: str) -> None:
         "logo@2x.png and pkg@1.2.3",
         "git clone git@github.example.com:team/tool.git",
         "see you (at) noon, arr[at]x.y, room 12 - 14 / 16",
+        "MEET ME AT NOON, LOOK AT example.com, AT THE DOT",
+        "https://docs.example.com/?pass=&page=2",
         "open 10:00 - 18:00, 01.03.2024 - 05.03.2024, levels 100 - 200 / 300",
         "eyJhbGciOiJIUzI1NiJ9 is the head of a token",
         "https://docs.example.com/how-to-reset-windows-11?lang=en&page=2",
@@ -127,6 +134,22 @@ def test_other_spellings_of_a_street_and_short_names_are_found() -> None:
     assert redacted("to Hauptstr. 5, please", Known(addresses=("Hauptstraße 5",))) == "to <address>, please"
     assert redacted("Dear 李,\nhello", Known(names=("李",))) == "Dear <name>,\nhello"
     assert redacted("Dear 李明,\nhello", Known(names=("李明",))) == "Dear <name>,\nhello"
+
+
+@pytest.mark.parametrize(
+    ("known", "text", "expected"),
+    [
+        (Known(names=("Anna Müller",)), "Mueller, Anna or ANNA MUELLER", "<name> or <name>"),
+        (Known(names=("Joerg Strauss",)), "Jörg Strauß hier", "<name> hier"),
+        (Known(names=("Søren Ågård",)), "Soeren Aagaard", "<name>"),
+        (Known(companies=("Müller & Söhne GmbH",)), "Mueller und Soehne GmbH", "<organization>"),
+        (Known(companies=("Smith and Sons",)), "Smith & Sons called", "<organization> called"),
+        (Known(addresses=("Müllerstraße 5",)), "Muellerstr.5 or Müllerstr. 5", "<address> or <address>"),
+        (Known(addresses=("Hauptstr.5",)), "Hauptstraße 5", "<address>"),
+    ],
+)
+def test_letters_of_a_language_and_joints_are_written_in_other_ways(known: Known, text: str, expected: str) -> None:
+    assert redacted(text, known) == expected
 
 
 def test_counts_are_by_kind() -> None:
@@ -200,6 +223,14 @@ def test_a_pattern_that_takes_long_on_a_text_stops_it() -> None:
         ("PLZ", "place"),
         ("email_address", None),
         ("ip address", None),
+        ("history.0.by", "name"),
+        ("timeline.2.actor.name", "name"),
+        ("Requestors", "name"),
+        ("Technician", "name"),
+        ("Agent Assigned", "name"),
+        ("comments.0.submittedBy", "name"),
+        ("Team Assigned", None),
+        ("standby", None),
         ("requester_id", None),
         ("labels.0.name", None),
         ("product name", None),
@@ -208,6 +239,11 @@ def test_a_pattern_that_takes_long_on_a_text_stops_it() -> None:
 )
 def test_columns_that_name_people(column: str, kind: str | None) -> None:
     assert kind_of(column) == kind
+
+
+@pytest.mark.parametrize("word", ["agent", "Customer", "End User", "system", "support"])
+def test_the_role_of_an_author_is_no_name(word: str) -> None:
+    assert PeopleColumns({}).known({"timeline.0.by": word, "comments.0.author": word}) == Known()
 
 
 def test_what_a_row_says_of_people() -> None:

@@ -1,8 +1,10 @@
 """Nested records as one level of dotted names."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
+
+from tickets.notion import TITLE, is_property, property_value
+from tickets.rich_text import rich_text
 
 _FIELD_NAMES = ("fieldid", "name", "label", "title", "key", "id")  # of a field of the team's own, the best first
 _FIELD_PARTS = frozenset(
@@ -11,13 +13,12 @@ _FIELD_PARTS = frozenset(
 # what stands for the object itself: the content of an element of XML, a value of MongoDB
 _CONTENT = ("#text", "#cdata-section", "__cdata")
 _VALUE = ("$oid", "$date", "$numberInt", "$numberLong", "$numberDouble", "$numberDecimal")
-_BLOCKS = frozenset(("paragraph", "heading", "blockquote", "codeBlock", "listItem", "tableRow", "rule", "panel"))
 
 
 def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten nested objects to dotted names: `via.channel`, `articles.0.body`; team's fields: `custom_fields.Site`.
 
-    Lists of plain values stay lists. A document in Jira's own format becomes its text, an element of XML its content.
+    Lists of plain values stay lists. A document of a rich-text editor becomes its text, an element of XML its content.
     """
     flat: dict[str, Any] = {}
     for name, value in record.items():
@@ -26,10 +27,13 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flattened(name: str, value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and value:
-        if value.get("type") == "doc" and isinstance(value.get("content"), list):
-            yield name, _document_text(value).strip()
-            return
+    if is_property(value):
+        yield (f"{name.rpartition('.')[0]}.{TITLE}" if value["type"] == TITLE else name), property_value(value)
+        return
+    text = rich_text(value) if isinstance(value, (Mapping, list)) else None
+    if text is not None:
+        yield name, text
+    elif isinstance(value, Mapping) and value:
         for key, inner in value.items():
             if key in _CONTENT or (len(value) == 1 and key in _VALUE):
                 yield from _flattened(name, inner)
@@ -63,28 +67,3 @@ def _named_value(item: Mapping[str, Any]) -> tuple[str, object]:
 
 def _plain(name: object) -> str:
     return str(name).replace("_", "").lower()
-
-
-def _document_text(node: Mapping[str, Any]) -> str:
-    """Return the text of a node of the Atlassian Document Format, with a line break behind every block."""
-    kind, attributes = node.get("type"), node.get("attrs")
-    if kind == "text":
-        return str(node.get("text", ""))
-    if kind == "hardBreak":
-        return "\n"
-    if isinstance(attributes, Mapping) and kind in ("mention", "emoji", "status", "inlineCard", "blockCard"):
-        return str(attributes.get("text") or attributes.get("shortName") or attributes.get("url") or "")
-    if isinstance(attributes, Mapping) and kind == "date":
-        return _day(str(attributes.get("timestamp", "")))
-    content = node.get("content")
-    children = content if isinstance(content, list) else []
-    text = "".join(_document_text(child) for child in children if isinstance(child, Mapping))
-    return f"{text}\n" if kind in _BLOCKS else text
-
-
-def _day(milliseconds: str) -> str:
-    """Return the day of a Unix time; the text itself where it is none."""
-    try:
-        return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).date().isoformat()
-    except (ValueError, OverflowError, OSError):
-        return milliseconds

@@ -1,11 +1,13 @@
 """A row as a source has it, and what reading a source has to say beside the rows."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 RAW = "(raw)"  # key under which an unreadable row keeps its text
 RAW_LENGTH = 2_000
+_NAMED = 5  # files or sheets
 FAILED = "answer of a failed request"  # a fault: what a server said instead of tickets
 ROW_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")  # of files that hold a row a ticket
 
@@ -33,6 +35,7 @@ class ReadLog:
     other_lists: Counter[str] = field(default_factory=Counter)  # objects beside the tickets, by the name of their list
     inner_lists: Counter[str] = field(default_factory=Counter)  # objects inside tickets that look like tickets
     nothing: str = "no rows below the header"  # what was found where a source of this format holds no ticket
+    inside: str = ""  # the files of an archive or the sheets of a workbook, for errors
     with_attachments: int = 0  # mails with attachments whose text was not read
 
     def note(self, text: str) -> None:
@@ -40,10 +43,15 @@ class ReadLog:
         if text not in self.notes:
             self.notes.append(text)
 
+    def holds(self, what: str, names: Sequence[str]) -> None:
+        """Name what the source consists of; `what` is their kind in the plural."""
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        self.inside = f"{what if len(names) > 1 else what[:-1]} {', '.join(names[:_NAMED])}{more}"
+
     def all_notes(self) -> tuple[str, ...]:
         """Return the notes, with one on the lists that hold no tickets."""
         beside, inside = (
-            ", ".join(f"{name} ({count:,} objects)" for name, count in lists.items())
+            ", ".join(f"{name} ({count:,} object{'s' * (count != 1)})" for name, count in lists.items())
             for lists in (self.other_lists, self.inner_lists)
         )
         return (

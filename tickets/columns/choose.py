@@ -15,9 +15,16 @@ from tickets.columns.tag_columns import object_lists, tag_values, with_repeats
 from tickets.errors import InputError
 
 _IN_LIST = re.compile(r"\.\d+(?:\.|$)")
-_NAME_OF_OBJECT = re.compile(r"(?!.*\.\d)([^.]+)\.(?:name|display_?value|label|title|value|iso8601)", re.I)
+_NAME_OF_OBJECT = re.compile(r"(?!.*\.\d)([^.]+)\.(name|display_?value|label|title|iso8601|value)", re.I)
+# a text that stands in several forms, the best first: `body.content` of Microsoft, `content.rendered` of WordPress
+_TEXT_OF_OBJECT = re.compile(
+    r"(?!.*\.\d)([^.]+)\.(text|plain|plain_?text|markdown|raw|content|value|body|rendered|html)", re.I
+)
 _PREFIX = re.compile(r"(?:ticket|request|case|incident|issue)(?=.)")  # Request Subject
 _ENVELOPE = re.compile(r"(?:fields|attributes|properties|custom_?fields)\.([^.]+)", re.I)  # of Airtable and Strapi
+_FORMS = ("text", "plain", "plaintext", "markdown", "raw", "content", "value", "body", "rendered", "html")
+_NAMES_OF_OBJECTS = ("name", "displayvalue", "label", "title", "iso8601", "value")  # the best first
+_TEXT_PARTS = ("subject", "body", "reply")
 _LISTED = 20  # columns named in an error
 LONGEST_NAME = 60  # characters of a column's name
 
@@ -53,14 +60,14 @@ class ColumnMap:
         A column that was asked for has no other candidates, and a reply has none either: the next column may be a note.
         """
         column = getattr(self, part) or ""
-        texts = [as_text(fields.get(name)) for name in (column, *self.repeats.get(part, ()))] if column else []
+        texts = [_lines(fields.get(name)) for name in (column, *self.repeats.get(part, ()))] if column else []
         filled = list(dict.fromkeys(text for text in texts if text_or_empty(text)))
         if filled or part == "reply" or part in self.asked:
             return (filled[0] if part == "subject" else "\n\n".join(filled)) if filled else "", column
         ranks = _ranks(self.preset, part)
         others = sorted((rank, name) for name in fields if (rank := ranks.get(plain_name(name))) is not None)
         for _, name in others:
-            if name not in self.used and not _IN_LIST.search(name) and text_or_empty(text := as_text(fields[name])):
+            if name not in self.used and not _IN_LIST.search(name) and text_or_empty(text := _lines(fields[name])):
                 return text, name
         return "", column
 
@@ -186,10 +193,11 @@ def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> 
     for column in header:
         if inner := _ENVELOPE.fullmatch(column):
             plain.setdefault(plain_name(inner[1]), column)
-    guessed, lists = {}, {plain_name(name): name for name in object_lists(header)}
+    guessed, lists = {}, {plain_name(name).removeprefix("embedded."): name for name in object_lists(header)}
     named = {**_of_objects(header), **plain}
+    texts = {**_texts_of_objects(header), **plain}
     for part, names in candidates.items():
-        known = plain if part in FIELDS and part != "created" else named
+        known = texts if part in _TEXT_PARTS else plain if part in FIELDS and part != "created" else named
         columns = tuple(dict.fromkeys(known[plain_name(name)] for name in names if plain_name(name) in known))
         guessed[part] = columns if part == "tags" else columns[:1]
     guessed["tags"] = (
@@ -199,10 +207,25 @@ def _guess(header: Sequence[str], candidates: Mapping[str, tuple[str, ...]]) -> 
     return {part: columns for part, columns in guessed.items() if columns}
 
 
+def _texts_of_objects(header: Sequence[str]) -> dict[str, str]:
+    """Return columns by the plain name of the object whose text they are: `body` for `body.content`."""
+    forms = [form for column in header if (form := _TEXT_OF_OBJECT.fullmatch(column))]
+    forms.sort(key=lambda form: _FORMS.index(plain_name(form[2])), reverse=True)
+    return {plain_name(form[1]): form[0] for form in forms}
+
+
+def _lines(value: object) -> str:
+    """Return a cell as text; of a list of texts each in a line of its own."""
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return "\n".join(value)
+    return as_text(value)
+
+
 def _of_objects(header: Sequence[str]) -> dict[str, str]:
-    """Return columns by the plain name of the object whose name they are: `priority` for `priority.name`."""
+    """Return columns by the plain name of the object whose name they are: `priority.name`, and not `priority.value`."""
     matches = [match for column in header if (match := _NAME_OF_OBJECT.fullmatch(column))]
-    return {plain_name(match[1]): match[0] for match in reversed(matches)}
+    matches.sort(key=lambda match: _NAMES_OF_OBJECTS.index(plain_name(match[2])), reverse=True)
+    return {plain_name(match[1]): match[0] for match in matches}
 
 
 def _parse_maps(maps: Sequence[str], header: Sequence[str]) -> dict[str, tuple[str, ...]]:

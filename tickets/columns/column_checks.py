@@ -27,18 +27,29 @@ _DATE_WORDS = re.compile(
     r"tage?|eur|usd)\b|(?<=\d)[a-z]{1,3}\b",
     re.I,
 )
-_NO_LABEL = re.compile(r"(?:.*[ _.])?(?:id|ids|date|time|at|on|url|email|mail|phone|name|version|language)", re.I)
+_NO_LABEL = re.compile(  # numbers and dates, and who asked: a name is private
+    r"(?:.*[ _.])?(?:id|ids|date|time|at|on|url|email|mail|phone|name|version|language|request[eo]rs?|reporter|customer"
+    r"|caller|contact|author|creator|sender|from|submitter|company|kunde|kundin|melder|absender|ersteller|anrufer|firma"
+    r"|demandeur|solicitante|cliente|richiedente|aanvrager|klant)",
+    re.I,
+)
 
 
-def drop_status_reply(columns: ColumnMap, samples: Sequence[Mapping[str, Any]], log: ReadLog) -> ColumnMap:
+def drop_status_reply(
+    columns: ColumnMap, samples: Sequence[Mapping[str, Any]], log: ReadLog, has_messages: bool = False
+) -> ColumnMap:
     """Return the columns with a guessed reply that is a status or a date replaced by the next candidate, or by none.
+
+    Args:
+        has_messages: the source has a conversation too, so that a few words are no reply however few rows there are.
 
     Raises:
         InputError: the column asked for as the reply holds a handful of short values, or dates or numbers.
     """
     while columns.reply:
         values = _values(columns.reply, samples)
-        found = "a handful of short values" if _is_status(values) else "dates or numbers" if _is_no_text(values) else ""
+        is_status = _is_status(values) or (has_messages and "reply" not in columns.asked and _are_words(values))
+        found = "a handful of short values" if is_status else "dates or numbers" if _is_no_text(values) else ""
         if not found:
             break
         shown = ", ".join(sorted(set(values), key=values.index)[:4])
@@ -134,6 +145,11 @@ def _is_status(values: Sequence[str]) -> bool:
     if len(values) < _FEWEST_ROWS or not len(different) <= min(_MOST_STATUSES, len(values) - 1):
         return False
     return all(len(v.split()) <= 2 or (len(v.split()) <= 4 and v[-1] not in ".!?") for v in different)
+
+
+def _are_words(values: Sequence[str]) -> bool:
+    """Return whether values are words such as `FIXED`, and none a sentence."""
+    return bool(values) and all(len(value.split()) <= 2 and value[-1] not in ".!?" for value in values)
 
 
 def _values(column: str, samples: Sequence[Mapping[str, Any]]) -> list[str]:

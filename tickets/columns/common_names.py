@@ -7,7 +7,7 @@ from tickets.dates import CREATED
 COMMON: Mapping[str, tuple[str, ...]] = {
     "id": (
         *("id", "ticket id", "ticket number", "number", "ticketnummer", "nummer", "key", "issue key", "issue id"),
-        *("case number", "case id", "incident number", "incident id", "request id", "ticket no", "ticket nr"),
+        *("bug id", "case number", "case id", "incident number", "incident id", "request id", "ticket no", "ticket nr"),
         *(
             "conversation number",
             "conversation id",
@@ -34,7 +34,18 @@ COMMON: Mapping[str, tuple[str, ...]] = {
     ),
     "subject": (
         *("subject", "title", "summary", "betreff", "titel", "short description", "kurzbeschreibung", "headline"),
-        *("ticket name", "zusammenfassung", "überschrift", "thema", "objet", "sujet", "titre", "asunto", "título"),
+        *(
+            "ticket name",
+            "short desc",
+            "zusammenfassung",
+            "überschrift",
+            "thema",
+            "objet",
+            "sujet",
+            "titre",
+            "asunto",
+            "título",
+        ),
         *("oggetto", "titolo", "onderwerp", "temat", "tytuł", "assunto", "тема", "заголовок", "properties.subject"),
         *("résumé", "resumen", "riepilogo", "samenvatting", "resumo", "podsumowanie"),
         *("source.subject", "requestfieldvalues.summary", "additional_attributes.mail_subject"),
@@ -79,12 +90,22 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("tag", "ticket tags", "tag list", "tags.tags", "properties.hs_tag_ids"),
     ),
     "type": (
-        *("type", "ticket type", "issue type", "typ", "art", "vorgangstyp", "anfragetyp", "tickettyp"),
+        *("type", "ticket type", "issue type", "request type", "typ", "art", "vorgangstyp", "anfragetyp", "tickettyp"),
         *("type de ticket", "tipo de incidencia", "tipo ticket", "type de demande", "tipo", "soort", "тип"),
     ),
     "queue": (
         *("queue", "group", "department", "team", "warteschlange", "abteilung", "gruppe", "assignment group"),
-        *("support group", "assigned group", "assigned team", "zuweisungsgruppe", "bearbeitergruppe"),
+        *(
+            "queue name",
+            "group name",
+            "team name",
+            "department name",
+            "support group",
+            "assigned group",
+            "assigned team",
+            "zuweisungsgruppe",
+            "bearbeitergruppe",
+        ),
         *("zugewiesene gruppe", "zuständige gruppe", "supportgruppe", "fachbereich", "groupe", "équipe", "grupo"),
         *("departamento", "equipo", "equipe", "gruppo", "reparto", "groep", "afdeling", "grupa", "dział", "kolejka"),
         *("zespół", "группа", "отдел", "очередь", "dept"),
@@ -94,7 +115,16 @@ COMMON: Mapping[str, tuple[str, ...]] = {
         *("priorità", "prioriteit", "priorytet", "prioridade", "приоритет", "properties.hs_ticket_priority"),
     ),
     "category": (
-        *("category", "ticket category", "issue category", "kategorie", "catégorie", "categoría", "categoria"),
+        *(
+            "category",
+            "ticket category",
+            "issue category",
+            "help topic",
+            "kategorie",
+            "catégorie",
+            "categoría",
+            "categoria",
+        ),
         *("categorie", "kategoria", "категория"),
     ),
 }

@@ -12,6 +12,8 @@ from tickets.conversations.assemble import ConversationColumns, find_conversatio
 from tickets.errors import InputError
 from tickets.raw import FAILED, RawRow, ReadLog
 
+_SPACED_TAGS = ("zendesk", "trac")  # presets whose tags may have nothing but spaces between them
+
 
 def sample_fields(source: str, peek: Sequence[RawRow], log: ReadLog) -> list[dict[str, Any]]:
     """Return the fields of the first rows that can be read, of all where none can.
@@ -21,7 +23,8 @@ def sample_fields(source: str, peek: Sequence[RawRow], log: ReadLog) -> list[dic
     """
     if not peek:
         beside = f", but {', '.join(log.other_lists)} beside it" if log.other_lists else ""
-        raise InputError(f"{source}: found {log.nothing}{beside}; expected tickets; give another file")
+        inside = f" in the {log.inside}" if log.inside else ""
+        raise InputError(f"{source}: found {log.nothing}{inside}{beside}; expected tickets; give another file")
     if all(row.fault and row.fault.startswith(FAILED) for row in peek):
         raise InputError(
             f"{source}: found the {peek[0].fault}; expected tickets; check the address, the login and the rights of "
@@ -46,14 +49,14 @@ def source_columns(
     """Return the columns of the parts and of the messages, by header, options and the values of the first rows."""
     header = list(dict.fromkeys(column for fields in samples for column in fields))
     conversations, maps = _conversations(header, samples, maps)
-    columns = _find_columns(source, header, samples, preset, maps, keep, conversations.text_column(header))
+    columns = _find_columns(source, header, samples, preset, maps, keep, conversations.text_column(header), log.inside)
     if conversations.holds(columns.reply):
         columns = replace(columns, reply=None)
-    columns = drop_status_reply(columns, samples, log)
+    columns = drop_status_reply(columns, samples, log, bool(conversations))
     if columns.reply and "reply" in columns.asked:
         conversations = ConversationColumns()  # the reply asked for is a column of its own
     tag_cells = [as_text(fields.get(columns.tags[0])) for fields in samples] if len(columns.tags) == 1 else []
-    columns = replace(columns, tags_by_spaces=columns.preset == "zendesk" and separated_by_spaces(tag_cells))
+    columns = replace(columns, tags_by_spaces=columns.preset in _SPACED_TAGS and separated_by_spaces(tag_cells))
     if keep is None and (offered := label_candidates(columns, conversations.holds, samples)):
         log.note(f"Could be labels too: {offered}; --map NAME=COLUMN makes one of them a label.")
     texts = unused_texts(columns, conversations.holds, samples)
@@ -89,13 +92,14 @@ def _find_columns(
     maps: Sequence[str],
     keep: Sequence[str] | None,
     message: str | None,
+    inside: str,
 ) -> ColumnMap:
-    """Return the column map that the first rows and the options give."""
+    """Return the column map that the first rows and the options give; `inside` says what the source consists of."""
     filled = frozenset(n for fields in samples for n, value in fields.items() if as_text(value).strip())
     try:
         columns = choose_columns(header, preset, maps, keep, filled, message)
     except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+        raise InputError(f"{source}: {error}{f'; inside: {inside}' if inside else ''}") from None
     guessed = "id" not in columns.asked
     if columns.id and guessed and not columns.id.lower().endswith("id"):  # a number or key has to tell tickets apart
         ids = [as_text(fields.get(columns.id)) for fields in samples]

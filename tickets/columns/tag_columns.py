@@ -12,7 +12,7 @@ _FAMILY = re.compile(r"(.*?)[ _.]?\d+")  # tag_1, Labels.2
 _OBJECT = (
     r"(?:\.(?:nodes|edges|tags|labels|data|items|results))?\.\d+\.(?:node\.|attributes\.)?(?:name|title|tag|label)"
 )
-_OBJECT_FIELD = re.compile(rf"(.+?){_OBJECT}", re.I)
+_OBJECT_FIELD = re.compile(rf"((?:_embedded\.)?.+?){_OBJECT}", re.I)
 
 
 def tag_values(columns: Sequence[str], by_spaces: bool, fields: Mapping[str, Any]) -> tuple[str, ...]:

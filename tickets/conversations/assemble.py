@@ -11,8 +11,9 @@ from typing import Any
 from tickets.cell_text import bare
 from tickets.conversations.automatic_messages import sounds_automatic
 from tickets.conversations.journals import JIRA_COLUMN, JOURNAL_COLUMN, cell_messages
+from tickets.conversations.list_names import is_history, message_field
 from tickets.conversations.message_order import day_comes_first, in_order
-from tickets.conversations.messages import Message, message_field, nested_messages, text_keys
+from tickets.conversations.messages import Message, nested_messages, text_keys
 from tickets.conversations.requesters import Requester, proven_kinds
 
 _ANSWERS = re.compile(r"comment|repl(?:y|ies)|note|kommentar", re.I)  # lists without the ticket's own text
@@ -83,12 +84,18 @@ class ConversationColumns:
         """Return the messages of a row that have a text, as they stand there."""
         lists = nested_messages(fields) if self.lists else {}
         messages = [message for name in self.lists for message in lists.get(name, ())]
-        return [message for message in [*messages, *cell_messages(fields, self.cells)] if message.text]
+        messages = [message for message in [*messages, *cell_messages(fields, self.cells)] if message.text]
+        said = {_words(message.text) for message in messages if not is_history(message.place)}
+        return [m for m in messages if not (is_history(m.place) and _words(m.text) in said)]  # some repeat the comments
 
 
 def find_conversations(header: Sequence[str], samples: Sequence[Mapping[str, Any]]) -> ConversationColumns:
     """Return the columns of messages: lists such as `comments.0.body`, comments of Jira, journals of ServiceNow."""
     lists = dict.fromkeys(name for column in header if (name := _list_name(column)) and _text_column(name, header))
+    if histories := [name for name in lists if is_history(name)]:
+        spoken = {name for fields in samples for name, found in nested_messages(fields).items() if _speaks(found)}
+        kept = [name for name in lists if name not in histories or name in spoken]
+        lists = dict.fromkeys(sorted(kept, key=is_history))  # without dates, what only a history has comes last
     cells = [column for column in header if JIRA_COLUMN.fullmatch(column) or JOURNAL_COLUMN.fullmatch(column)]
     messages = [m for fields in samples for m in cell_messages(fields, cells)] if cells else []
     has_authors = bool(messages) and sum(bool(message.author) for message in messages) >= len(messages) / 2
@@ -144,7 +151,8 @@ def _with_roles(messages: Sequence[Message], requester: Requester, trusted: froz
             role = "requester"
         elif not role and (requester.is_other(message) or (message.place in trusted and not requester)):
             role = "agent"
-        told.append(replace(message, role=role))
+        sent_there = role == "agent" and message.public is None and requester.received(message)
+        told.append(replace(message, role=role, public=True if sent_there else message.public))
     return told
 
 
@@ -193,7 +201,15 @@ def _doubt(message: Message, requester: Requester) -> str:
 
 
 def _same(first: str, second: str) -> bool:
-    return " ".join(first.split()) == " ".join(second.split())
+    return _words(first) == _words(second)
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _speaks(messages: Sequence[Message]) -> bool:
+    return any(message.text for message in messages)
 
 
 def _list_name(column: str) -> str:

@@ -33,6 +33,7 @@ _AUDIENCES = (
 _KINDS = (
     *("type", "parttype", "kind", "articletype", "notetype", "commenttype", "messagetype", "type.name", "noteclass"),
     "original.resourcetype",  # of a post of Kayako
+    *("action", "event", "eventtype", "activitytype", "entrytype"),  # of a member of a history
     *("channel", "category"),  # whose words do not count: a `private message` of a network is the customer's
 )
 _PUBLIC_WORDS = frozenset(
@@ -41,7 +42,7 @@ _PUBLIC_WORDS = frozenset(
 _PUBLIC_KINDS = frozenset(
     (
         *("public", "external", "publicreply", "publiccomment", "publicnote", "noteexternal", "emailexternal"),
-        *("reply", "emailreply", "customerreply", "casemessage"),
+        *("reply", "emailreply", "customerreply", "casemessage", "correspond", "correspondence"),
     )
 )
 _INTERNAL_WORDS = frozenset(

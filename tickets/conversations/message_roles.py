@@ -47,7 +47,10 @@ _MACHINE = frozenset(
 )
 # A lead writes beside users, so only the others show that a user is an agent.
 _SURE_REQUESTER = _REQUESTER - {"lead", "visitor", "guest"}
-_PERSON = r"author|user|sender|actor|creator|createdby|poster|writer|commenter|from|by"
+_PERSON = (
+    r"author|user|sender|actor|creator|createdby|poster|writer|commenter|submitter|from|by|postedby|sentby|submittedby"
+    r"|writtenby|addedby|repliedby|performedby"
+)
 _ROLE_FIELD = re.compile(rf"(?:{_PERSON})\.?(?:type|role|kind|usertype|accounttype|typename)|{_PERSON}|role")
 _LONGEST_WORD = 30
 _TRUE = frozenset(("true", "1", "yes", "t", "y", "ja", "wahr", "oui", "sí", "sim", "tak"))

@@ -10,32 +10,22 @@ from tickets.cell_text import as_text, bare
 from tickets.conversations.audience import is_public
 from tickets.conversations.audience_words import audience_of_kind
 from tickets.conversations.automatic_messages import begins_automatic, is_automatic, is_machine_name
+from tickets.conversations.changes import is_change
+from tickets.conversations.list_names import is_history, message_field
 from tickets.conversations.message_roles import USER, has_zammad_sender, infer_user_role, role_of, role_word
 
-# a message that a list of its own repeats: last_message, firstThread
-_REPEATED = r"(?!(?:first|last|latest|newest|most_recent|initial)(?:[_ -]|(?-i:(?=[A-Z]))))"
-# texts that are offered to an agent, and messages of other tickets: suggested_articles, merged_comments
-_FOREIGN = r"(?![^.]*(?:suggest|recommend|related|linked|similar|merged|canned|saved|template|knowledge|kb[_-]))"
-_OWNER = (
-    rf"{_REPEATED}{_FOREIGN}(?:[^.]*[_ -]|(?-i:[^.]*(?=[A-Z][a-z])))?"  # ticket_comments, ticketComments, ITILFollowup
-)
-LIST_NAME = (
-    rf"{_OWNER}(?:comments?|articles?|conversations?|notes|threads?|messages|discussion|journals?|replies|posts|updates|"
-    r"conversation_parts|follow[_-]?ups?|correspondences?|transcript|journal_fields?)"
-)
-_NODES = r"(?:\.(?:nodes|edges|data|comments|results|entries|items|values|records|conversation_parts))?"
-_LIST = rf"((?:.*\.)?(?:{LIST_NAME}){_NODES})"
-_MANY = re.compile(rf"{_LIST}\.(\d+)\.(.+)", re.I)
-_ONE = re.compile(rf"{_LIST}\.((?:[^.\d][^.]*\.)*[^.\d][^.]*)", re.I)  # a list of one that became an object
-_WRAPPER = re.compile(r"\A(?:node|note|comment|article|message|post|attributes)\.(?=.)", re.I)
 TEXT_KEYS = (
     *("plainbody", "bodytext", "body", "htmlbody", "text", "content", "message", "bodyhtml", "note"),
-    *("comment", "commentbody", "commenttext", "contents", "notes", "description", "value"),
+    *("comment", "commentbody", "commenttext", "contents", "notes", "textbody", "bodyplain", "plaintext"),
+    *("messagebody", "messagetext", "replytext", "replybody", "emailbody", "body.content", "body.text", "body.html"),
+    *("content.text", "content.body", "content.html", "description", "value"),
 )
+_RECIPIENTS = re.compile(r"(?:to|torecipients?|recipients?|toemails?|toaddress(?:es)?|mailto)(?:\..+)?")
 _DATES = (
     *("createdat", "created", "createtime", "createdtime", "createdon", "createddate", "createddatetime"),
     *("syscreatedon", "sent", "sentat", "senttime", "postedat", "publishedat", "date", "datetime", "timestamp", "time"),
 )
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
@@ -45,7 +35,8 @@ class Message:
 
     `role` is requester, agent, machine or empty, as the source says; `public` is None where it says nothing.
     `automatic` says that the source calls it so, `seems_automatic` that its author's name, its heading or its beginning
-    does. `sent` is the date as it stands there, `place` the list or column it comes from.
+    does. `sent` is the date as it stands there, `place` the list or column it comes from, `recipients` the addresses
+    that it went to.
     """
 
     text: str
@@ -56,23 +47,12 @@ class Message:
     sent: str = ""
     place: str = ""
     seems_automatic: bool = False
-
-
-@lru_cache(maxsize=50_000)
-def message_field(column: str) -> tuple[str, int, str] | None:
-    """Return the list, the place in it and the field of a column such as `comments.0.body`; None for other columns.
-
-    Where a list of one became an object, as XML makes it, `Article.Body` is place 0.
-    """
-    if match := _MANY.fullmatch(column):
-        return match[1], int(match[2]), _WRAPPER.sub("", match[3], count=1)
-    match = _ONE.fullmatch(column)
-    return (match[1], 0, match[2]) if match else None
+    recipients: frozenset[str] = frozenset()
 
 
 def text_keys(name: str) -> tuple[str, ...]:
-    """Return the fields of a list that may hold its texts; the `value` of an update is that of a changed field."""
-    return TEXT_KEYS[:-1] if name.lower().endswith("updates") else TEXT_KEYS
+    """Return the fields of a list that may hold its texts; in lists of updates, `value` is that of a changed field."""
+    return TEXT_KEYS[:-1] if name.lower().endswith("updates") or is_history(name) else TEXT_KEYS
 
 
 def nested_messages(fields: Mapping[str, Any]) -> dict[str, list[Message]]:
@@ -117,22 +97,25 @@ def identities(fields: Mapping[str, Any], prefixes: Iterable[str]) -> dict[str, 
 @lru_cache(maxsize=50_000)
 def _person_field(name: str, prefixes: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
     """Return, of every name that a column can belong to, its rank and the rest of the column's name."""
-    lowered = name.lower()
-    return tuple(
-        (rank, lowered[len(prefix) :].lstrip("_. "))
-        for rank, prefix in enumerate(prefixes)
-        if lowered == prefix or lowered.startswith((f"{prefix}_", f"{prefix}.", f"{prefix} "))
-    )
+    forms = dict.fromkeys((name.lower(), _CAPITAL.sub("_", name).lower()))  # createdBy, authorEmail
+    found: dict[int, str] = {}
+    for form in forms:
+        for rank, prefix in enumerate(prefixes):
+            if form == prefix or form.startswith((f"{prefix}_", f"{prefix}.", f"{prefix} ")):
+                found.setdefault(rank, form[len(prefix) :].lstrip("_. "))
+    return tuple(found.items())
 
 
 def _kind(rest: str, text: str) -> str:
-    if rest in ("id", "accountid", "sys_id", "value"):
+    # the first of a list, as Request Tracker has it, and the object of Microsoft Graph
+    part = bare(rest).removeprefix("0.").removeprefix("emailaddress.")
+    if part in ("id", "accountid", "sysid", "value"):
         return "id"
-    if rest in ("login", "username", "key", "user_id", "login_name"):
+    if part in ("login", "username", "key", "userid", "loginname"):
         return "login"
-    if rest in ("email", "emailaddress", "email_address", "address", "email_id", "emailid", "mail"):
+    if part in ("email", "emailaddress", "address", "emailid", "mail"):
         return "email"
-    if rest in ("", "name", "displayname", "display_name", "display_value", "full_name", "fullname", "handle"):
+    if part in ("", "name", "displayname", "displayvalue", "fullname", "handle"):
         return "email" if _ADDRESS.fullmatch(text) else "id" if text.isdigit() else "name"
     return ""
 
@@ -144,20 +127,9 @@ def _name(text: str) -> str:
 
 
 _AUTHOR_PREFIXES = (
-    *(
-        "author",
-        "user",
-        "users",
-        "origin_by",
-        "sender",
-        "from",
-        "sys_created_by",
-        "created_by",
-        "createdby",
-        "creator",
-        "poster",
-    ),
-    *("writer", "commenter", "actor", "by", "customer"),
+    *("author", "user", "users", "origin_by", "sender", "from", "sys_created_by", "created_by", "createdby", "creator"),
+    *("poster", "posted_by", "sent_by", "submitted_by", "written_by", "added_by", "replied_by", "performed_by"),
+    *("performer", "writer", "commenter", "submitter", "actor", "by", "customer"),
 )
 
 
@@ -184,7 +156,19 @@ def _message(record: Mapping[str, Any], plain: Mapping[str, str], place: str) ->
     sent = next((plain[key] for key in _DATES if plain.get(key)), "")
     public = is_public(plain)
     public = audience_of_kind(place.rpartition(".")[2]) if public is None else public  # internal_notes
-    return Message(text, author, role, public, automatic, sent, place, seems)
+    if is_history(place) and (not (author or role) or is_change(plain, text)):
+        text = ""  # it says what happened
+    return Message(text, author, role, public, automatic, sent, place, seems, _recipients(plain))
+
+
+def _recipients(plain: Mapping[str, str]) -> frozenset[str]:
+    """Return the addresses that a message went to, in small letters."""
+    return frozenset(
+        address.lower()
+        for name, value in plain.items()
+        if _RECIPIENTS.fullmatch(name)
+        for address in _ADDRESS.findall(value)
+    )
 
 
 def _settled(message: Message, role: str) -> Message:

@@ -4,10 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tickets.conversations.messages import Message, identities, message_field
+from tickets.conversations.list_names import message_field
+from tickets.conversations.messages import Message, identities
 
 _PERSONS = (
-    *("requester", "primarycustomer", "customeruser", "customer_user", "fields.reporter", "reporter", "caller"),
+    *(
+        "requester",
+        "requestor",
+        "requestors",
+        "primarycustomer",
+        "customeruser",
+        "customer_user",
+        "fields.reporter",
+        "reporter",
+        "caller",
+    ),
     *(
         "caller_id",
         "opened_for",
@@ -66,6 +77,10 @@ class Requester:
         """Return whether somebody else did: a name that can be compared differs, and it is a person's."""
         customer = {kind: name for kind, name in self.customer.items() if kind in self.proven}
         return any(_shared(person, message.author, equal=False) for person in (self.person, customer))
+
+    def received(self, message: Message) -> bool:
+        """Return whether a message went to the requester's address, so that he sees it."""
+        return any(person.get("email") in message.recipients for person in (self.person, self.customer))
 
     def with_writer(self, messages: Sequence[Message], body: str) -> "Requester":
         """Return this with the author of the message that is the ticket, where the ticket itself names no person.

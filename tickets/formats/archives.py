@@ -16,6 +16,8 @@ _DOCUMENTS = {
     "word/document.xml": "a Word document",
     "ppt/presentation.xml": "a PowerPoint presentation",
     "content.xml": "an OpenDocument file",
+    "xl/workbook.bin": "a binary Excel workbook (.xlsb)",
+    "Index/Document.iwa": "a document of Numbers, Pages or Keynote",
 }
 _CHUNK = 1 << 20
 _UNSUSPICIOUS, _MOST_GROWTH = 1 << 28, 300  # bytes; factor by which text hardly ever grows: ten is usual
@@ -70,7 +72,7 @@ def ticket_members(path: Path, endings: tuple[str, ...]) -> list[str]:
     document = next((kind for mark, kind in _DOCUMENTS.items() if mark in names), None)
     if document:
         raise InputError(
-            f"{path}: found {document}, expected tickets as CSV, TSV, JSONL, JSON, Parquet or mails; export them"
+            f"{path}: found {document}, expected tickets as CSV, TSV, .xlsx, JSONL, JSON, Parquet or mails; export them"
         )
     members = [
         name

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tickets.conversations.messages import LIST_NAME
+from tickets.conversations.list_names import HISTORY_NAME, LIST_NAME
 from tickets.flatten import is_named_value
+from tickets.rich_text import rich_text
 
 ListPath = tuple[str, ...]
 
@@ -25,6 +26,7 @@ _MESSAGE_LISTS = frozenset(
     )
 )
 _MESSAGE_NAME = re.compile(rf"(?!.*conversations$)(?:{LIST_NAME})", re.I)  # ticket_comments
+_HISTORY_NAME = re.compile(HISTORY_NAME, re.I)  # whose members may be messages, and in a page of its own tickets
 _MESSAGE_PLACES = _MESSAGE_LISTS - {"conversations", "fields"}  # pages of conversations are tickets
 _INNER = ("fields", "properties")  # of Jira and HubSpot
 _PARTS: Mapping[str, frozenset[str]] = {
@@ -40,7 +42,8 @@ _PARTS: Mapping[str, frozenset[str]] = {
 }
 _SUBTICKETS = frozenset(_NAMES.findall("tickets issues incidents requests cases conversations"))
 _WRAPPERS = _NAMES.findall(
-    "ticket issue incident case conversation request data record item payload object entity result"
+    "ticket issue incident case conversation request data record item payload object entity result json doc document "
+    "tickets issues incidents cases requests conversations"  # as XML writes a list of one
 )
 _WRAPPER_END = re.compile(
     r"(?!parent|related|linked|merged|duplicate|original|previous|sub|child).*(?:ticket|issue|case)"
@@ -60,6 +63,7 @@ def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[L
         path
         for path, items in lists.items()
         if not _is_message_list(path) and not all(map(is_named_value, items or [0])) and not _is_chat(items)
+        if not (score and _is_history(path))
     ]
     named = [path for path in outside if path[-1].lower() in _TICKET_LISTS]
     pages = [path for path in named if _list_score(lists[path]) >= max(score, 2)]
@@ -156,14 +160,21 @@ def _named_parts(record: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _is_value(value: object) -> bool:
-    """Return whether a field holds a value of its own: a filled text, a number, or a document of Jira."""
+    """Return whether a field holds a value of its own: a filled text, a number, or a document of an editor."""
     if isinstance(value, str):
         return bool(value.strip())
-    return isinstance(value, (int, float)) or (isinstance(value, Mapping) and value.get("type") == "doc")
+    return isinstance(value, (int, float)) or rich_text(value) is not None
 
 
 def _is_subticket(item: object) -> bool:
     return isinstance(item, Mapping) and is_ticket(item) and "subject" in _named_parts(item)
+
+
+def has_messages(name: object, items: object) -> bool:
+    """Return whether a list of this name holds the messages of a ticket."""
+    if not isinstance(items, list) or not _MESSAGE_NAME.fullmatch(str(name)):
+        return False
+    return any(isinstance(item, Mapping) and "body" in _named_parts(item) for item in items)
 
 
 def _is_chat(items: list[Any]) -> bool:
@@ -183,6 +194,10 @@ def _is_message_list(path: ListPath) -> bool:
     return not inner.isdisjoint(_MESSAGE_PLACES)
 
 
+def _is_history(path: ListPath) -> bool:
+    return path[-1].lower() not in _TICKET_LISTS and _HISTORY_NAME.fullmatch(path[-1]) is not None
+
+
 def _plain(name: object) -> str:
     text = str(name).lower()
     return text if text == "_id" else text.replace("_", "")
@@ -192,7 +207,9 @@ def _lists(record: Mapping[str, Any], path: ListPath) -> Iterator[tuple[ListPath
     """Yield lists of objects, and empty ones with the name of a list of tickets, reached through objects alone."""
     for name, value in record.items():
         here = (*path, str(name))
-        if isinstance(value, Mapping) and len(here) < _DEPTH and value.get("type") != "doc":
+        if name == "relationships" or (isinstance(value, (Mapping, list)) and rich_text(value) is not None):
+            continue
+        if isinstance(value, Mapping) and len(here) < _DEPTH:
             yield from _lists(value, here)
         elif isinstance(value, list) and (
             any(isinstance(item, Mapping) for item in value) or (not value and here[-1].lower() in _TICKET_LISTS)

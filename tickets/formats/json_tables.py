@@ -4,11 +4,14 @@ Spreadsheets, databases and pandas write them (`to_json` with `orient` split, co
 `values`, answers of SQL servers).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
-from tickets.formats.json_pages import is_ticket, ticket_score, unwrap
+from tickets.formats.failed_requests import failure_of
+from tickets.formats.json_pages import has_messages, is_ticket, ticket_score, unwrap
 
 _NAMES = ("columns", "cols", "fields", "header", "headers")
 _ROWS = ("data", "rows", "values", "records")
@@ -32,25 +35,57 @@ def named_row(names: Sequence[str], row: Sequence[Any]) -> Record:
     return dict(zip(names, [*row, *[None] * (len(names) - len(row))], strict=True))
 
 
-def table_records(value: Mapping[str, Any], depth: int = 0) -> list[Record] | None:
+@dataclass(frozen=True)
+class Table:
+    """The tickets of a table, and how many other objects lie beside them, by name."""
+
+    records: Sequence[Any]
+    beside: Mapping[str, int] = field(default_factory=dict)
+
+
+def table_records(value: Mapping[str, Any], depth: int = 0) -> Table | None:
     """Return the tickets of an object that is a table; None where it is a ticket, a page of them, or anything else."""
     if is_ticket(unwrap(value)):
         return None
-    found = _named_rows(value) or _columns(value) or _numbered(value)
-    if found is not None or depth == _DEPTH:
-        return found
-    inner = [table_records(nested, depth + 1) for nested in _objects(value)]
-    tables = [table for table in inner if table is not None]
-    return list(chain.from_iterable(tables)) if tables else None
+    if records := _named_rows(value) or _columns(value):
+        return Table(records)
+    numbered = _numbered(value)
+    if numbered or depth == _DEPTH:
+        return numbered
+    inner = [(name, nested, table_records(nested, depth + 1)) for name, nested in _objects(value)]
+    tables = [table for _, _, table in inner if table]
+    if not tables:
+        return None
+    beside = Counter({name: _size(nested) for name, nested, table in inner if not table})
+    beside.update(
+        {name: len(nested) for name, nested in value.items() if _is_objects(nested) and not _are_sheets(nested)}
+    )
+    for table in tables:
+        beside.update(table.beside)
+    return Table(list(chain.from_iterable(table.records for table in tables)), +beside)
 
 
-def _objects(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the nested objects; from a list only if all its items are sheets, which are objects with `values`."""
-    for nested in value.values():
+def _objects(value: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the nested objects with their names; of a list only the sheets that it is made of."""
+    for name, nested in value.items():
         if isinstance(nested, Mapping):
-            yield nested
-        elif isinstance(nested, list) and all(isinstance(item, Mapping) and "values" in item for item in nested):
-            yield from nested
+            yield str(name), nested
+        elif _are_sheets(nested):
+            yield from ((str(sheet.get("range") or name), sheet) for sheet in nested)
+
+
+def _are_sheets(value: object) -> TypeGuard[list[Mapping[str, Any]]]:
+    """Return whether a value is a list of sheets, which are objects with `values`."""
+    return _is_objects(value) and all("values" in item for item in value)
+
+
+def _is_objects(value: object) -> TypeGuard[list[Mapping[str, Any]]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    """Return how many objects an object holds if it holds nothing else, else 1; none if it is empty."""
+    return len(value) if all(isinstance(inner, Mapping) for inner in value.values()) else 1
 
 
 def _named_rows(value: Mapping[str, Any]) -> list[Record] | None:
@@ -102,15 +137,37 @@ def _columns(value: Mapping[str, Any]) -> list[Record] | None:
     return records if is_range else [_with_id(key, record) for key, record in zip(keys, records, strict=True)]
 
 
-def _numbered(value: Mapping[str, Any]) -> list[Record] | None:
-    """Return tickets under their numbers or keys: `{"4711": {"subject": ...}}`."""
-    tickets = list(value.values())
-    if not tickets or not all(isinstance(ticket, Mapping) and is_ticket(unwrap(ticket)) for ticket in tickets):
-        return None
-    if not all(_has_digit(key) for key in value) and len(value) < _FEWEST_NAMED:
-        return None
-    is_range = list(value) == [str(place) for place in range(len(value))]
-    return [dict(ticket) if is_range else _with_id(key, ticket) for key, ticket in value.items()]
+def _numbered(value: Mapping[str, Any]) -> Table | None:
+    """Return tickets under their numbers or keys, `{"4711": {"subject": ...}}`, and name what lies beside them.
+
+    What is no ticket and has a number too is a record all the same, so that it is set aside.
+    """
+    keys = [key for key, ticket in value.items() if _is_record(key, ticket)]
+    others = {key: nested for key, nested in value.items() if key not in keys}
+    if not all(map(_has_digit, keys)):
+        if len(keys) < _FEWEST_NAMED or len(others) >= len(keys):
+            return None
+    elif any(_is_objects(nested) and any(map(_is_wrapped_ticket, nested)) for nested in others.values()):
+        return None  # a page with a list of tickets
+    else:
+        keys = [key for key in value if key in keys or _has_digit(key)] if keys else []
+    is_range = keys == [str(place) for place in range(len(keys))]
+    records = [value[key] if is_range or failure_of(value[key]) else _with_id(key, value[key]) for key in keys]
+    beside = {key: nested for key, nested in others.items() if key not in keys}
+    named = {key: _size(nested) for key, nested in beside.items() if isinstance(nested, Mapping) and nested}
+    named.update({key: len(nested) for key, nested in beside.items() if _is_objects(nested)})
+    return Table(records, named) if records else None
+
+
+def _is_record(key: str, value: Any) -> bool:
+    """Return whether a value under a key is a ticket, or under a number the messages of one, as in Bugzilla."""
+    if not isinstance(value, Mapping):
+        return False
+    return is_ticket(unwrap(value)) or (key.isdigit() and any(has_messages(name, value[name]) for name in value))
+
+
+def _is_wrapped_ticket(item: Mapping[str, Any]) -> bool:
+    return is_ticket(unwrap(item))
 
 
 def _with_id(key: Any, record: Record) -> Record:

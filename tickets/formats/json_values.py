@@ -7,6 +7,7 @@ from typing import Any
 
 from tickets.errors import InputError
 from tickets.formats.failed_requests import failure_of
+from tickets.formats.json_api import Included, with_list
 from tickets.formats.json_pages import ListPath, ticket_lists, unwrap
 from tickets.formats.json_tables import header_names, named_row, table_records
 from tickets.formats.side_loads import SideLoads, listed
@@ -79,10 +80,11 @@ def expand(value: Any, log: ReadLog) -> Iterator[Any]:
     if failure_of(value):
         yield value
         return
-    value = listed(value)
+    value = with_list(listed(value))
     table = table_records(value) if isinstance(value, Mapping) else None
     if table is not None:
-        yield from table
+        log.other_lists.update(table.beside)
+        yield from table.records
         return
     pages, beside = _pages(value, log)
     if not pages:
@@ -96,12 +98,13 @@ def expand(value: Any, log: ReadLog) -> Iterator[Any]:
     beside.tell(log)
 
 
-def _pages(value: Any, log: ReadLog, whole: bool = False) -> tuple[list[ListPath], SideLoads]:
+def _pages(value: Any, log: ReadLog, whole: bool = False) -> tuple[list[ListPath], SideLoads | Included]:
     """Return the paths of the lists of tickets in a page, and what lies beside them; no paths for a ticket."""
     if not isinstance(value, Mapping):
         return [], SideLoads({}, {})
     pages, others = ticket_lists(value, whole)
-    beside = SideLoads.of_page(value if pages else {}, [path[0] for path in pages])
+    included = Included.of_page(value) if pages else None
+    beside = included or SideLoads.of_page(value if pages else {}, [path[0] for path in pages])
     rest = {name: count for name, count in others.items() if name not in beside.names}
     (log.other_lists if pages else log.inner_lists).update(rest)
     return pages, beside
@@ -133,12 +136,13 @@ class _Values:
         if failure_of(value):
             yield self.line(at), value
             return int(end)
-        if (page := listed(value)) is not value:
+        if (page := with_list(listed(value))) is not value:
             yield from ((self.line(at), ticket) for ticket in expand(page, self.log))
             return int(end)
         table = table_records(value) if isinstance(value, Mapping) else None
         if table is not None:
-            yield from ((self.line(at), record) for record in table)
+            self.log.other_lists.update(table.beside)
+            yield from ((self.line(at), record) for record in table.records)
             return int(end)
         pages, beside = _pages(value, self.log, depth == 0)
         if not pages:

@@ -33,6 +33,8 @@ _FILE_ENDINGS = (*ROW_ENDINGS, ".txt", MAIL, MAILBOX)
 _PACKED_ENDINGS = (".gz", ".zip")
 _LONGEST_JSON = 1 << 28  # characters of a JSON text that is no JSON Lines
 _NO_OBJECTS = "no ticket in its JSON, only empty lists"
+_BLANK = 1 << 10  # bytes; a longer file holds something
+_TOO_DEEP = "nested too deeply or a number too long"
 _START = 1 << 16  # bytes by which a mail is recognised
 
 
@@ -139,8 +141,14 @@ def _read_gzip(path: Path, asked: str | None, log: ReadLog, packed_size: int) ->
 
 def _read_zip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
     members = ticket_members(path, _FILE_ENDINGS)
+    log.holds("files", members)
     first: set[str] | None = None
+    empty = []
     for member, packed_size, inner in unpacked_members(path, members):
+        if _is_blank(inner):  # a day without tickets
+            empty.append(member)
+            log.note(f"{member} is empty.")
+            continue
         with named_as(inner, f"{path}: {member}"):
             for row in _read_file(inner, asked, log, packed_size):
                 first = first or (None if row.fault else set(row.fields))
@@ -150,6 +158,11 @@ def _read_zip(path: Path, asked: str | None, log: ReadLog) -> Iterator[RawRow]:
                         "it and give the files one by one"
                     )
                 yield replace(row, file=member) if len(members) > 1 else row
+    log.nothing = "nothing" if len(empty) == len(members) else log.nothing
+
+
+def _is_blank(path: Path) -> bool:
+    return path.stat().st_size < _BLANK and not path.read_bytes().strip(b"\xef\xbb\xbf\xff\xfe\0\r\n\t ")
 
 
 def _text_kind(path: Path, encoding: TextEncoding) -> str:
@@ -212,7 +225,7 @@ def _decoded(
             for item in [named_row(names, value)] if names and isinstance(value, list) else expand(value, log):
                 yield _json_row(number, item)
     except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", None) or "nested too deeply or a number too long"
+        reason = getattr(error, "msg", None) or _TOO_DEEP
         yield RawRow(number, raw, f"not JSON: {reason}")
 
 
@@ -220,7 +233,10 @@ def _json_row(number: int, item: Any) -> RawRow:
     if failure := failure_of(item):
         return RawRow(number, {RAW: json_text(item)[:RAW_LENGTH]}, f"{FAILED}: {failure}")
     if isinstance(item, dict):
-        return RawRow(number, flatten(item))
+        try:
+            return RawRow(number, flatten(item))
+        except RecursionError:
+            return RawRow(number, {}, f"not JSON: {_TOO_DEEP}")
     return RawRow(number, {RAW: item}, f"not a JSON object: found {type(item).__name__}")
 
 

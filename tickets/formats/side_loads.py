@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tickets.conversations.messages import LIST_NAME
+from tickets.conversations.list_names import HISTORY_NAME, LIST_NAME
 from tickets.raw import ReadLog
 
 _PEOPLE = re.compile(r"users?|people|contacts?|customers?|requesters?|agents?|end_?users?|members?", re.I)
@@ -27,7 +27,8 @@ _ASSETS = "assets"  # of Zammad: objects by kind and number
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TICKET = ("ticket_id", "ticketId", "issue_id", "issueId", "case_id", "conversation_id", "request_id", "incident_id")
 _NUMBER = re.compile(r"(.+?)(?:_id|Id)")
-_MESSAGES = re.compile(LIST_NAME, re.I)
+_BY_NUMBER = re.compile(r"created_by|createdBy|assigned_to|assignedTo")  # whose value may be a person's number
+_MESSAGES = re.compile(f"{LIST_NAME}|{HISTORY_NAME}", re.I)
 _ID = ("id", "_id")
 
 Record = Mapping[str, Any]
@@ -103,6 +104,8 @@ class SideLoads:
         """Return a record with an object `requester` for its `requester_id`, and so on."""
         named = dict(record)
         for name, value in record.items():
+            if _BY_NUMBER.fullmatch(name) and str(value).isdigit() and (person := self._find("user", str(value))):
+                named[name] = {"id": value, **person}
             match = _NUMBER.fullmatch(name)
             if match and match[1] not in record and (found := self._find(match[1], str(value))):
                 named[match[1]] = found

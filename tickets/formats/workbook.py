@@ -37,8 +37,10 @@ def read_workbook(path: Path, log: ReadLog) -> Iterator[RawRow]:
     except Exception as error:  # openpyxl raises KeyError, ValueError, BadZipFile, XML errors and its own
         raise _damaged(path, error) from None
     found = [table for sheet in book.worksheets if (table := _table(path, sheet))]
+    log.holds("sheets", [f"{table.sheet.title!r} ({', '.join(table.header[:5])})" for table in found])
     if not found:
-        raise InputError(f"{path}: every sheet is empty; expected tickets below a line of column names")
+        names = ", ".join(repr(name) for name in book.sheetnames[:5])
+        raise InputError(f"{path}: no sheet has cells ({names}); expected tickets below a line of column names")
     main = max(found, key=lambda table: table.parts)  # of several the first
     tables = []
     _note_formulas(path, book, log)

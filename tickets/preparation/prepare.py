@@ -14,6 +14,7 @@ from tickets.columns.choose import ColumnMap
 from tickets.errors import InputError, WorkError
 from tickets.formats.readers import estimate_steps
 from tickets.preparation.describe import RARE, Intake, PrivateData, Report, describe
+from tickets.preparation.label_spellings import spelling_notes
 from tickets.preparation.prepared_folder import QUARANTINE, kept_quarantine, new_folder
 from tickets.preparation.quarantine import Quarantine, remedy
 from tickets.preparation.report import render_report
@@ -29,7 +30,7 @@ from tickets.splitting.conversation_groups import join_conversations
 from tickets.splitting.duplicates import LOOSEST, THRESHOLD, NearDuplicates, near_duplicates
 from tickets.splitting.earlier_split import EarlierSplit
 from tickets.splitting.rare import MODES, single_classes, treat_rare
-from tickets.splitting.splits import SEED, SPLITS, Split, grouped_split, published_split, random_split
+from tickets.splitting.splits import FEWEST, SEED, SPLITS, Split, grouped_split, published_split, random_split
 from tickets.splitting.time_split import time_split
 from tickets.terminal import escape_controls, json_text
 
@@ -125,9 +126,9 @@ def prepare(options: PrepareOptions, progress: bool = True) -> Report:
         try:
             split, near = _split(tickets, reading, earlier)
         except InputError as error:
-            advice = single_classes(tickets)
+            advice = single_classes(tickets) if len(tickets) >= FEWEST else ""  # the advice of too few is enough
             raise reading.explained(InputError(f"{error}; {advice}") if advice else error) from None
-        split = replace(split, notes=(*rare_notes, *split.notes))
+        split = replace(split, notes=(*rare_notes, *spelling_notes(tickets), *split.notes))
         for note in split.notes:
             _note(note, progress)
         _note("describing and writing", progress)

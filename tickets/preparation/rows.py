@@ -135,7 +135,8 @@ class Source:
         named = dict.fromkeys((*self.part_columns, "body"))
         parts = {part: self._cell(part, columns, row.fields) for part in named if part != "tags"}
         labels = {
-            name: label_or_empty(normalise(as_text(row.fields.get(column)))) for name, column in columns.labels.items()
+            name: label_or_empty(" ".join(normalise(as_text(row.fields.get(column))).split()))
+            for name, column in columns.labels.items()
         }
         values = map(text_or_empty, columns.tag_values(row.fields))
         tags = tuple(tag for value in values if (tag := normalise(value)))

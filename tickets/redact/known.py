@@ -21,7 +21,13 @@ _SHORTEST = 2  # letters of a single name
 _WORD, _STREET_END = re.compile(r"[^\W_]+"), re.compile(r"(?<=.)(?:stra(?:ß|ss)e|str)$")
 _PART = re.compile(r"[\n,;]+")
 _BETWEEN = re.compile(r"[\s,;]{1,4}")
-_STREET = re.compile(r"(stra(?:ß|ss)e|str\.)(?=\s)", re.I)
+_STREET = re.compile(r"(stra(?:ß|ss)e|str\.)(?:\s+|(?=\d))", re.I)
+_JOINED = re.compile(r" (?:&|\+|und|and|et|y|e|en) ", re.I)  # of a company: Heide & Söhne
+_JOINTS = (" & ", " und ", " and ", " + ")
+# how names are written without the letters of a language: `Müller` is `Mueller`, and `Weiß` is `Weiss`
+_SPELT_OUT = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø": "oe", "å": "aa"}
+_SPELT_OUT |= {letter.upper(): pair.title() for letter, pair in _SPELT_OUT.items() if letter != "ß"}
+_SHORTENED = {pair: letter for letter, pair in _SPELT_OUT.items() if letter in "äöüßÄÖÜ"}
 # `O’Neil` is `O'Neil`, and `García` is `Garcia`
 _PLAIN = {
     **{code: unicodedata.normalize("NFD", chr(code))[0] for code in (*range(0xE0, 0x250), *range(0x1E00, 0x1F00))},
@@ -48,7 +54,8 @@ class Known:
     def words(self) -> tuple[str, ...]:
         """Small-lettered words of which one stands in every way to write them; most texts hold none."""
         values = (*self.names, *self.addresses, *self.companies)
-        words = {_STREET_END.sub("", word) for value in values for word in _WORD.findall(_lower(value))}
+        spelt = (form for value in values for form in _spellings(value))
+        words = {_STREET_END.sub("", word) for value in spelt for word in _WORD.findall(_lower(value))}
         return tuple(word for word in words if len(word) > 1 or (word and not word.isascii()))
 
     @cached_property
@@ -153,11 +160,12 @@ def _forms(known: Known) -> Forms:
     names: dict[str, None] = {}
     single: dict[str, None] = {}
     for name in known.names:
-        for form in _name_forms(name):
+        for form in (form for spelt in _spellings(name) for form in _name_forms(spelt)):
             (names if len(form.split()) > 1 else single).setdefault(_lower(form))
-    lines = [line for address in known.addresses for line in _address_lines(address)]
+    addresses = [spelt for address in known.addresses for spelt in _spellings(address)]
+    lines = [line for address in addresses for line in _address_lines(address)]
     numbered = [line for line in lines if re.search(r"\d", line) and len(line) > 4]
-    companies = [" ".join(name.split()) for name in known.companies if len(name.strip()) > 2]
+    companies = [form for name in known.companies if len(name.strip()) > 2 for form in _company_forms(name)]
     cores = [core for name in companies if len(core := LEGAL_FORM.sub("", name)) > 3 and core != name]
     return Forms(
         tuple(names),
@@ -209,8 +217,28 @@ def _address_lines(address: str) -> list[str]:
 
 
 def _street_forms(line: str) -> Iterator[str]:
-    """Yield a line with `Straße`, `Strasse` and `Str.` for each other."""
+    """Yield a line with `Straße`, `Strasse` and `Str.` for each other, the last with and without a space behind it."""
     if match := _STREET.search(line):
-        yield from (line[: match.start()] + form + line[match.end() :] for form in _STREET_FORMS)
+        yield from (f"{line[: match.start()]}{form} {line[match.end() :]}" for form in _STREET_FORMS)
+        yield f"{line[: match.start()]}{_STREET_FORMS[-1]}{line[match.end() :]}"
     else:
         yield line
+
+
+def _company_forms(name: str) -> Iterator[str]:
+    """Yield a company with `&`, `und`, `and` and `+` for each other."""
+    for spelt in _spellings(" ".join(name.split())):
+        yield spelt
+        if _JOINED.search(spelt):
+            yield from (_JOINED.sub(joint, spelt) for joint in _JOINTS)
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """Yield a text with its umlauts as they are, spelt out, and put back where they are spelt out."""
+    yield text
+    for pairs in (_SPELT_OUT, _SHORTENED):
+        other = text
+        for written, instead in pairs.items():
+            other = other.replace(written, instead)
+        if other != text:
+            yield other

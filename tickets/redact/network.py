@@ -8,12 +8,15 @@ from urllib.parse import parse_qsl, urlsplit
 from tickets.redact.kinds import Span
 
 _EMAIL = re.compile(
-    r"(?<![\w.+'%&-])[\w+%&][\w.+'%&-]{0,63}@(?:[^\W_](?:[\w-]{0,62}\.)){1,8}(?:[^\W\d_]{2,24}|xn--[\w-]{2,59})(?![\w-])"
+    r"(?<![\w.+'%&-])[\w+%&][\w.+'%&-]{0,63}[@\uff20](?:[^\W_](?:[\w-]{0,62}\.)){1,8}(?:[^\W\d_]{2,24}|xn--[\w-]{2,59})(?![\w-])"
 )
 _SPELT = re.compile(  # max (at) example (dot) com
     r"(?<![\w.+'%&-])[\w+%&][\w.+'%&-]{0,63}[ ]?[\[(](?:at|ät|@)[\])][ ]?"
     r"(?:[^\W_][\w-]{0,62}(?:\.|[ ]?[\[(](?:dot|punkt|\.)[\])][ ]?)){1,6}[^\W\d_]{2,24}(?![\w-])",
     re.I,
+)
+_CAPITALS = re.compile(
+    r"(?<![\w.+'%&-])[\w+%&][\w.+'%&-]{0,63} AT [^\W_][\w-]{0,62}(?: DOT [^\W_][\w-]{0,62}){1,6}(?![\w-])"
 )
 _REPOSITORY = re.compile(r":[\w~.-]+/[\w.-]")  # git@example.com:team/tool.git
 _TOKEN = re.compile(r"(?<![\w.-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}={0,2}(?![\w-])")
@@ -29,6 +32,7 @@ _SECRET_NAME = re.compile(
     re.I,
 )
 _SHORTEST_SECRET = 6
+_PASSWORD_NAME = re.compile(r"(?:password|passwd|pass|pwd|passcode)", re.I)  # whose value may be short
 _UUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![0-9a-f])", re.I)
 _RANDOM = re.compile(r"(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[A-Za-z0-9_-]{20,}")
 
@@ -56,9 +60,10 @@ def find_emails(text: str) -> Iterator[Span]:
 
 
 def find_spelt_emails(text: str) -> Iterator[Span]:
-    """Yield addresses whose signs are spelt: `max (at) example (dot) com`."""
-    for match in _SPELT.finditer(text):
-        yield Span(match.start(), match.end(), "email")
+    """Yield addresses whose signs are spelt: `max (at) example (dot) com`, `max AT example DOT com`."""
+    for pattern in (_SPELT, _CAPITALS):
+        for match in pattern.finditer(text):
+            yield Span(match.start(), match.end(), "email")
 
 
 def find_tokens(text: str) -> Iterator[Span]:
@@ -91,6 +96,8 @@ def _holds_secret(url: str) -> bool:
     if "@" in parts.netloc:
         return True
     for name, value in parse_qsl(f"{parts.query}&{parts.fragment}"):
+        if _PASSWORD_NAME.fullmatch(name) and value:
+            return True
         if len(value) >= _SHORTEST_SECRET and (_SECRET_NAME.search(name) or _looks_random(value)):
             return True
     return any(_looks_random(segment) for segment in re.split(r"[/;=.]", f"{parts.path}/{parts.fragment}"))

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from tickets.columns.choose import find_column
+from tickets.conversations.message_roles import role_word
 from tickets.errors import InputError
 from tickets.redact.known import Known
 
@@ -16,10 +17,20 @@ _PERSONS = frozenset(
         *("requester", "customer", "reporter", "caller", "contact", "client", "user", "author", "sender", "from"),
         *("submitter", "creator", "assignee", "agent", "owner", "kunde", "kundin", "melder", "absender", "benutzer"),
         *("ansprechpartner", "kontakt", "bearbeiter", "besitzer", "customeruser", "enduser", "rapporteur", "demandeur"),
-        *("solicitante", "cliente", "richiedente", "aanvrager", "klant", "zgłaszający", "klient"),
+        *("requestor", "requestors", "poster", "actor", "performer", "commenter", "writer", "technician", "responder"),
+        *("by", "solicitante", "cliente", "richiedente", "aanvrager", "klant", "zgłaszający", "klient"),
     )
 )
-_PERSON_PHRASES = ("opened for", "opened by", "created by", "assigned to", "caller id", "customer user", "end user")
+_PERSON_PHRASES = (
+    "agent assigned",
+    "opened for",
+    "opened by",
+    "created by",
+    "assigned to",
+    "caller id",
+    "customer user",
+    "end user",
+)
 _FULL = ("name", "display name", "full name", "real name", "display value", "anzeigename")
 _GIVEN = ("first name", "firstname", "given name", "givenname", "forename", "vorname", "prénom", "voornaam", "imię")
 _FAMILY = (
@@ -54,7 +65,7 @@ class PeopleColumns:
         cells: dict[str, list[str]] = {}
         for column, value in fields.items():
             kind = self.asked.get(column) or (None if column in self.taken else kind_of(column))
-            if kind and isinstance(value, str) and (text := value.strip()):
+            if kind and isinstance(value, str) and (text := value.strip()) and not role_word(text):  # by: agent
                 cells.setdefault(kind, []).append(text)
         if not cells:
             return Known()

@@ -13,7 +13,7 @@ from tickets.redact.kinds import Span
 _GAP = r"[ \t\xa0\u202f./\-‐‑–]"
 _UNIT = r"[ \t]?(?:EUR|USD|CHF|GBP|MB|GB|KB|TB|ms)\b"
 _NUMBER = re.compile(
-    r"(?<![\w+#$€£%&@])(?<!\d[.,:/\-])(?<!\w-)"
+    r"(?<![\w+#$€£%&@])(?:(?=\+)|(?<!\d[.,:/\-])(?<!\w-))"
     rf"(?:\+{_GAP}?|\(\+?)?\d(?:[\d()]|{_GAP}(?=[\d(\-/])|[ \xa0][/–-][ \xa0](?=\d)){{5,30}}(?<=\d)"
     r"(?:[ \t]?(?:x|ext\.?|extension|DW|Durchwahl|App\.?)[ \t]?\d{1,6})?"
     rf"(?![\w%€$£]|[.,:]\d|{_UNIT})",

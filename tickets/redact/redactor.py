@@ -12,7 +12,7 @@ from tickets.redact.patterns import TeamPattern
 from tickets.redact.phones import find_phones
 
 _Finder = Callable[[str], Iterable[Span]]
-_SPELT_AT = re.compile(r"[\[(](?:at|ät|@)[\])]", re.I)
+_SPELT_AT = re.compile(r"[\[(](?:at|ät|@)[\])]|(?-i: AT [^\n]+ DOT )", re.I)
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 _FEWEST_DIGITS = 4  # of an IPv4 address, the shortest of the kinds that are numbers
 
@@ -58,7 +58,7 @@ class Redactor:
         finders += [pattern.find for pattern in self.patterns]
         if "eyJ" in text:
             finders.append(find_tokens)
-        if "@" in text:
+        if "@" in text or "\uff20" in text:
             finders.append(find_emails)
         if _SPELT_AT.search(text):
             finders.append(find_spelt_emails)
