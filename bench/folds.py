@@ -38,7 +38,7 @@ SEEDS = (42, 43, 44)
 STAGES = (CLASSIFIER, GENERATOR, BASELINE)
 COMPARE = "compare"
 LEARNING_RATE, EPOCHS = 1e-3, 2
-TOLD = ("stage", "validation_loss", "training_loss", "ratio", "seconds")  # of a training
+TRAINING_FACTS = ("stage", "validation_loss", "training_loss", "ratio", "seconds")  # kept of each training
 _TRAIN: Mapping[str, Callable[[RunConfig], Path]] = {
     CLASSIFIER: train_classifier,
     GENERATOR: train_generator,
@@ -126,7 +126,7 @@ def _keep_outcomes(fold: int, config: RunConfig, comparison: Path) -> None:
     where = {"machine": report["machine"], "versions": report["versions"]}
     training, cells = dict(earlier.get("training", {})), dict(earlier.get("cells", {}))
     for system in report["systems"]:
-        training[system["name"]] = [{key: stage[key] for key in TOLD} for stage in system["training"]]
+        training[system["name"]] = [{key: stage[key] for key in TRAINING_FACTS} for stage in system["training"]]
         cells[system["name"]] = where
     records = [
         {

@@ -157,20 +157,22 @@ def _cross_fit_heads(
     return Decoded.joined(parts, np.concatenate(row_indices))
 
 
-def _gain(alone: Mapping[str, Ints], together: Mapping[str, Ints], targets: Ints, wanted: str) -> dict[str, Any]:
+def _gain(
+    independent_labels: Mapping[str, Ints], joint_labels: Mapping[str, Ints], targets: Ints, setting: str
+) -> dict[str, Any]:
     """Return, and print, in how many tickets all labels are right, one by one and together, and what is chosen."""
     complete = (targets != NO_LABEL).all(axis=1)
     right = [
         np.all([labels == targets[:, i] for i, labels in enumerate(found.values())], axis=0)[complete].astype(float)
-        for found in (alone, together)
+        for found in (independent_labels, joint_labels)
     ]
     count = len(right[0])
     if count < 2:
         print("decode: under two validation tickets have all labels; nothing is known of the gain", file=sys.stderr)
-        return {"decode": "joint" if wanted == "joint" else "independent", "tickets": count}
+        return {"decode": "joint" if setting == "joint" else "independent", "tickets": count}
     difference = right[1] - right[0]
     gain, error = float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(count))
-    chosen = "joint" if wanted == "joint" or gain > error else "independent"
+    chosen = "joint" if setting == "joint" or gain > error else "independent"
     print(
         f"decode: all labels right in {right[1].mean():.1%} of {count:,} validation tickets jointly, in "
         f"{right[0].mean():.1%} independently; gain {100 * gain:+.1f} points, standard error {100 * error:.1f} "

@@ -233,10 +233,10 @@ class Asker:
             raise WorkError(f"the server refuses every form of request, the last one with {refusal}; see its log")
         return accepted[0]
 
-    def _budget_spent(self, wanted: str) -> WorkError:
+    def _budget_spent(self, request: str) -> WorkError:
         return WorkError(
             f"--budget-tokens {self._settings.budget:,}: {self._budget.used:,} are used, and the rest is not enough "
-            f"for {wanted}; the same command with a larger budget goes on from here"
+            f"for {request}; the same command with a larger budget goes on from here"
         )
 
 

@@ -153,20 +153,20 @@ def read_answers(comparison: Path) -> list[dict[str, Any]]:
     return records
 
 
-def systems_with_replies(comparison: Path, records: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
-    """Return the systems of a comparison that write replies: those that are wanted, or all.
+def systems_with_replies(comparison: Path, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Return the systems of a comparison that write replies: those of these names, or all.
 
     Raises:
-        InputError: one that is wanted writes none, or none does.
+        InputError: one of these names writes none, or none does.
     """
     writing = [name for name, answer in records[0]["systems"].items() if answer["reply"] is not None]
-    unknown = [name for name in wanted if name not in writing]
+    unknown = [name for name in names if name not in writing]
     if unknown or not writing:
         raise InputError(
             f"found system {unknown[0] if unknown else 'without replies'!r}, expected systems of {comparison} that "
             f"write replies: {'; '.join(writing) or 'none'}"
         )
-    return list(dict.fromkeys(wanted)) or writing
+    return list(dict.fromkeys(names)) or writing
 
 
 def _fault(error: Exception) -> str:

@@ -11,9 +11,9 @@ from tickets.errors import InputError
 _REMEDY = "restore the bundle, or export it again with --memory"
 
 
-def unreadable(path: Path, what: str) -> InputError:
+def unreadable(path: Path, fault: str) -> InputError:
     """Return the error of a file of a memory that is not what an export writes."""
-    return InputError(f"{path}: {what}; {_REMEDY}")
+    return InputError(f"{path}: {fault}; {_REMEDY}")
 
 
 def load_array(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:

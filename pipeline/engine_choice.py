@@ -181,14 +181,14 @@ ENGINES = (
 )
 
 
-def _pick(model: ModelFolder, wanted: str, ability: str) -> EngineKind:
+def _pick(model: ModelFolder, kind: str, ability: str) -> EngineKind:
     """Return the engine asked for, where it has the ability, else the first that fits and is installed.
 
     Raises:
         InputError: the model has no files for the engine asked for.
     """
     able = [engine for engine in ENGINES if getattr(engine, ability)]
-    asked = next((engine for engine in ENGINES if engine.name == wanted), None)
+    asked = next((engine for engine in ENGINES if engine.name == kind), None)
     if asked and not asked.fits(model):
         raise InputError(f"{model.path}: {asked.missing.format(path=model.path)}")
     if asked in able:

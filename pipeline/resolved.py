@@ -70,7 +70,7 @@ class ResolvedTickets:
         }
 
 
-def load_resolved(bundle: Bundle | None, where: Path) -> ResolvedTickets:
+def load_resolved(bundle: Bundle | None, path: Path) -> ResolvedTickets:
     """Open the memory of a bundle.
 
     Raises:
@@ -78,7 +78,7 @@ def load_resolved(bundle: Bundle | None, where: Path) -> ResolvedTickets:
     """
     if bundle is None or bundle.memory is None:
         raise InputError(
-            f"{where}: has no memory of resolved tickets; expected a bundle of `duet export --memory`; export one"
+            f"{path}: has no memory of resolved tickets; expected a bundle of `duet export --memory`; export one"
         )
     segments, threshold = _facts(bundle, bundle.memory)
     bundle.verify_folders(MEMORY)

@@ -81,10 +81,10 @@ def restore(database: Database, source: Path) -> Path | None:
     return old
 
 
-def _free_name(wanted: Path) -> Path:
-    """Return a name that no file has: the wanted one, or one with a number behind it."""
-    names = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
-    return next(name for name in chain([wanted], names) if not name.exists())
+def _free_name(path: Path) -> Path:
+    """Return a name that no file has: this one, or one with a number behind it."""
+    names = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(name for name in chain([path], names) if not name.exists())
 
 
 def is_store(path: Path) -> bool:

@@ -16,7 +16,7 @@ _NEEDED = (
     ("rng_state.pth", "rng_state_0.pth"),
     (STATE,),
 )
-_KEPT = 2
+_CHECKPOINTS_KEPT = 2
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -62,10 +62,10 @@ def newest_intact(folder: Path) -> Path | None:
     return None
 
 
-def drop_old(folder: Path, wanted: Iterable[str | None]) -> None:
+def drop_old(folder: Path, keep: Iterable[str | None]) -> None:
     """Remove all but the newest two checkpoints and those named; call it when the newest is sealed and verified."""
-    names = {Path(name).name for name in wanted if name}
-    for old in checkpoints(folder)[_KEPT:]:
+    names = {Path(name).name for name in keep if name}
+    for old in checkpoints(folder)[_CHECKPOINTS_KEPT:]:
         if old.name not in names:
             shutil.rmtree(old)
 

@@ -10,7 +10,7 @@ from backbone.runs.files import write_text
 from backbone.training import processes
 from tickets.preparation.prepared_folder import TOKENS
 
-_KEPT = 16  # files; a run uses two a stage
+_MOST_FILES = 16  # a run uses two a stage
 _FORMAT = 1
 
 
@@ -44,7 +44,7 @@ class TokenCache:
         try:
             path.parent.mkdir(exist_ok=True)
             write_text(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
-            old = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-_KEPT]
+            old = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-_MOST_FILES]
             for file in old:
                 file.unlink()
         except OSError:

@@ -135,15 +135,15 @@ def _questions(
     return questions[: options.limit]
 
 
-def _class(where: str, tickets: Sequence[Ticket]) -> tuple[str, str]:
-    column, separator, label = where.partition("=")
+def _class(condition: str, tickets: Sequence[Ticket]) -> tuple[str, str]:
+    column, separator, label = condition.partition("=")
     labels = Counter(ticket.labels[column] for ticket in tickets if column in ticket.labels)
     if not separator or not labels:
         columns = ", ".join(dict.fromkeys(name for ticket in tickets for name in ticket.labels))
-        raise InputError(f"found --where {where!r}, expected COLUMN=LABEL with a column of the data: {columns}")
+        raise InputError(f"found --where {condition!r}, expected COLUMN=LABEL with a column of the data: {columns}")
     if label not in labels:
         known = ", ".join(f"{name} ({count:,})" for name, count in labels.most_common(10))
-        raise InputError(f"found --where {where!r}, expected a label that training tickets have: {known}")
+        raise InputError(f"found --where {condition!r}, expected a label that training tickets have: {known}")
     return column, label
 
 

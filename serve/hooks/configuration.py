@@ -80,10 +80,10 @@ def _helpdesk(path: Path, name: str, entry: _Entry, columns: Mapping[str, tuple[
     return KINDS[entry.kind](settings)
 
 
-def _secret(where: str, key: str, variable: str) -> str:
+def _secret(helpdesk: str, key: str, variable: str) -> str:
     value = os.environ.get(variable, "")
     if not value:
-        raise InputError(f"{where}: {key}: the environment variable {variable} is empty or not set")
+        raise InputError(f"{helpdesk}: {key}: the environment variable {variable} is empty or not set")
     if not value.isprintable():  # bytes that are no text sign nothing, and no header holds a line break
-        raise InputError(f"{where}: {key}: {variable} holds characters that no secret has; expected printable text")
+        raise InputError(f"{helpdesk}: {key}: {variable} holds characters that no secret has; expected printable text")
     return value

@@ -94,9 +94,9 @@ def _collect_alternative(children: Sequence[Any], found: _Found) -> None:
     found.texts += html if html and (not plain or _is_stub(_joined(plain), _joined(html))) else plain
 
 
-def _is_stub(plain: str, html: str) -> bool:
+def _is_stub(plain_text: str, html: str) -> bool:
     """Return whether a plain part says little, and nothing of what the HTML part says."""
-    said, meant = _WORDS.findall(plain.lower()), _WORDS.findall(strip_html(html).lower())
+    said, meant = _WORDS.findall(plain_text.lower()), _WORDS.findall(strip_html(html).lower())
     return len(said) <= _STUB_WORDS and len(meant) > len(said) and _shared(said, frozenset(meant)) < 1 - _SAME
 
 

@@ -48,5 +48,5 @@ def _check_part(path: Path, name: str, file: IO[bytes]) -> None:
             raise _too_much(path, f"a part with over {most_rows:,} rows or texts")
 
 
-def _too_much(path: Path, what: str) -> InputError:
-    return InputError(f"{path}: not a usable Excel workbook ({what}); save it as CSV if that is right")
+def _too_much(path: Path, fault: str) -> InputError:
+    return InputError(f"{path}: not a usable Excel workbook ({fault}); save it as CSV if that is right")

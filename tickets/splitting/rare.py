@@ -36,11 +36,11 @@ def _renamed(labels: Mapping[str, str], renamed: Mapping[str, Mapping[str, str]]
     return {column: label for column, label in new.items() if label}
 
 
-def _note(column: str, rare: Mapping[str, int], what: str, below: int) -> str:
+def _note(column: str, rare: Mapping[str, int], treatment: str, below: int) -> str:
     named = ", ".join(f"{label!r} ({n})" for label, n in list(rare.items())[:_LISTED])
     more = f" and {len(rare) - _LISTED} more" if len(rare) > _LISTED else ""
     classes = f"{len(rare)} class{'es' if len(rare) > 1 else ''} under {below} tickets"
-    return f"{column}: {classes} {what}, {sum(rare.values())} tickets in all: {named}{more}"
+    return f"{column}: {classes} {treatment}, {sum(rare.values())} tickets in all: {named}{more}"
 
 
 def single_classes(tickets: Sequence[Ticket]) -> str:
