@@ -8,7 +8,7 @@ from pathlib import Path
 from backbone import packaged_base
 from backbone.config import MINI
 from backbone.hub.address import HubAddress, model_path
-from backbone.places import Place
+from backbone.remote.places import Place
 
 SMOLLM2 = packaged_base.NAME
 VARIABLE = "DUET_MODEL"
@@ -60,7 +60,7 @@ def local_folder(path: Path) -> Path:
     place = Place.of_path(path, "--model")
     if place is None:
         return path
-    from backbone.copied_bundle import copied_bundle
+    from backbone.remote.copied_bundle import copied_bundle
 
     return copied_bundle(place)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from backbone.dataset import load_part, resolve_data
-from backbone.places import Place
 from backbone.progress import track
+from backbone.remote.places import Place
 from eval.bootstrap import Resamples, Score
 from eval.evaluate import score_lines, score_systems
 from eval.labels import ColumnScores, labelled_tickets, right_labels, tag_scores, true_labels

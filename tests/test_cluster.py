@@ -231,7 +231,7 @@ def test_tickets_answers_and_bundle_on_a_store(
     for name, value in {**s3, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
     cluster = request.getfixturevalue("cluster")  # after that: its nodes need the keys
-    from backbone.places import Place
+    from backbone.remote.places import Place
 
     source = write_folder(tmp_path / "in", 4, 10)
     for folder, name in ((source, "in"), (MINI, "mini")):

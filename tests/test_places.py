@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
-from backbone.addresses import is_store, is_url, split_address, with_endpoint
-from backbone.copied_bundle import copied_bundle
 from backbone.hub.address import model_path
-from backbone.places import Place
+from backbone.remote.addresses import is_store, is_url, split_address, with_endpoint
+from backbone.remote.copied_bundle import copied_bundle
+from backbone.remote.places import Place
 from backbone.shipped import mini_folder
 from tickets.errors import InputError, WorkError
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from backbone.places import Place
+from backbone.remote.places import Place
 from commands.answers import predict_batch as command
 from eval.evaluate_answers import evaluate_answers, read_all_answers, render_answers
 from pipeline.batch import BatchOptions, predict_batch

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.addresses import is_store, store_address
+from backbone.remote.addresses import is_store, store_address
 from tickets.errors import InputError
 from tickets.sources import source_path
 

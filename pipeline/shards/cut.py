@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import IO, TYPE_CHECKING
 
-from backbone.places import Place
+from backbone.remote.places import Place
 from pipeline.answer_lines import SourceRow
 from tickets.errors import InputError
 from tickets.own_json import decode_own

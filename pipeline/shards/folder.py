@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from backbone.places import Place
+from backbone.remote.places import Place
 from backbone.runs.files import PART
 from pipeline.shards.cut import FOLDER, clear_cut
 from pipeline.shards.part_file import PartFacts, read_facts

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.addresses import is_url
+from backbone.remote.addresses import is_url
 from pipeline.batch_rows import AnswerOptions
 from pipeline.shards.tables import table_files
 from tickets.errors import InputError

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backbone.places import Place
+from backbone.remote.places import Place
 from tickets.errors import InputError
 from tickets.own_json import decode_own
 from tickets.terminal import json_text, whole_characters

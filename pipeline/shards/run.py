@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from backbone.addresses import is_url
-from backbone.places import Place
+from backbone.remote.addresses import is_url
+from backbone.remote.places import Place
 from backbone.runs.files import writable
 from backbone.runs.locks import hold, release
 from pipeline.answer_lines import SourceRow

@@ -4,9 +4,9 @@ import hashlib
 import sys
 from collections.abc import Sequence
 
-from backbone.addresses import is_url
 from backbone.packaged_base import making
-from backbone.places import Place
+from backbone.remote.addresses import is_url
+from backbone.remote.places import Place
 from pipeline.batch_rows import source_rows
 from pipeline.model_folder import ModelFolder
 from pipeline.shards.cut import FOLDER, cut, cut_name

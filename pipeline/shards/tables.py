@@ -1,6 +1,6 @@
 """Which files of a folder, or that fit a pattern, are answered apart."""
 
-from backbone.places import Place
+from backbone.remote.places import Place
 from tickets.errors import InputError
 from tickets.raw import ROW_ENDINGS
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from backbone.places import Place
+from backbone.remote.places import Place
 from backbone.runs.layout import CLASSIFIER, LABELS
 from pipeline.answer_lines import Lines, SourceRow, error_record
 from pipeline.batch_rows import answer_rows, answers_plan, source_rows

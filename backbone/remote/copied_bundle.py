@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from backbone.packaged_base import cache_folder, making
-from backbone.places import Place
+from backbone.remote.places import Place
 from backbone.runs.files import disk_guard
 from backbone.runs.folder import verify
 from backbone.runs.layout import MANIFEST

@@ -15,7 +15,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from backbone.addresses import (
+from backbone.remote.addresses import (
     FILE,
     STORES,
     first_line,
