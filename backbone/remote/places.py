@@ -151,7 +151,7 @@ class Place:
         Raises:
             WorkError: the store does not answer.
         """
-        return self.fingerprint_or_none() is not None if not self.is_local else self.local.is_file()
+        return self.local.is_file() if self.is_local else self._entry() is not None
 
     def files(self, recursive: bool = False) -> dict[str, int]:
         """Return the bytes of every file in this folder by its name, sorted; nothing where there is no folder.
@@ -288,17 +288,17 @@ class Place:
             InputError: no such file.
             WorkError: the store does not answer.
         """
-        found = self.fingerprint_or_none()
-        if found is None:
+        if self.is_local and self.local.is_file():
+            return sha256(self.local)
+        entry = None if self.is_local else self._entry()
+        if entry is None:
             raise InputError(f"{self.address}: no such file; correct the address")
-        return found
+        return f"{entry.size} bytes of {entry.mtime_ns}"
 
-    def fingerprint_or_none(self) -> str | None:
-        """Return the fingerprint; None where there is no file."""
-        if self.is_local:
-            return sha256(self.local) if self.local.is_file() else None
+    def _entry(self) -> Any:
+        """Return what the store says of the file; None where there is none."""
         from pyarrow.fs import FileType
 
         with store_errors(self.address):
             entry = self._store.get_file_info(self.path)
-        return f"{entry.size} bytes of {entry.mtime_ns}" if entry.type == FileType.File else None
+        return entry if entry.type == FileType.File else None
