@@ -12,6 +12,7 @@ from backbone.remote.addresses import is_store, is_url, split_address, with_endp
 from backbone.remote.copied_bundle import copied_bundle
 from backbone.remote.places import Place
 from backbone.shipped import mini_folder
+from pipeline.shards.tables import _matching, has_wildcard
 from tickets.errors import InputError, WorkError
 
 
@@ -41,7 +42,7 @@ def test_files_are_written_listed_read_and_removed(folder: Place, tmp_path: Path
     with (folder / "a.csv").open() as file:
         file.seek(2)
         assert file.read() == b"csv"
-    assert [place.name for place in (folder / "?.csv").matches()] == ["a.csv", "b.csv"]
+    assert [place.name for place in _matching(folder / "?.csv")] == ["a.csv", "b.csv"]
     before = (folder / "a.csv").fingerprint()
     (folder / "a.csv").write(b"longer than before")
     assert (folder / "a.csv").fingerprint() != before
@@ -80,7 +81,7 @@ def test_a_failing_store_is_one_line(tmp_path: Path) -> None:
 def test_names_lead_up_and_down() -> None:
     place = Place("s3://b/in?region=x", "b/in", object())
     assert (place / "a?.csv").address == "s3://b/in/a?.csv?region=x"
-    assert (place / "a?.csv").has_wildcard and not place.has_wildcard
+    assert has_wildcard(place / "a?.csv") and not has_wildcard(place)
     assert (place / "a.csv").parent.address == place.address
     assert (place / "a.csv").parent.path == place.path
     assert Place.parse("file:///tmp/x", "--out") == Place.parse("/tmp/x", "--out")

@@ -4,12 +4,10 @@ Object stores are reached through pyarrow, which reads the keys and the endpoint
 environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...) or from the machine's role.
 """
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -29,7 +27,6 @@ from backbone.runs.files import PART, disk_guard, flush, open_new, sha256, writa
 from tickets.errors import InputError
 from tickets.sources import source_path
 
-_WILD = re.compile(r"[*?\[]")
 _CHUNK = 1 << 20  # bytes
 
 
@@ -108,11 +105,6 @@ class Place:
         assert self.is_local
         return Path(self.path)
 
-    @property
-    def has_wildcard(self) -> bool:
-        """Whether its name is a pattern such as `*.csv`."""
-        return bool(_WILD.search(self.name)) and not (self.is_local and self.local.exists())
-
     def __truediv__(self, name: str) -> "Place":
         """Return a place in this folder."""
         if self.is_local:
@@ -174,11 +166,6 @@ class Place:
             entry.path.removeprefix(f"{self.path}/"): entry.size for entry in entries if entry.type == FileType.File
         }
         return {name: sizes[name] for name in sorted(sizes)}
-
-    def matches(self) -> list["Place"]:
-        """Return the files whose name fits this place's pattern, sorted by name."""
-        folder = self.parent
-        return [folder / name for name in folder.files() if fnmatchcase(name, self.name)]
 
     def read(self, largest: int) -> bytes | None:
         """Return the content of a file; None where there is none.

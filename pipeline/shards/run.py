@@ -25,6 +25,7 @@ from pipeline.shards.folder import MAKING, Finished, check_folder, clear, finish
 from pipeline.shards.options import ShardsOptions
 from pipeline.shards.plan import Plan
 from pipeline.shards.sources import find_shards
+from pipeline.shards.tables import has_wildcard
 from pipeline.shards.worker import Answered, Job, Piece, ShardWorker
 from pipeline.shipped import open_to_answer
 from tickets.sources import refuse_overlap
@@ -149,7 +150,7 @@ def _refuse_overlap(source: str, out: Place, opened: ModelFolder) -> None:
     refuse_overlap([opened.path, *opened.any_stage.base_places()], [out.local], "--out")
     if not is_url(source):
         place = Place.parse(source, "SOURCE")
-        refuse_overlap([place.parent.local if place.has_wildcard else place.local], [out.local], "--out")
+        refuse_overlap([place.parent.local if has_wildcard(place) else place.local], [out.local], "--out")
 
 
 def _tell(answered: Iterable[Answered]) -> None:

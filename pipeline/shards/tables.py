@@ -1,11 +1,25 @@
 """Which files of a folder, or that fit a pattern, are answered apart."""
 
+import re
+from fnmatch import fnmatchcase
+
 from backbone.remote.places import Place
 from tickets.errors import InputError
 from tickets.raw import ROW_ENDINGS
 
 _TABLES = (*ROW_ENDINGS, ".gz", ".zip")
 _MAIL = ".eml"
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+def has_wildcard(place: Place) -> bool:
+    """Return whether the name of a place is a pattern such as `*.csv`, and no file is called that."""
+    return bool(_WILDCARD.search(place.name)) and not (place.is_local and place.local.exists())
+
+
+def _matching(place: Place) -> list[Place]:
+    folder = place.parent
+    return [folder / name for name in folder.files() if fnmatchcase(name, place.name)]
 
 
 def table_files(source: str) -> list[Place] | None:
@@ -16,8 +30,8 @@ def table_files(source: str) -> list[Place] | None:
         WorkError: a store does not answer.
     """
     place = Place.parse(source, "SOURCE")
-    if place.has_wildcard:
-        found = place.matches()
+    if has_wildcard(place):
+        found = _matching(place)
         if not found:
             raise InputError(f"{source}: no file fits this pattern; correct it")
         return found
@@ -34,7 +48,7 @@ def table_files(source: str) -> list[Place] | None:
 def other_files(source: str) -> list[str]:
     """Return the names of the files in a folder that are no tables, and are not read with them."""
     place = Place.parse(source, "SOURCE")
-    return [] if place.has_wildcard else [name for name in _names(place) if not name.lower().endswith(_TABLES)]
+    return [] if has_wildcard(place) else [name for name in _names(place) if not name.lower().endswith(_TABLES)]
 
 
 def _names(folder: Place) -> list[str]:
