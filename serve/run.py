@@ -105,9 +105,7 @@ def serve(options: ServeOptions) -> None:
     """
     _check_role(options)
     if options.role == WORKER:
-        database = open_database(options.db or "")
-        work(_assemble(options, database), _DRAIN_SECONDS)
-        database.close()
+        work(options, _DRAIN_SECONDS)
         return
     host, listener = _listen(LISTEN if options.listen is None else options.listen)
     database = open_database(default_database() if options.db is None else options.db)
@@ -176,16 +174,25 @@ def _check_role(options: ServeOptions) -> None:
         raise InputError(f"found {wrong} with --role worker, which answers no requests; leave it out")
 
 
-def work(server: Serving, drain_seconds: float) -> None:
+def work(options: ServeOptions, drain_seconds: float) -> None:
     """Answer the jobs of the store until a signal comes.
 
     Raises:
+        InputError: see `serve`.
         WorkError: the thread that answers has ended by itself.
     """
-    assert server.dispatcher
-    ended = threading.Event()
+    ended, server = threading.Event(), None
+
+    def end(*_: object) -> None:
+        if server is None:  # nothing was begun yet
+            raise SystemExit(0)
+        ended.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, end)
+    database = open_database(options.db or "")
+    server = _assemble(options, database)
+    assert server.dispatcher
     server.dispatcher.start()
     print(f"answering with {server.model.fingerprint}; stop with Ctrl-C", file=sys.stderr)
     while not ended.wait(_LOOK_SECONDS) and server.dispatcher.alive:
@@ -193,6 +200,7 @@ def work(server: Serving, drain_seconds: float) -> None:
     if not ended.is_set():
         raise WorkError("the worker has stopped by itself; its jobs go to others in a minute; start it again")
     server.dispatcher.stop(drain_seconds)
+    database.close()
 
 
 def _assemble(options: ServeOptions, database: Database) -> Serving:

@@ -115,6 +115,9 @@ def test_unfinished_answers_of_another_form_are_one_line(line: str, tmp_path: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.batch._check_plan", lambda *_: None)
         (tmp_path / "a.jsonl.partial").write_text(line + "\n")
+        with pytest.raises(InputError, match="holds something else than answers"):
+            predict_batch(options, None, EngineChoice("onnx"))
+        (tmp_path / "a.jsonl.plan").write_text("{}")  # it was begun by this command, and damaged since
         with pytest.raises(InputError, match="line 1 is no answer"):
             predict_batch(options, None, EngineChoice("onnx"))
 

@@ -132,6 +132,7 @@ def test_links_at_our_own_names_are_not_followed(home: Path) -> None:
     inside = partial_folder(home / "other") / "adapter" / "adapter_model.safetensors"
     inside.parent.mkdir(parents=True)
     inside.symlink_to(victim)  # libraries write there, and follow it
+    (partial_folder(home / "other") / "plan.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"adapter_model\.safetensors: found a symbolic link"):
         open_partial(home / "other", {})
     open_partial(home / "other", {}, restart=True)
