@@ -63,6 +63,7 @@ def predict_batch(
         str,
         typer.Option(
             "--out",
+            metavar="PATH",
             help="JSONL file to write, one line per row of the source; or a folder, written with / at its end or as an "
             "address such as s3://bucket/answers, for Parquet files.",
         ),

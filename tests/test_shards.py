@@ -221,6 +221,19 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
             answer(source, place)
 
 
+@pytest.mark.parametrize("name", ["_in", "_pieces"])
+def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
+    source, out = write_folder(tmp_path / "in", files=1) / "t0.csv", tmp_path / "out"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    out.mkdir()
+    (out / name).symlink_to(tmp_path / "mine")
+    for restart in (False, True):
+        with pytest.raises(InputError, match=f"{name}: found a symbolic link"):
+            answer(source, out, restart=restart)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
 def test_a_source_that_changes_while_it_is_answered_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = write_folder(tmp_path / "in"), tmp_path / "out"
     whole = ShardWorker.answer

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from backbone.remote.places import Place
-from backbone.runs.files import PART
+from backbone.runs.files import PART, refuse_link
 from pipeline.shards.cut import FOLDER, clear_cut
 from pipeline.shards.part_file import PartFacts, read_facts
 from pipeline.shards.plan import PLAN, SUCCESS, Plan
@@ -36,11 +36,14 @@ def check_folder(out: Place) -> None:
     """Refuse a place that holds something else than answers.
 
     Raises:
-        InputError: it does.
+        InputError: it does, or a link is where duet writes.
         WorkError: a store does not answer.
     """
     if out.is_local and out.local.exists() and not out.is_folder():
         raise InputError(f"{out.address}: is a file, expected a folder of answers; choose another --out")
+    if out.is_local:
+        for name in (FOLDER, PIECES):  # they are written into, and deleted with all that is in them
+            refuse_link(out.local / name)
     names = out.files()
     strange = [name for name in names if not name.startswith(("_", ".")) and not _PART_NAME.fullmatch(name)]
     if strange or (names and PLAN not in names and any(map(_PART_NAME.fullmatch, names))):
