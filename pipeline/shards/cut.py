@@ -44,9 +44,9 @@ def cut(rows: Iterator[SourceRow], size: int, out: Place, plan: str) -> int:
         return files
     clear_cut(out)
     number = 0
-    while some := list(islice(rows, size)):
+    while part := list(islice(rows, size)):
         buffer = io.BytesIO()
-        pq.write_table(_table(some), buffer, compression="zstd")
+        pq.write_table(_table(part), buffer, compression="zstd")
         (folder / cut_name(number)).write(buffer.getvalue())
         number += 1
     if number == 0:

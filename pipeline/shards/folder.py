@@ -60,7 +60,7 @@ def finished_parts(out: Place, plan: str, names: set[str]) -> dict[str, PartFact
         InputError: one is damaged, or was made by another plan.
         WorkError: a store does not answer.
     """
-    found = {}
+    parts = {}
     for name in names & out.files().keys():
         place = out / name
         with place.open() as file:
@@ -70,8 +70,8 @@ def finished_parts(out: Place, plan: str, names: set[str]) -> dict[str, PartFact
                 f"{place.address}: was answered by another model or from other tickets than {PLAN} says; delete it, or "
                 "start over with --restart"
             )
-        found[name] = facts
-    return found
+        parts[name] = facts
+    return parts
 
 
 def has_plan(out: Place) -> bool:

@@ -131,18 +131,18 @@ class _Pool:
         worker = self._calls.pop(call)
         piece, worker.piece = worker.piece, None
         try:
-            kind, value = self._ray.get(call)
+            outcome, result = self._ray.get(call)
         except self._ray.exceptions.RayError as error:
             yield from self._bury(worker, piece, error)
             return
-        if kind != "done":
-            raise (InputError if kind == "input" else WorkError)(value)
+        if outcome != "done":
+            raise (InputError if outcome == "input" else WorkError)(result)
         self._idle.append(worker)
         self._alone_since, self._told = time.monotonic(), False
         if piece is None:
-            worker.node = value
+            worker.node = result
             return
-        answered: Answered = pickle.loads(value)
+        answered: Answered = pickle.loads(result)
         self._fruitless = 0
         self._progress.count_rows(answered.rows)
         yield from self._complete(piece, answered)

@@ -98,11 +98,11 @@ def read_plan(out: Place) -> Plan | None:
         return None
     try:
         record = decode_own(content)
-        version, shards = record.pop("format"), record.pop("shards")
+        version, records = record.pop("format"), record.pop("shards")
         if version != _FORMAT:
             raise InputError(f"{out.address}: a plan of format {version}, expected {_FORMAT}; update duet")
-        found = [Shard(n, str(s["address"]), str(s["content"]), bool(s["cut"])) for n, s in enumerate(shards)]
-        return Plan(found, record)
+        shards = [Shard(n, str(s["address"]), str(s["content"]), bool(s["cut"])) for n, s in enumerate(records)]
+        return Plan(shards, record)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             f"{(out / PLAN).address}: not the plan of a folder of answers; start over with --restart, or choose "

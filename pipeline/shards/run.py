@@ -65,15 +65,15 @@ def answer_shards(options: ShardsOptions, model: Path | None, choice: EngineChoi
 def _answer_missing(job: Job, opened: ModelFolder, plan: Plan, out: Place) -> dict[str, Answered]:
     """Answer the shards of this command's share that have no answers yet; returns what was answered by part."""
     share = job.options.share
-    mine = [shard for shard in plan.shards if share is None or share.holds(shard.number)]
-    done = finished_parts(out, plan.digest, {shard.part for shard in mine})
-    missing = [shard for shard in mine if shard.part not in done]
+    shards = [shard for shard in plan.shards if share is None or share.holds(shard.number)]
+    done = finished_parts(out, plan.digest, {shard.part for shard in shards})
+    missing = [shard for shard in shards if shard.part not in done]
     if done:
-        print(f"going on after {len(done):,} of {len(mine):,} files of answers in {out.address}", file=sys.stderr)
+        print(f"going on after {len(done):,} of {len(shards):,} files of answers in {out.address}", file=sys.stderr)
     if not missing:
         return {}
     answered: dict[str, Answered] = {}
-    with Progress(len(mine), len(done)) as progress:
+    with Progress(len(shards), len(done)) as progress:
         if job.options.ray:
             from pipeline.shards.on_ray import answer_on_ray
 
@@ -129,15 +129,15 @@ def _held(out: Place, options: ShardsOptions) -> Iterator[None]:
         yield
         return
     share = options.share
-    mine = out.local / f"_share-{share.number}-of-{share.count}" if share else out.local / "_all"
+    lock = out.local / f"_share-{share.number}-of-{share.count}" if share else out.local / "_all"
     is_new = not out.local.exists()
     with writable(out.local, "--out"):
         out.local.mkdir(parents=True, exist_ok=True)
-        hold(mine)
+        hold(lock)
     try:
         yield
     finally:
-        release(mine)
+        release(lock)
         if is_new and not has_plan(out):  # nothing came of it
             (out / MAKING).remove()
             with suppress(OSError):

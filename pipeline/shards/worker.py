@@ -152,10 +152,9 @@ class ShardWorker:
         similar = (lambda ticket: resolved.similar_as_dicts(ticket, count)) if resolved else None
         lines = Lines(writer.add, on_row, similar)
         with self._rows(piece.shard) as (rows, notes):
-            some = islice(rows, piece.first, piece.end)
-            answer_rows(some, system, options.labels_only, self._job.choice.together, lines)
-            told = tuple(notes())
-        return self._save(piece, writer, lines.doubts, told)
+            piece_rows = islice(rows, piece.first, piece.end)
+            answer_rows(piece_rows, system, options.labels_only, self._job.choice.together, lines)
+            return self._save(piece, writer, lines.doubts, tuple(notes()))
 
     def give_up(self, piece: Piece, reason: str) -> Answered:
         """Write the file of a piece whose rows cannot be answered: every row gets the reason."""
