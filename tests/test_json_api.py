@@ -87,7 +87,7 @@ def test_what_nothing_names_is_said(tmp_path: Path) -> None:
     lost = comment(4, ANSWER, "users", 9, True, ticket=link("tickets", 99))
     source, _ = read(tmp_path, {"data": [FIRST], "included": [*BESIDE, resource("users", 77, name="Cy"), lost]})
     assert source.notes()[1] == (
-        "Not read, because they hold no tickets: included users (1 object), included comments (1 object)."
+        "Not read, because they are no lists of tickets: included users (1 object), included comments (1 object)."
     )
 
 

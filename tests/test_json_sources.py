@@ -111,7 +111,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 def test_lists_beside_the_tickets_are_named(tmp_path: Path) -> None:
     log = ReadLog()
     assert len(ids(tmp_path, json.dumps({"tickets": TICKETS, "users": [{"id": 1, "name": "A"}]}), log=log)) == 16
-    assert log.all_notes() == ("Not read, because they hold no tickets: users (1 object).",)
+    assert log.all_notes() == ("Not read, because they are no lists of tickets: users (1 object).",)
 
 
 def test_nan_is_no_value_and_a_lfs_pointer_is_called_one(tmp_path: Path) -> None:
@@ -189,3 +189,12 @@ def test_sheets_without_tickets_are_named(tmp_path: Path) -> None:
     log = ReadLog()
     assert len(ids(tmp_path, json.dumps({"valueRanges": sheets}), log=log)) == 16
     assert log.other_lists == {"People!A1": 1}
+
+
+def test_a_ticket_alone_beside_the_tickets_is_named(tmp_path: Path) -> None:
+    ticket = {"id": 9, "subject": "Last", "description": "The newest one"}
+    page = {"tickets": [{"id": 1, "subject": "VPN", "description": "It hangs"}], "latest": ticket, "meta": {"count": 1}}
+    log = ReadLog()
+    (tmp_path / "t.json").write_text(json.dumps(page))
+    assert [row.fields["id"] for row in read_rows(str(tmp_path / "t.json"), log=log)] == [1]
+    assert list(log.all_notes()) == ["Not read, because they are no lists of tickets: latest (1 object)."]

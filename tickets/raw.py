@@ -56,7 +56,7 @@ class ReadLog:
         )
         return (
             *self.notes,
-            *([f"Not read, because they hold no tickets: {beside}."] if beside else []),
+            *([f"Not read, because they are no lists of tickets: {beside}."] if beside else []),
             *([f"Attachments of {self.with_attachments:,} mails were not read."] if self.with_attachments else []),
             *([f"Not read, because they lie inside tickets: {inside}."] if inside else []),
         )

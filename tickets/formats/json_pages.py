@@ -79,7 +79,12 @@ def ticket_lists(record: Mapping[str, Any], whole: bool = False) -> tuple[list[L
     if not pages:
         strange = [path for path in outside if path[-1].lower() not in _MESSAGE_LISTS]
         return [], {path[-1]: len(lists[path]) for path in strange if any(map(_is_subticket, lists[path][:5]))}
-    return pages, {".".join(path): len(items) for path, items in lists.items() if path not in pages and items}
+    alone = {
+        name: 1
+        for name, value in record.items()
+        if isinstance(value, Mapping) and is_ticket(value) and all(path[0] != name for path in pages)
+    }
+    return pages, alone | {".".join(path): len(items) for path, items in lists.items() if path not in pages and items}
 
 
 def is_ticket(record: Mapping[str, Any]) -> bool:
