@@ -12,6 +12,7 @@ from tickets.columns.choose import choose_columns, plain_name
 from tickets.errors import InputError
 from tickets.formats.delimited import TOTALS, column_names, is_totals, named_values, note_titles, title_rows
 from tickets.formats.workbook_limits import check_workbook
+from tickets.plain_reason import plain_reason
 from tickets.raw import RawRow, ReadLog
 
 _PEEK = 13  # rows looked at to find the column names
@@ -157,5 +158,5 @@ def _character(match: re.Match[str]) -> str:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = plain_reason(error)[:200]
     return InputError(f"{path}: not a readable Excel workbook ({reason}); save it again, or as CSV")
