@@ -61,7 +61,7 @@ def predict_batch(options: BatchOptions, model: Path | None, choice: EngineChoic
         raise InputError(f"{options.out}: is what is to be answered, or inside of it; choose another --out")
     if options.out.exists() and not options.restart and not partial.exists():
         raise InputError(f"{options.out}: exists; choose another --out, or start over with --restart")
-    source = Source.open(options.source, options.preset, options.maps, encoding=options.encoding)
+    source = Source.open(options.source, options.preset, options.maps, keep=(), encoding=options.encoding)
     opened = open_to_answer(model, choice)
     refuse_overlap([opened.path, *opened.any_stage.base_places()], written, "--out")
     _check_replaced(options.out)

@@ -7,6 +7,7 @@ import pytest
 from pipeline.batch import BatchOptions, predict_batch
 from pipeline.engine_choice import EngineChoice
 from pipeline.predict import PredictOptions, predict_files
+from tickets.preparation.rows import Source
 
 ROWS = "id,subject,body\n" + "".join(f"t{n},s,Der Drucker {n} läuft nicht, bitte Größe prüfen\n" for n in range(4))
 
@@ -35,3 +36,14 @@ def test_predict_warns_of_a_guessed_encoding(tmp_path: Path, capsys: pytest.Capt
     path.write_text("Der Drucker läuft nicht, bitte Größe prüfen", encoding="utf-8")
     predict_files([path], None, PredictOptions(labels_only=True), EngineChoice("onnx"))
     assert "not Unicode" not in capsys.readouterr().err
+
+
+def test_columns_that_could_be_labels_mean_nothing_to_who_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"t{n},s,The printer {n} is broken,{'AB'[n % 2]}\n" for n in range(40)]
+    (tmp_path / "t.csv").write_text("id,subject,body,crew name\n" + "".join(rows))
+    assert any("Could be labels too" in note for note in Source.open(str(tmp_path / "t.csv")).log.all_notes())
+    options = BatchOptions(str(tmp_path / "t.csv"), tmp_path / "a.jsonl", labels_only=True)
+    assert predict_batch(options, None, EngineChoice("onnx")) == 40
+    assert "Could be labels" not in capsys.readouterr().err

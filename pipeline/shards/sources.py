@@ -59,7 +59,7 @@ def _cut(options: ShardsOptions, opened: ModelFolder, out: Place) -> Sequence[Sh
         plan = hashlib.sha256(json_text([*decisive, cleaning.to_dict()]).encode()).hexdigest()
         if has_success(out) and (old := read_plan(out)) and old.shards[0].content == _content(plan, 0):
             return old.shards  # the files that it was cut into are gone
-        source = Source.open(name, options.preset, options.maps, encoding=options.encoding)
+        source = Source.open(name, options.preset, options.maps, keep=(), encoding=options.encoding)
         cleaner = cleaning.cleaner(options.escapes)
         cleaner.decide_escapes(source.sample)
         files = cut(source_rows(source, cleaner), options.shard_rows, out, plan)

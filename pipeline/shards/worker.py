@@ -207,7 +207,7 @@ class ShardWorker:
             raise InputError(f"{shard.address}: has changed since the command began; start over with --restart")
         options = self._job.options
         with on_this_machine(place, shard.address) as name, named_as(name, shard.address):
-            source = Source.open(name, options.preset, options.maps, encoding=options.encoding)
+            source = Source.open(name, options.preset, options.maps, keep=(), encoding=options.encoding)
             cleaner = options.cleaning(self._opened).cleaner(options.escapes)
             cleaner.decide_escapes(source.sample)
             yield source_rows(source, cleaner, unnamed=f"{place.name}:"), source.log.all_notes
