@@ -41,8 +41,8 @@ def test_predict_warns_of_a_guessed_encoding(tmp_path: Path, capsys: pytest.Capt
 def test_columns_that_could_be_labels_mean_nothing_to_who_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [f"t{n},s,The printer {n} is broken,{'AB'[n % 2]}\n" for n in range(40)]
-    (tmp_path / "t.csv").write_text("id,subject,body,crew name\n" + "".join(rows))
+    rows = [f"t{n},s,The printer {n} is broken,{('Alpha', 'Beta')[n % 2]}\n" for n in range(40)]
+    (tmp_path / "t.csv").write_text("id,subject,body,crew\n" + "".join(rows))
     assert any("Could be labels too" in note for note in Source.open(str(tmp_path / "t.csv")).log.all_notes())
     options = BatchOptions(str(tmp_path / "t.csv"), tmp_path / "a.jsonl", labels_only=True)
     assert predict_batch(options, None, EngineChoice("onnx")) == 40
