@@ -57,8 +57,8 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 @contextmanager
-def hub_errors(place: str, writes: bool = False) -> Iterator[None]:
-    """Turn every failure of the hub into one line that begins with `place`.
+def hub_errors(address: str, writes: bool = False) -> Iterator[None]:
+    """Turn every failure of the hub into one line that begins with `address`.
 
     Args:
         writes: something is published, which needs a token that may write.
@@ -72,60 +72,62 @@ def hub_errors(place: str, writes: bool = False) -> Iterator[None]:
     except DuetError:
         raise
     except Exception as error:
-        line = _as_line(place, error, writes)
+        line = _as_line(address, error, writes)
         if line is None:
             raise
         raise line from None
 
 
-def _as_line(place: str, error: BaseException, writes: bool) -> DuetError | None:
+def _as_line(address: str, error: BaseException, writes: bool) -> DuetError | None:
     """Return the line about a failure; None where it is none of the hub."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     if isinstance(error, RuntimeError | LocalEntryNotFoundError) and error.__cause__ is not None:
-        return _as_line(place, error.__cause__, writes)  # what went wrong with one file of several
+        return _as_line(address, error.__cause__, writes)  # what went wrong with one file of several
     if isinstance(error, OfflineModeIsEnabled):
-        return InputError(f"{place}: HF_HUB_OFFLINE is set, expected a network; unset it, or use a model that is here")
+        return InputError(
+            f"{address}: HF_HUB_OFFLINE is set, expected a network; unset it, or use a model that is here"
+        )
     if isinstance(error, HfHubHTTPError):
-        return _of_status(place, error.response.status_code, error.server_message or "", writes)
+        return _of_status(address, error.response.status_code, error.server_message or "", writes)
     if _is_of_network(error):
         return WorkError(
-            f"{place}: the hub could not be reached ({type(error).__name__}); check the network, and HF_ENDPOINT if it "
-            "is set, and run the same command again"
+            f"{address}: the hub could not be reached ({type(error).__name__}); check the network, and HF_ENDPOINT if "
+            "it is set, and run the same command again"
         )
     if isinstance(error, ValueError | KeyError | TypeError | AssertionError | EOFError):
         # the library reads answers without checking their form
         return WorkError(
-            f"{place}: the answer of the hub could not be used ({type(error).__name__}: {_quoted(str(error))}); "
+            f"{address}: the answer of the hub could not be used ({type(error).__name__}: {_quoted(str(error))}); "
             "expected that of a hub for models; check HF_ENDPOINT if it is set"
         )
     of_library = isinstance(error, RuntimeError) or type(error).__module__.startswith("huggingface_hub")
     if of_library or (isinstance(error, OSError) and error.errno is None):  # else one of this machine's files
-        return WorkError(f"{place}: the transfer failed ({_quoted(str(error))}); run the same command again")
+        return WorkError(f"{address}: the transfer failed ({_quoted(str(error))}); run the same command again")
     return None
 
 
-def _of_status(place: str, status: int, message: str, writes: bool) -> DuetError:
+def _of_status(address: str, status: int, message: str, writes: bool) -> DuetError:
     says = f"{status}: {_quoted(message)}" if message else str(status)
     if status in (401, 403):
         from huggingface_hub import get_token
 
-        found = "a token that it does not accept for this" if get_token() else "no token"
+        token_state = "a token that it does not accept for this" if get_token() else "no token"
         right = "write to this repository" if writes else "read this repository, if there is one"
         return InputError(
-            f"{place}: refused by the hub ({says}); found {found}, expected one that may {right}; run `hf auth login`, "
-            "or set HF_TOKEN"
+            f"{address}: refused by the hub ({says}); found {token_state}, expected one that may {right}; run "
+            "`hf auth login`, or set HF_TOKEN"
         )
     if status == 404:
         return InputError(
-            f"{place}: no such repository or revision on the hub, or a private one of others ({says}); correct the "
+            f"{address}: no such repository or revision on the hub, or a private one of others ({says}); correct the "
             "address, or run `hf auth login` for a private one"
         )
     if status in (409, 412):
-        return WorkError(f"{place}: changed on the hub meanwhile ({says}); run the same command again")
+        return WorkError(f"{address}: changed on the hub meanwhile ({says}); run the same command again")
     if status == 429 or status >= 500:
-        return WorkError(f"{place}: the hub could not answer ({says}); run the same command again later")
-    return InputError(f"{place}: refused by the hub ({says}); correct what it names, and run the same command again")
+        return WorkError(f"{address}: the hub could not answer ({says}); run the same command again later")
+    return InputError(f"{address}: refused by the hub ({says}); correct what it names, and run the same command again")
 
 
 def _quoted(text: str) -> str:
