@@ -99,11 +99,13 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed has no place
             sys.exit(_fail("the output could not be written: the disk is full; free some space and run it again", 1))
         if isinstance(error, OSError) and error.errno:  # such as a file that may not be larger, or a disk that fails
-            place = f"{error.filename}: " if error.filename else ""
-            sys.exit(_fail(f"{place}{error.strerror}; what duet reads or writes failed; mend that and run it again", 1))
+            path_prefix = f"{error.filename}: " if error.filename else ""
+            sys.exit(
+                _fail(f"{path_prefix}{error.strerror}; what duet reads or writes failed; mend that and run it again", 1)
+            )
         if type(error).__module__.startswith("sqlalchemy."):  # by name as below
-            told = str(getattr(error, "orig", None) or type(error).__name__)  # without the statement, which has texts
-            sys.exit(_fail(f"the store failed ({told}); `duet verify` checks it, or restore a backup", 1))
+            reason = str(getattr(error, "orig", None) or type(error).__name__)  # without the statement, which has texts
+            sys.exit(_fail(f"the store failed ({reason}); `duet verify` checks it, or restore a backup", 1))
         if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: importing torch here would cost seconds
             remedy = "lower batch_tokens of the stage, set base.gradient_checkpointing=true or base.precision=nf4"
             sys.exit(_fail(f"out of GPU memory; expected room for the batch; {remedy}, see `duet check`", 1))

@@ -61,7 +61,7 @@ def read_adapter(folder: Path) -> dict[str, LowRank]:
         }
         if not products or len(tensors) != 2 * len(products):
             raise ValueError("tensors that are no pairs lora_A and lora_B")
-        if any((one.rank, one.b.shape[1]) != (config["r"], config["r"]) for one in products.values()):
+        if any((product.rank, product.b.shape[1]) != (config["r"], config["r"]) for product in products.values()):
             raise ValueError(f"a product of another rank than {config['r']}")
         return products
     except (

@@ -120,8 +120,8 @@ def find_family(folder: Path) -> Family:
         )
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: no tokenizer.json; copy it (and tokenizer_config.json) from the original model")
-    splitter = _splitter(folder / "tokenizer.json") if any(one.splitter for one in alike) else ""
-    family = next((one for one in alike if one.splitter in ("", splitter)), None)
+    splitter = _splitter(folder / "tokenizer.json") if any(candidate.splitter for candidate in alike) else ""
+    family = next((candidate for candidate in alike if candidate.splitter in ("", splitter)), None)
     if family is None:
         raise InputError(
             f"{folder}: a {alike[0].model_type} model with another tokenizer than {alike[0].name} has; expected one of "

@@ -56,14 +56,14 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), inside: Path |
     Raises:
         InputError: one line that names the key, what was found, what was expected and the nearest valid key.
     """
-    where = str(path) if path else "built-in configuration"
+    source = str(path) if path else "built-in configuration"
     record = _extended(path, inside) if path else _parse(builtin_config_text(MINI))
     for override in overrides:
         apply_override(record, override)
     try:
         return RunConfig.model_validate(record)
     except ValidationError as error:
-        raise InputError(f"{where}: {explain(error, RunConfig)}") from None
+        raise InputError(f"{source}: {explain(error, RunConfig)}") from None
 
 
 def dump_config(config: RunConfig) -> str:

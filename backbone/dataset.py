@@ -48,10 +48,10 @@ def load_part(folder: Path, part: str, limit: int | None = None) -> list[Ticket]
     everything = read_tickets(folder / f"{part}.jsonl")
     tickets = [ticket for ticket in everything if not ticket.synthetic]
     if part != "train" and len(tickets) < len(everything):
-        found = next(ticket.id for ticket in everything if ticket.synthetic)
+        synthetic_id = next(ticket.id for ticket in everything if ticket.synthetic)
         raise InputError(
-            f"{folder}/{part}.jsonl: found the synthetic ticket {found!r}, expected some in train.jsonl alone; run "
-            "`duet augment` again on the prepared folder"
+            f"{folder}/{part}.jsonl: found the synthetic ticket {synthetic_id!r}, expected some in train.jsonl alone; "
+            "run `duet augment` again on the prepared folder"
         )
     if not tickets:
         raise InputError(f"{folder}/{part}.jsonl: found no tickets, expected at least one; run `duet prepare` again")
@@ -66,8 +66,8 @@ def load_synthetic(folder: Path, train: Sequence[Ticket]) -> list[Ticket]:
     They are no part of the data: class shares, class weights, losses and scores are those of `load_part`.
     """
     known, path = {ticket.id for ticket in train}, folder / "train.jsonl"
-    found = (_synthetic_of(line, path) for line in path.read_bytes().splitlines())
-    return [ticket for ticket in found if ticket and ticket.parent in known]
+    origins = (_synthetic_of(line, path) for line in path.read_bytes().splitlines())
+    return [ticket for ticket in origins if ticket and ticket.parent in known]
 
 
 def _synthetic_of(line: bytes, path: Path) -> Ticket | None:

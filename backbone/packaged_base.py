@@ -175,7 +175,7 @@ def _config(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _tokenizer(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tokenizer.json: byte-level BPE after splitting digits one by one."""
     tokens, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    control_token_flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     digits = {"type": "Digits", "individual_digits": True}
     return {
@@ -183,7 +183,7 @@ def _tokenizer(fields: Mapping[str, Any]) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": i, "content": token, **plain}
+            {"id": i, "content": token, **control_token_flags}
             for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True))
             if kind == _CONTROL
         ],

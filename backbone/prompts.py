@@ -242,8 +242,8 @@ def _tokenizers(text: str) -> tuple[Tokenizer, Tokenizer]:
     if padding.get("strategy", "BatchLongest") != "BatchLongest":
         raise ValueError(f"it pads every text ({padding['strategy']}), expected no padding")
     _check_growth(record)
-    plain = {**record, "added_tokens": [], "padding": None, "truncation": None}
-    return full, Tokenizer.from_str(json.dumps(plain))
+    bare_record = {**record, "added_tokens": [], "padding": None, "truncation": None}
+    return full, Tokenizer.from_str(json.dumps(bare_record))
 
 
 def ticket_text(ticket: Ticket) -> str:

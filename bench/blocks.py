@@ -58,10 +58,10 @@ def main() -> None:
             times[depth].append(_seconds(engine, prompt))
     print(f"{len(prompts)} tickets of {statistics.mean(map(len, prompts)):.0f} tokens on average, one at a time\n")
     print("| blocks | ms | CPU ms | share of all blocks' CPU time |\n| --- | --- | --- | --- |")
-    whole = statistics.median(cpu for _, cpu in times[blocks])
+    all_blocks_seconds = statistics.median(cpu for _, cpu in times[blocks])
     for depth, pairs in times.items():
         wall, cpu = (1000 * statistics.median(values) for values in zip(*pairs, strict=True))
-        print(f"| {depth} | {wall:.0f} | {cpu:.0f} | {cpu / 1000 / whole:.2f} |")
+        print(f"| {depth} | {wall:.0f} | {cpu:.0f} | {cpu / 1000 / all_blocks_seconds:.2f} |")
 
 
 def _seconds(engine: LlamaEngine, prompt: Sequence[int]) -> tuple[float, float]:

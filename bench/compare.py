@@ -43,10 +43,10 @@ def main() -> None:
     start = time.perf_counter()
     replies = reply_scores(answered[0], data, training)
     print(f"reply metrics of {len(test):,} pairs   {time.perf_counter() - start:6.1f} s")
-    scores = {one.system.name: replies for one in answered}
+    scores = {answers.system.name: replies for answers in answered}
     start = time.perf_counter()
-    f1 = {one.system.name: f1_replicates(one, data) for one in answered}
-    reports = [system_report(one, data, replies, f1[one.system.name]) for one in answered]
+    f1 = {answers.system.name: f1_replicates(answers, data) for answers in answered}
+    reports = [system_report(answers, data, replies, f1[answers.system.name]) for answers in answered]
     print(f"scores of {_SYSTEMS} systems              {time.perf_counter() - start:6.1f} s")
     start = time.perf_counter()
     pairs = [compare_pair(a, b, data, scores, f1) for i, a in enumerate(answered) for b in answered[i + 1 :]]

@@ -103,9 +103,9 @@ def row_default(scratch: Path, count: int, **settings: Any) -> dict[str, Any]:
     model.create_completion(list(work[0].single.ids), max_tokens=2, temperature=0.0)
     seconds = []
     for ticket in work:
-        wanted = ticket.labels_and_tags + ticket.heading + ticket.reply
+        token_count = ticket.labels_and_tags + ticket.heading + ticket.reply
         prompt = list(ticket.single.ids)
-        seconds.append(timed(partial(model.create_completion, prompt, max_tokens=wanted, temperature=0.0)))
+        seconds.append(timed(partial(model.create_completion, prompt, max_tokens=token_count, temperature=0.0)))
     model.reset()
     ids = (list(work[0].single.ids) * 8)[:256]
     prefill = len(ids) / timed(lambda: model.eval(ids))
@@ -214,23 +214,26 @@ def row_export(scratch: Path, count: int) -> dict[str, Any]:
         write_random_run(scratch / "base", QWEN2_7B, RANK, run)
     command = [sys.executable, "cli.py", "export", "--model", str(run), "--out", str(out), "--quant", QUANT]
     start = time.perf_counter()
-    own = whole = 0.0
-    with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen([*command, "--check", str(count)], stdout=told, stderr=told)
+    anonymous_peak = peak = 0.0
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([*command, "--check", str(count)], stdout=output, stderr=output)
         while process.poll() is None:
             resident = memory(process.pid)
-            own, whole = max(own, resident.get("RssAnon", 0.0)), max(whole, resident.get("VmHWM", 0.0))
+            anonymous_peak, peak = (
+                max(anonymous_peak, resident.get("RssAnon", 0.0)),
+                max(peak, resident.get("VmHWM", 0.0)),
+            )
             time.sleep(1)
         seconds = time.perf_counter() - start
-        told.seek(0)
-        said = told.read().splitlines()
+        output.seek(0)
+        output_lines = output.read().splitlines()
     return {
         "tickets": count,
         "seconds": seconds,
-        "peak GB": whole,
-        "peak without mapped files GB": own,
+        "peak GB": peak,
+        "peak without mapped files GB": anonymous_peak,
         "exit code": process.returncode,
-        "last line": said[-1] if said else "",
+        "last line": output_lines[-1] if output_lines else "",
     }
 
 

@@ -24,10 +24,10 @@ def quietly(command: list[str]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def warm(one: Any, work: Sequence[Work]) -> None:
+def warm(engine: Any, work: Sequence[Work]) -> None:
     """Read the weights once and compute the prefixes."""
-    one.encode([work[0].classifier.ids[:24]], "classifier")
-    write_all(one, [work[0].generator.ids[:24]], "generator", tokens(1))
+    engine.encode([work[0].classifier.ids[:24]], "classifier")
+    write_all(engine, [work[0].generator.ids[:24]], "generator", tokens(1))
 
 
 def medians(seconds: dict[str, list[float]]) -> dict[str, float]:
@@ -70,10 +70,10 @@ def memory(process: int | str) -> dict[str, float]:
     return {part[0].rstrip(":"): int(part[1]) * 1024 / 1e9 for part in parts}
 
 
-def labels_per_second(one: Any, prompts: Sequence[Sequence[int]]) -> float:
+def labels_per_second(engine: Any, prompts: Sequence[Sequence[int]]) -> float:
     """Return the rate of labelling prompts, 64 at a time."""
     batches = [prompts[i : i + 64] for i in range(0, len(prompts), 64)]
-    return len(prompts) / timed(lambda: np.concatenate([one.encode(batch, "classifier") for batch in batches]))
+    return len(prompts) / timed(lambda: np.concatenate([engine.encode(batch, "classifier") for batch in batches]))
 
 
 def mini_bundle(scratch: Path) -> Path:

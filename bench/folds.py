@@ -38,7 +38,7 @@ SEEDS = (42, 43, 44)
 STAGES = (CLASSIFIER, GENERATOR, BASELINE)
 COMPARE = "compare"
 LEARNING_RATE, EPOCHS = 1e-3, 2
-TRAINING_FACTS = ("stage", "validation_loss", "training_loss", "ratio", "seconds")  # kept of each training
+TRAINING_KEYS = ("stage", "validation_loss", "training_loss", "ratio", "seconds")
 _TRAIN: Mapping[str, Callable[[RunConfig], Path]] = {
     CLASSIFIER: train_classifier,
     GENERATOR: train_generator,
@@ -75,8 +75,8 @@ def _config(fold: int, layers: int | None) -> RunConfig:
     samples = [f"{stage}.rouge_sample=16" for stage in (GENERATOR, BASELINE)]
     name, depth = f"fold{fold}", [f"classifier.layers={layers}"] if layers else []
     output = OUT / (f"{name}-layers{layers}" if layers else name)
-    where = ["base.path=smollm2", f"data.path={_data(fold)}", f"output={output}", f"seed={SEEDS[fold]}"]
-    return load_config(Path("configs/smollm2-135m.yaml"), [*where, *training, *samples, *depth])
+    locations = ["base.path=smollm2", f"data.path={_data(fold)}", f"output={output}", f"seed={SEEDS[fold]}"]
+    return load_config(Path("configs/smollm2-135m.yaml"), [*locations, *training, *samples, *depth])
 
 
 def _data(fold: int) -> Path:
@@ -123,11 +123,11 @@ def _keep_outcomes(fold: int, config: RunConfig, comparison: Path) -> None:
         "layers": layers,
     }
     earlier, outcomes = _earlier_outcomes(out, settings, [row["id"] for row in rows])
-    where = {"machine": report["machine"], "versions": report["versions"]}
+    environment = {"machine": report["machine"], "versions": report["versions"]}
     training, cells = dict(earlier.get("training", {})), dict(earlier.get("cells", {}))
     for system in report["systems"]:
-        training[system["name"]] = [{key: stage[key] for key in TRAINING_FACTS} for stage in system["training"]]
-        cells[system["name"]] = where
+        training[system["name"]] = [{key: stage[key] for key in TRAINING_KEYS} for stage in system["training"]]
+        cells[system["name"]] = environment
     records = [
         {
             "id": row["id"],
@@ -162,13 +162,13 @@ def _earlier_outcomes(
 
 def _outcome(true: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     tags: Sequence[str] = given["tags"]
-    found = len({*tags} & {*true["tags"]})
+    right_count = len({*tags} & {*true["tags"]})
     reply = given["reply"]
     priority = given["probabilities"].get("priority")
     return {
         **({"priority_probabilities": priority} if priority else {}),
         "labels": given["labels"],
-        "tags": [found, len({*tags}), len({*true["tags"]})],  # right, given, true
+        "tags": [right_count, len({*tags}), len({*true["tags"]})],  # right, given, true
         "rouge_l": None if reply is None or not true["reply"] else round(rouge_l([reply], [true["reply"]]), 4),
     }
 

@@ -52,8 +52,8 @@ def main() -> None:
         sys.exit(_told(f"error: {wrong}", 2))
     folder = SCRATCH / ("small" if arguments.small else torch.cuda.get_device_name().replace(" ", "-"))
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = arguments.row or [name for name in ROWS if not _is_measured(folder / f"{name}.json")]
-    for name in tqdm([PREPARATION, *wanted] if wanted else [], desc="rows", disable=None):
+    row_names = arguments.row or [name for name in ROWS if not _is_measured(folder / f"{name}.json")]
+    for name in tqdm([PREPARATION, *row_names] if row_names else [], desc="rows", disable=None):
         result = _measure(name, arguments.small)
         if name != PREPARATION:
             write_json(folder / f"{name}.json", result)
@@ -131,8 +131,8 @@ def _table(folder: Path) -> str:
 
 def _write(text: str) -> None:
     """Put the table between its marks."""
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
+    before, _, from_table = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    after = from_table.partition(END)[2]
     DOCUMENT.write_text(f"{before}{BEGIN}{text}\n{END}{after}", encoding="utf-8")
 
 

@@ -55,19 +55,19 @@ def _prepare(small: bool) -> list[Cell]:
 
 
 def _training(stage: str, small: bool) -> list[Cell]:
-    found = _train(f"{stage}:ours", _config(stage, small, steps=50))
-    share = found["useful_flops"] / found["product_flops"]
-    rates = f"{found['useful_flops'] / 1e12:.3g} / {found['product_flops'] / 1e12:.3g} TFLOP/s"
-    seconds = _PUBLISHED_TICKETS * _PUBLISHED_EPOCHS / found["tickets_per_second"]
+    measured = _train(f"{stage}:ours", _config(stage, small, steps=50))
+    share = measured["useful_flops"] / measured["product_flops"]
+    rates = f"{measured['useful_flops'] / 1e12:.3g} / {measured['product_flops'] / 1e12:.3g} TFLOP/s"
+    seconds = _PUBLISHED_TICKETS * _PUBLISHED_EPOCHS / measured["tickets_per_second"]
     return [
         Cell(f"{stage}, bf16, useful FLOP/s / rate of its matrix products", "0.60", f"{share:.2f}", rates),
         Cell(
             f"{stage}, {_PUBLISHED_EPOCHS} epochs of {_PUBLISHED_TICKETS:,} tickets, extrapolated",
             "25 min for both",
             f"{seconds / 60:.1f} min",
-            f"{found['tickets_per_second']:.2f} tickets/s",
+            f"{measured['tickets_per_second']:.2f} tickets/s",
         ),
-        Cell(f"{stage}, bf16, peak memory", "", f"{found['peak'] / 1e9:.1f} GB"),
+        Cell(f"{stage}, bf16, peak memory", "", f"{measured['peak'] / 1e9:.1f} GB"),
     ]
 
 
@@ -79,9 +79,9 @@ def _published_flags(stage: str, small: bool) -> list[Cell]:
 
 def _qlora(stage: str, small: bool) -> list[Cell]:
     flags = ["base.precision=nf4", "base.gradient_checkpointing=true", f"{stage}.training.batch_tokens=2048"]
-    found = _train(f"{stage}:ours", [*_config(stage, small, steps=10), *flags])
-    peak = f"{found['peak'] / 1e9:.1f} GB"
-    return [Cell(f"{stage}, NF4, cutoff 1,024, peak memory", "14 GB", peak, _per_second(found))]
+    measured = _train(f"{stage}:ours", [*_config(stage, small, steps=10), *flags])
+    peak = f"{measured['peak'] / 1e9:.1f} GB"
+    return [Cell(f"{stage}, NF4, cutoff 1,024, peak memory", "14 GB", peak, _per_second(measured))]
 
 
 def _lever(way: str, name: str, small: bool) -> list[Cell]:
@@ -198,14 +198,14 @@ def _config(stage: str, small: bool, steps: int) -> list[str]:
     ]
 
 
-def _ratio(figure: str, aim: str, one: Mapping[str, float], other: Mapping[str, float]) -> Cell:
-    ratio = one["tickets_per_second"] / other["tickets_per_second"]
-    peaks = " / ".join(f"{found['peak'] / 1e9:.1f}" for found in (one, other))
-    return Cell(figure, aim, f"{ratio:.2f}", f"{_per_second(one)} / {_per_second(other)}; {peaks} GB")
+def _ratio(figure: str, aim: str, ours: Mapping[str, float], other: Mapping[str, float]) -> Cell:
+    ratio = ours["tickets_per_second"] / other["tickets_per_second"]
+    peaks = " / ".join(f"{figures['peak'] / 1e9:.1f}" for figures in (ours, other))
+    return Cell(figure, aim, f"{ratio:.2f}", f"{_per_second(ours)} / {_per_second(other)}; {peaks} GB")
 
 
-def _per_second(found: Mapping[str, float]) -> str:
-    return f"{found['tickets_per_second']:.2f} tickets/s"
+def _per_second(figures: Mapping[str, float]) -> str:
+    return f"{figures['tickets_per_second']:.2f} tickets/s"
 
 
 def _seconds(action: Callable[[], Any]) -> float:

@@ -94,12 +94,12 @@ def _systems(split: str, seeds: Sequence[int], wider: bool) -> None:
         for stage, train in ((CLASSIFIER, train_classifier), (GENERATOR, train_generator), (BASELINE, train_baseline)):
             if not (main_run.folder / stage).is_dir():
                 train(main_run)
-        plain = _config(split, f"seed{seed}-unweighted", seed, UNWEIGHTED)
-        if not (plain.folder / CLASSIFIER).is_dir():
-            train_classifier(plain)
-        if not (plain.folder / GENERATOR).is_dir():  # one generator serves both classifiers
-            shutil.copytree(main_run.folder / GENERATOR, plain.folder / GENERATOR)
-        runs = [main_run.folder, plain.folder]
+        unweighted = _config(split, f"seed{seed}-unweighted", seed, UNWEIGHTED)
+        if not (unweighted.folder / CLASSIFIER).is_dir():
+            train_classifier(unweighted)
+        if not (unweighted.folder / GENERATOR).is_dir():  # one generator serves both classifiers
+            shutil.copytree(main_run.folder / GENERATOR, unweighted.folder / GENERATOR)
+        runs = [main_run.folder, unweighted.folder]
         if wider and seed == SEEDS[split][0]:
             for name, overrides in WIDER.items():
                 wide = _config(split, f"seed{seed}-{name}", seed, overrides)
@@ -166,12 +166,12 @@ def _readings(split: str, seeds: Sequence[int]) -> None:
         out = OUT / split / f"seed{seed}-readings"
         compare(CompareOptions(runs, out, timed=0, with_zero_shot=False))
         report = read_report(out)
-        found = report["pairs"][0]["replies"][ROUGE_L]
+        gap = report["pairs"][0]["replies"][ROUGE_L]
         # pairs are first minus second
-        change = f"{-found['value']:+.3f} ({-found['high']:+.3f} to {-found['low']:+.3f}), {found['p']:.2f}"
-        for name, system, told in zip(READINGS, report["systems"], ("", change), strict=False):
+        change = f"{-gap['value']:+.3f} ({-gap['high']:+.3f} to {-gap['low']:+.3f}), {gap['p']:.2f}"
+        for name, system, change_text in zip(READINGS, report["systems"], ("", change), strict=False):
             loss = next(facts["reply"]["validation"] for facts in system["training"] if facts["reply"])
-            print(f"| {seed} | {name} | {loss:.3f} | {system['replies'][ROUGE_L]['value']:.3f} | {told} |")
+            print(f"| {seed} | {name} | {loss:.3f} | {system['replies'][ROUGE_L]['value']:.3f} | {change_text} |")
 
 
 def _provide_base(split: str) -> None:
@@ -200,10 +200,10 @@ def _halve(data: Path) -> None:
 
 
 def _config(split: str, name: str, seed: int, overrides: Sequence[str]) -> RunConfig:
-    where = ["data.path=sample"]
+    locations = ["data.path=sample"]
     if split != "sample":
-        where = [f"data.path={RESULTS / split / 'data'}", f"base.path={RESULTS / split / 'base'}"]
-    return load_config(None, [*where, f"output={OUT / split / name}", f"seed={seed}", *EPOCHS, *overrides])
+        locations = [f"data.path={RESULTS / split / 'data'}", f"base.path={RESULTS / split / 'base'}"]
+    return load_config(None, [*locations, f"output={OUT / split / name}", f"seed={seed}", *EPOCHS, *overrides])
 
 
 def _table(reports: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:

@@ -126,12 +126,12 @@ def _row(scores: Scores) -> str:
     fit = JointFit(scores.validation, validation, scores.weightings, pair_information(scores.train, scores.space))
     unseen = _right(fit.cross_fit(folds_of(len(validation))).decode(offsets).labels, validation)
     seen_alone = _right({c: scores.validation[c].argmax(axis=1) for c in columns}, validation)
-    together = _right(fit.fit().decode(scores.test, offsets).labels, test)
+    jointly = _right(fit.fit().decode(scores.test, offsets).labels, test)
     alone = _right({c: scores.test[c].argmax(axis=1) for c in columns}, test)
-    gain = Resamples(len(test)).difference(together.all(axis=1).astype(float), alone.all(axis=1).astype(float))
+    gain = Resamples(len(test)).difference(jointly.all(axis=1).astype(float), alone.all(axis=1).astype(float))
     difference = unseen.all(axis=1).astype(float) - seen_alone.all(axis=1)
-    cells = [_two(alone[:, i], together[:, i]) for i in range(len(columns))]
-    cells.append(_two(alone.all(axis=1), together.all(axis=1)))
+    cells = [_two(alone[:, i], jointly[:, i]) for i in range(len(columns))]
+    cells.append(_two(alone.all(axis=1), jointly.all(axis=1)))
     cells.append(f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})")
     cells.append(f"{100 * difference.mean():+.1f}, {100 * difference.std(ddof=1) / np.sqrt(len(difference)):.1f}")
     return f"| {scores.name} | " + " | ".join(cells) + " |"

@@ -49,13 +49,13 @@ def main() -> None:
         return
     ratios, processor = [], []
     for number in range(arguments.rounds):
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         for side in SIDES:
             done = subprocess.run([sys.executable, *sys.argv, "--side", side], stdout=subprocess.PIPE, check=True)
-            found |= json.loads(done.stdout)
-        ratios.append(found["batch"] / found["engine"])
-        processor.append(found["engine processor s"] / found["batch processor s"])
-        print(json.dumps({"round": number + 1, **found, "ratio": ratios[-1]}), flush=True)
+            figures |= json.loads(done.stdout)
+        ratios.append(figures["batch"] / figures["engine"])
+        processor.append(figures["engine processor s"] / figures["batch processor s"])
+        print(json.dumps({"round": number + 1, **figures, "ratio": ratios[-1]}), flush=True)
     medians = f"{statistics.median(ratios):.3f} of the rate, {statistics.median(processor):.3f} by processor time"
     print(f"median {medians}; {len(tickets):,} tickets, {arguments.together} at once")
 
@@ -67,7 +67,7 @@ def engine_alone(model: Path, tickets: list[Ticket], together: int) -> dict[str,
     classifier, generator = system.classifier, system.generator
     assert generator
     prompts = [prompt.ids for prompt in classifier.prompts(tickets)]
-    labels = [one.labels for one in classifier.predict(engine.encode(prompts, CLASSIFIER))]
+    labels = [prediction.labels for prediction in classifier.predict(engine.encode(prompts, CLASSIFIER))]
     replies = [prompt.ids for prompt in generator.prompts(tickets, labels)]
     options, shared_prefix = generator.decoding, generator.shared_prefix(replies)
 
@@ -95,11 +95,11 @@ def batch(model: Path, tickets: list[Ticket], together: int) -> dict[str, float]
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        found = measured("batch", len(tickets), lambda: predict_batch(BatchOptions(str(source), out), model, choice))
+        figures = measured("batch", len(tickets), lambda: predict_batch(BatchOptions(str(source), out), model, choice))
         done.set()
         watcher.join()
     return {
-        **found,
+        **figures,
         "GB at a quarter": resident[len(resident) // 4],
         "GB at the end": memory("self")["VmRSS"],
     }

@@ -53,9 +53,9 @@ def main() -> None:
         seconds = time.perf_counter() - started
         size = synthetic.stat().st_size / 1e6
     gigabytes = peak_resident() / 1e9
-    found = report.duplicates
+    duplicates = report.duplicates
     print(f"{rows:,} rows ({size:.0f} MB): {seconds:.1f} s, peak memory {gigabytes:.2f} GB")
-    print(f"{found.pairs:,} near-duplicate pairs in {found.groups:,} groups, recall {found.recall:.3f}")
+    print(f"{duplicates.pairs:,} near-duplicate pairs in {duplicates.groups:,} groups, recall {duplicates.recall:.3f}")
     if rows <= 100_000 and (seconds > LIMIT_SECONDS or gigabytes > LIMIT_GB):
         sys.exit(f"over the limit of {LIMIT_SECONDS} s and {LIMIT_GB} GB")
 

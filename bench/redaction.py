@@ -150,11 +150,11 @@ def list_redacted(path: Path) -> None:
         rows = list(csv.DictReader(file))
     texts = [row[part] for row in rows for part in ("subject", "body", "answer") if row.get(part)]
     start = time.perf_counter()
-    found = [(text, span) for text in texts for span in Redactor().find(text)]
+    spans = [(text, span) for text in texts for span in Redactor().find(text)]
     seconds = time.perf_counter() - start
-    counts = ", ".join(f"{kind} {count}" for kind, count in Counter(span.kind for _, span in found).items())
+    counts = ", ".join(f"{kind} {count}" for kind, count in Counter(span.kind for _, span in spans).items())
     print(f"\n{path.name}: {len(rows):,} rows, {seconds / len(rows) * 1e5:.1f} s for 100,000; {counts or 'nothing'}")
-    for text, span in found:
+    for text, span in spans:
         around = " ".join(text[max(0, span.start - 40) : span.end + 20].split())
         print(f"  {span.kind:<8}{text[span.start : span.end]!r} in ...{around}...")
 
@@ -170,9 +170,9 @@ def main() -> None:
         for kind, tally in tallies.items():
             for text, redacted in tally.misses:
                 print(f"{kind}: {text!r} -> {redacted!r}")
-    plain = [text for texts in WORDING["plain"].values() for text in texts]
-    touched = [text for text in plain if REDACTOR.find(text)]
-    print(f"\nTexts without private data that are touched: {len(touched)} of {len(plain)}", *touched, sep="\n")
+    plain_texts = [text for texts in WORDING["plain"].values() for text in texts]
+    touched = [text for text in plain_texts if REDACTOR.find(text)]
+    print(f"\nTexts without private data that are touched: {len(touched)} of {len(plain_texts)}", *touched, sep="\n")
     list_redacted(Path(paths[0]) if paths else ROOT.parent / "shared" / "data" / "tickets.csv")
 
 

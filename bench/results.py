@@ -59,7 +59,7 @@ def _one_split(split: str, arguments: argparse.Namespace) -> None:
         evaluations[name] = evaluate(config.folder, str(data), "test", 0)
         runs[name] = read_json(config.folder / "classifier" / "run.json")
     (folder / "evaluation.json").write_text(
-        json.dumps({name: asdict(found) for name, found in evaluations.items()}, indent=2), encoding="utf-8"
+        json.dumps({name: asdict(evaluation) for name, evaluation in evaluations.items()}, indent=2), encoding="utf-8"
     )
     print(_markdown(split, evaluations))
     for name, record in runs.items():

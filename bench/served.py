@@ -61,6 +61,6 @@ def answers_by_ticket(url: str) -> dict[str, tuple[int, int]]:
             "LEFT JOIN predictions p ON p.id = t.prediction_id LEFT JOIN jobs j ON j.ticket_id = t.id GROUP BY t.id"
         ).fetchall()
     database.close()
-    found = {str(name): (int(answers), int(open_jobs or 0)) for name, answers, open_jobs in rows}
-    assert len(found) == len(rows), "a ticket was stored twice"
-    return found
+    by_ticket = {str(name): (int(answers), int(open_jobs or 0)) for name, answers, open_jobs in rows}
+    assert len(by_ticket) == len(rows), "a ticket was stored twice"
+    return by_ticket

@@ -42,13 +42,15 @@ def main() -> None:
         url = f"sqlite:///{Path(folder) / 'duet.db'}"
         server = Served(url, "--model", arguments.model)
         try:
-            found = asyncio.run(_measure(server, tickets, arguments.seconds))
+            measured = asyncio.run(_measure(server, tickets, arguments.seconds))
             server.wait_until_idle()
         finally:
             server.stop()
         states = Counter(answers_by_ticket(url).values())
     stored = states.total()
-    print(json.dumps({**found, "tickets stored": stored, "with one answer and no open job": states[(1, 0)]}, indent=1))
+    print(
+        json.dumps({**measured, "tickets stored": stored, "with one answer and no open job": states[(1, 0)]}, indent=1)
+    )
 
 
 async def _measure(server: Served, tickets: Sequence[Ticket], seconds: float) -> dict[str, float]:

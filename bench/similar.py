@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _compare(base: str | None) -> None:
-    found: dict[str, list[tuple[float, ...]]] = {}
+    scores: dict[str, list[tuple[float, ...]]] = {}
     for fold in range(len(SEEDS)):
         folder = prepare_fold(fold)
         train, test = load_part(folder, "train"), load_part(folder, "test")
@@ -65,13 +65,14 @@ def _compare(base: str | None) -> None:
         first, *_ = ways.values()
         ways["first and last, ranks fused"] = _fused(first, list(ways.values())[-1])
         for name, similarities in ways.items():
-            found.setdefault(name, []).extend(_use(train, test, similarities))
+            scores.setdefault(name, []).extend(_use(train, test, similarities))
     columns = ("vectors", "Type", "Queue", "Priority", "all three", "ROUGE-L of its reply")
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
-    for name, rows in found.items():
+    for name, rows in scores.items():
         print(f"| {name} | {' | '.join(f'{value:.3f}' for value in np.mean(rows, axis=0))} |")
     print(
-        f"\n{len(next(iter(found.values())))} test tickets; standard error about 0.016 for all three, 0.005 for ROUGE-L"
+        f"\n{len(next(iter(scores.values())))} test tickets; standard error about 0.016 for all three, "
+        "0.005 for ROUGE-L"
     )
 
 

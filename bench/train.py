@@ -54,9 +54,9 @@ def _classifier(repeats: int) -> None:
     # a budget of 16 tickets of mean length: as many steps as 16 tickets a batch make
     overrides = [f"data.path={SCRATCH / 'data'}", "data.max_train=600", "classifier.training.epochs=1", *ONCE]
     overrides += ["classifier.training.batch_tokens=2912", "classifier.training.batch_tickets=24"]
-    found = measured(["classifier:ours", "classifier:grouped", "classifier:plain"], overrides, repeats)
-    ours, grouped, plain = (found[name] for name in found)
-    losses = " / ".join(f"{one['validation_loss']:.3f}" for one in (ours, grouped, plain))
+    medians = measured(["classifier:ours", "classifier:grouped", "classifier:plain"], overrides, repeats)
+    ours, grouped, plain = (medians[name] for name in medians)
+    losses = " / ".join(f"{figures['validation_loss']:.3f}" for figures in (ours, grouped, plain))
     for name, other in (("group_by_length", grouped), ("no grouping", plain)):
         rates = f"{ours['tickets_per_second']:.1f} / {other['tickets_per_second']:.1f} tickets/s"
         print(f"| classifier, ours / Trainer, {name} | {_ratio(ours, other, 'tickets_per_second')} | {rates} |")
@@ -69,8 +69,8 @@ def _generator(repeats: int) -> None:
         write_random_base(base, TINY)
     overrides = [f"data.path={SCRATCH / 'data'}", f"base.path={base}", "generator.training.max_steps=6"]
     overrides += ["generator.training.batch_tokens=2560", "generator.training.batch_tickets=8", *ONCE]
-    found = measured(["generator:ours", "generator:full"], overrides, repeats)
-    ours, full = (found[name] for name in found)
+    medians = measured(["generator:ours", "generator:full"], overrides, repeats)
+    ours, full = (medians[name] for name in medians)
     rates = f"{ours['loss_tokens_per_second']:.0f} / {full['loss_tokens_per_second']:.0f} tokens/s"
     print(
         f"| generator, 152,064 tokens, ours / full logits | {_ratio(ours, full, 'loss_tokens_per_second')} | {rates} |"
@@ -96,8 +96,8 @@ def _attention(repeats: int) -> None:
             for _ in range(5 * repeats):
                 start = time.thread_time()
                 output = attend(query, key, value, allowed, scaling=0.125)
-                found = output if isinstance(output, torch.Tensor) else output[0]
-                found.sum().backward()
+                attended = output if isinstance(output, torch.Tensor) else output[0]
+                attended.sum().backward()
                 times.append(time.thread_time() - start)
             seconds.append(statistics.median(times))
         rates = f"{1000 * seconds[0]:.0f} / {1000 * seconds[1]:.0f} ms"
@@ -113,16 +113,16 @@ ROWS: dict[str, Callable[[int], None]] = {
 
 def measured(names: Sequence[str], overrides: Sequence[str], repeats: int) -> dict[str, dict[str, float]]:
     """Return the medians of each worker's figures over repeats that take turns."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    by_worker: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
             command = [sys.executable, __file__, "--worker", name, *overrides]
             run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found[name].append(json.loads(run.stdout.splitlines()[-1]))
-            print(f"{name}: {found[name][-1]}", file=sys.stderr)
+            by_worker[name].append(json.loads(run.stdout.splitlines()[-1]))
+            print(f"{name}: {by_worker[name][-1]}", file=sys.stderr)
     return {
-        name: {key: statistics.median(one[key] for one in figures) for key in figures[0]}
-        for name, figures in found.items()
+        name: {key: statistics.median(repeat[key] for repeat in figures) for key in figures[0]}
+        for name, figures in by_worker.items()
     }
 
 

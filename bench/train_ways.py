@@ -104,8 +104,8 @@ class LibraryBatches(StageTrainer):
 
 def _full_batch(samples: Any, rows: Sequence[int], pad_id: int, packed: bool, weighted: bool = True) -> dict[str, Any]:
     """Return what most people give to a causal model: labels over the whole width, logits everywhere."""
-    whole = [[*samples.prompts[row], *samples.completions[row]] for row in rows]
-    batch: dict[str, Any] = dict(pad_left(whole, pad_id))
+    sequences = [[*samples.prompts[row], *samples.completions[row]] for row in rows]
+    batch: dict[str, Any] = dict(pad_left(sequences, pad_id))
     labels = torch.full_like(batch["input_ids"], IGNORE)
     for i, row in enumerate(rows):
         labels[i, -len(samples.completions[row]) :] = torch.tensor(samples.completions[row])

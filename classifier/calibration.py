@@ -93,7 +93,9 @@ def _values(name: str, value: Any) -> Any:
     """Return what a field of a HeadCalibration holds."""
     if name == "offset":
         return tuple(map(json_float, value))
-    return {key: json_float(one) for key, one in value.items()} if name == "thresholds" else json_float(value)
+    return (
+        {key: json_float(threshold) for key, threshold in value.items()} if name == "thresholds" else json_float(value)
+    )
 
 
 def fit_head(logits: Floats, targets: Ints, priors: Floats, adjustment: Adjustment, target: float) -> HeadCalibration:

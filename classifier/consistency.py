@@ -36,8 +36,8 @@ def check_parts(
             raise _mismatch(folder / HEADS, f"head {head!r} has {len(weight)} classes, and {LABELS} has {size}")
         fitted = calibration.heads.get(head)
         if head != TAGS and (fitted is None or len(fitted.offset) != size):
-            found = "nothing" if fitted is None else f"{len(fitted.offset)} offsets"
-            raise _mismatch(folder / CALIBRATION, f"has {found} for {head!r}, and {LABELS} has {size} classes")
+            fitted_size = "nothing" if fitted is None else f"{len(fitted.offset)} offsets"
+            raise _mismatch(folder / CALIBRATION, f"has {fitted_size} for {head!r}, and {LABELS} has {size} classes")
     widths = {weight.shape[1] for weight, _ in heads.values() if weight.ndim == 2}
     unknown = heads.keys() - sizes.keys() or calibration.heads.keys() - space.columns.keys()
     if len(widths) != 1 or unknown:

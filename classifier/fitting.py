@@ -92,11 +92,11 @@ def fit_on_validation(
     if settings.decode != "independent" and has_combinations(space):
         fit = joint_fit(logits, parts, settings)
         offsets = {column: np.array(head.offset) for column, head in heads.items()}
-        together = fit.cross_fit(folds).decode(offsets)
+        joint_labels = fit.cross_fit(folds).decode(offsets)
         alone = {column: (values + offsets[column]).argmax(axis=1) for column, values in by_column.items()}
-        decode = _gain(alone, together.labels, targets, settings.decode)
+        decode = _gain(alone, joint_labels.labels, targets, settings.decode)
         if decode["decode"] == "joint":
-            decoder, unseen = fit.fit(), together
+            decoder, unseen = fit.fit(), joint_labels
     reports, automated = {}, {}
     for i, (column, classes) in enumerate(space.columns.items()):
         labels, known, target = unseen.labels[column], targets[:, i] != NO_LABEL, settings.review_target(column)
@@ -149,30 +149,28 @@ def _cross_fit_heads(
     parts, row_indices = [], []
     for fold in np.unique(folds):
         held_out = folds == fold
-        rest = {column: values[~held_out] for column, values in logits.items()}
-        heads = _fit_heads(rest, targets[~held_out], shares, settings)
+        kept_in = {column: values[~held_out] for column, values in logits.items()}
+        heads = _fit_heads(kept_in, targets[~held_out], shares, settings)
         probabilities = {column: heads[column].probabilities(values[held_out]) for column, values in logits.items()}
         parts.append(Decoded({c: p.argmax(axis=1) for c, p in probabilities.items()}, probabilities, None))
         row_indices.append(np.flatnonzero(held_out))
     return Decoded.joined(parts, np.concatenate(row_indices))
 
 
-def _gain(
-    independent_labels: Mapping[str, Ints], joint_labels: Mapping[str, Ints], targets: Ints, setting: str
-) -> dict[str, Any]:
+def _gain(alone: Mapping[str, Ints], jointly: Mapping[str, Ints], targets: Ints, metric: str) -> dict[str, Any]:
     """Return, and print, in how many tickets all labels are right, one by one and together, and what is chosen."""
     complete = (targets != NO_LABEL).all(axis=1)
     right = [
-        np.all([labels == targets[:, i] for i, labels in enumerate(found.values())], axis=0)[complete].astype(float)
-        for found in (independent_labels, joint_labels)
+        np.all([labels == targets[:, i] for i, labels in enumerate(predicted.values())], axis=0)[complete].astype(float)
+        for predicted in (alone, jointly)
     ]
     count = len(right[0])
     if count < 2:
         print("decode: under two validation tickets have all labels; nothing is known of the gain", file=sys.stderr)
-        return {"decode": "joint" if setting == "joint" else "independent", "tickets": count}
+        return {"decode": "joint" if metric == "joint" else "independent", "tickets": count}
     difference = right[1] - right[0]
     gain, error = float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(count))
-    chosen = "joint" if setting == "joint" or gain > error else "independent"
+    chosen = "joint" if metric == "joint" or gain > error else "independent"
     print(
         f"decode: all labels right in {right[1].mean():.1%} of {count:,} validation tickets jointly, in "
         f"{right[0].mean():.1%} independently; gain {100 * gain:+.1f} points, standard error {100 * error:.1f} "

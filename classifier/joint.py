@@ -121,12 +121,15 @@ class JointDecoder:
         record = read_json(path)
         try:
             decoder = cls(
-                {column: json_float(one["scale"]) for column, one in record["columns"].items()},
+                {column: json_float(entry["scale"]) for column, entry in record["columns"].items()},
                 {
-                    column: np.array(json_floats(one["weighting"]), dtype=float)
-                    for column, one in record["columns"].items()
+                    column: np.array(json_floats(entry["weighting"]), dtype=float)
+                    for column, entry in record["columns"].items()
                 },
-                {tuple(one["columns"]): np.array(json_floats(one["scores"]), dtype=float) for one in record["tables"]},
+                {
+                    tuple(entry["columns"]): np.array(json_floats(entry["scores"]), dtype=float)
+                    for entry in record["tables"]
+                },
             )
             decoder.check(space)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

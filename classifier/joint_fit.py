@@ -69,16 +69,16 @@ class JointFit:
         used, so that tickets x combinations is at most 2 million.
         """
         most = _MAX_SCORES // prod(values.shape[1] for values in self.logits.values())
-        known = np.flatnonzero((self.targets >= 0).any(axis=1))[:most]
-        folds = folds_of(len(known))
+        labelled_rows = np.flatnonzero((self.targets >= 0).any(axis=1))[:most]
+        folds = folds_of(len(labelled_rows))
         held_out = np.zeros(len(_STRENGTHS))
         for fold in np.unique(folds):
-            training_part = _Likelihood(self.of(known[folds != fold]))
-            held_out_part = _Likelihood(self.of(known[folds == fold]))
+            training_part = _Likelihood(self.of(labelled_rows[folds != fold]))
+            held_out_part = _Likelihood(self.of(labelled_rows[folds == fold]))
             held_out += [
                 held_out_part.log_likelihood(solution) for solution in training_part.regularisation_path(_STRENGTHS)
             ]
-        likelihood = _Likelihood(self.of(known))
+        likelihood = _Likelihood(self.of(labelled_rows))
         return likelihood.decoder(likelihood.regularisation_path(_STRENGTHS[: np.argmax(held_out) + 1])[-1])
 
     def cross_fit(self, folds: Ints) -> "CrossFit":

@@ -33,11 +33,13 @@ def check_decode(space: LabelSpace, decode: str) -> None:
     """
     count = count_combinations(space)
     if count > MOST_COMBINATIONS:
-        found = f"{count:,} combinations of labels, expected at most {MOST_COMBINATIONS:,}"
+        combinations_text = f"{count:,} combinations of labels, expected at most {MOST_COMBINATIONS:,}"
         if decode == "joint":
-            raise InputError(f"classifier.decode=joint: {found}; set decode=independent, or name fewer columns")
+            raise InputError(
+                f"classifier.decode=joint: {combinations_text}; set decode=independent, or name fewer columns"
+            )
         if decode == "auto":
-            print(f"note: {found}, so the columns are decoded independently", file=sys.stderr)
+            print(f"note: {combinations_text}, so the columns are decoded independently", file=sys.stderr)
     elif len(space.columns) < 2 and decode == "joint":
         raise InputError("classifier.decode=joint: found one label column, expected two or more; set decode=auto")
 

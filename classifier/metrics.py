@@ -23,8 +23,8 @@ def cross_entropy(logits: Floats, targets: Ints) -> float:
 
     It is NaN without any.
     """
-    known = targets >= 0
-    logits, targets = logits[known], targets[known]
+    labelled = targets >= 0
+    logits, targets = logits[labelled], targets[labelled]
     if not len(targets):
         return float("nan")
     peak = logits.max(axis=1, keepdims=True)

@@ -85,12 +85,12 @@ def train_classifier(config: RunConfig, init_from: Path | None = None, restart: 
     )
     result = train(job, stage.checkpoints)
     logits = compute_logits(model, validation, range(len(validation.prompts)), stage, as_served=True)
-    rest = save_adapter(stage, model)
+    other_tensors = save_adapter(stage, model)
     if not processes.is_first():
         return stage.folder
     parts = LabelledParts(stage.train, stage.validation, space, stage.synthetic)
     fitted = fit_on_validation(logits, parts, settings, stage.data)
-    heads = {name.removeprefix(HEADS_KEY): tensor for name, tensor in rest.items()}
+    heads = {name.removeprefix(HEADS_KEY): tensor for name, tensor in other_tensors.items()}
     with disk_guard(stage.partial):
         save_file(heads, stage.partial / HEADS)
         space.save(stage.partial / LABELS)

@@ -73,8 +73,10 @@ def start_from(model: PeftModel, run: Path, stage: Stage, space: LabelSpace) -> 
     same = {column for column in space.columns if earlier.columns.get(column) == space.columns[column]}
     same |= {TAGS} if earlier.tags == space.tags else set()
     fresh = model.base_model.model.heads.modules_to_save["default"].layers.state_dict()
-    kept = {name: heads[name] for name in fresh if head_name(name) in same}
-    set_peft_model_state_dict(model, state | {f"{HEADS_KEY}{name}": tensor for name, tensor in (fresh | kept).items()})
-    renewed = sorted({head_name(name) for name in fresh if name not in kept})
+    reused = {name: heads[name] for name in fresh if head_name(name) in same}
+    set_peft_model_state_dict(
+        model, state | {f"{HEADS_KEY}{name}": tensor for name, tensor in (fresh | reused).items()}
+    )
+    renewed = sorted({head_name(name) for name in fresh if name not in reused})
     if renewed:
         print(f"--init-from: {', '.join(renewed)} start fresh, their classes differ", file=sys.stderr)

@@ -25,12 +25,12 @@ def is_address(url: str) -> bool:
 
 def without_credentials(url: str) -> str:
     """Return a URL without user, password, query and fragment, also where they are not written as they should be."""
-    before, _, rest = url.rpartition("@")
+    before, _, host_and_path = url.rpartition("@")
     scheme = f"{before.partition('://')[0]}://" if "://" in before else ""
     if _BEHIND.search(before):  # of a password, or of a query with an @: what is behind it may be either
         return f"{scheme}{_HIDDEN}"
-    shown = _BEHIND.split(rest, maxsplit=1)[0]
-    return f"{scheme}{shown}{'' if shown == rest else f'?{_HIDDEN}'}"
+    shown = _BEHIND.split(host_and_path, maxsplit=1)[0]
+    return f"{scheme}{shown}{'' if shown == host_and_path else f'?{_HIDDEN}'}"
 
 
 def secrets_of(url: str) -> list[str]:

@@ -62,8 +62,8 @@ class AnswerCache:
             ).fetchone()
         return Kept(*row) if row and _is_kept(*row) else None
 
-    def put(self, key: str, kept: Kept) -> None:
-        values = (key, kept.text, kept.problem, kept.model, kept.tokens, kept.day)
+    def put(self, key: str, answer: Kept) -> None:
+        values = (key, answer.text, answer.problem, answer.model, answer.tokens, answer.day)
         with self._guard():
             self._file.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", values)
 

@@ -17,10 +17,10 @@ def read_answer(text: str, form: type[Answer]) -> Answer:
     Raises:
         ValueError: no JSON object, or not of that form; the message says what is wrong in one line.
     """
-    said = text.rpartition("</think>")[2].strip()
-    fenced = _FENCED.match(said)
+    answer = text.rpartition("</think>")[2].strip()
+    fenced = _FENCED.match(answer)
     try:
-        return form.model_validate(json.loads(fenced.group(1) if fenced else said), strict=True)
+        return form.model_validate(json.loads(fenced.group(1) if fenced else answer), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'answer'}: {first['msg']}") from None

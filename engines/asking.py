@@ -114,7 +114,7 @@ class Asker:
         if missing:
             await self._ask_missing(missing, description)
         answers = {question.key: self._cached_answer(question) for question in questions}
-        return {key: kept for key, kept in answers.items() if kept is not None}
+        return {key: answer for key, answer in answers.items() if answer is not None}
 
     def missing(self, questions: Sequence[Question]) -> list[Question]:
         """Return those without an answer, each once."""
@@ -123,8 +123,8 @@ class Asker:
 
     def _cached_answer(self, question: Question) -> Kept | None:
         key = answer_key(self._settings, question)
-        kept = self._refused.get(key) or self._cache.get(key)
-        return kept if kept is None or kept.problem or not question.problem_of(kept.text) else None
+        answer = self._refused.get(key) or self._cache.get(key)
+        return answer if answer is None or answer.problem or not question.problem_of(answer.text) else None
 
     async def _ask_missing(self, questions: Sequence[Question], description: str) -> None:
         if self._dialect is None:
@@ -233,10 +233,10 @@ class Asker:
             raise WorkError(f"the server refuses every form of request, the last one with {refusal}; see its log")
         return accepted[0]
 
-    def _budget_spent(self, request: str) -> WorkError:
+    def _budget_spent(self, needed: str) -> WorkError:
         return WorkError(
             f"--budget-tokens {self._settings.budget:,}: {self._budget.used:,} are used, and the rest is not enough "
-            f"for {request}; the same command with a larger budget goes on from here"
+            f"for {needed}; the same command with a larger budget goes on from here"
         )
 
 

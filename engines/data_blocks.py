@@ -24,4 +24,4 @@ def data_blocks(marker: str, blocks: Mapping[str, str]) -> str:
 
 def without_control_tokens(text: str) -> str:
     """Break what a server would take for a control token by a space."""
-    return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+    return _CONTROL.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)

@@ -109,8 +109,8 @@ def _family(values: Mapping[str, Any]) -> Family:
     return family
 
 
-def _check_keys(values: Mapping[str, Any], known: Set[str]) -> None:
-    unknown = next((key for key in values if key not in known and not key.startswith(_ABOUT)), None)
+def _check_keys(values: Mapping[str, Any], supported: Set[str]) -> None:
+    unknown = next((key for key in values if key not in supported and not key.startswith(_ABOUT)), None)
     if unknown is not None:
         raise ValueError(f"unknown key {unknown[:60]!r}")
 

@@ -128,9 +128,9 @@ class _Cursor:
         size = struct.calcsize(f"<{code}")
         if length * size > len(self._data) - self._at:
             raise ValueError(f"a list of {length:,} values")
-        found = struct.unpack_from(f"<{length}{code}", self._data, self._at)
+        numbers = struct.unpack_from(f"<{length}{code}", self._data, self._at)
         self._at += length * size
-        return list(found)
+        return list(numbers)
 
     def _text(self, longest: int) -> str:
         length = self._number("<Q")

@@ -142,8 +142,8 @@ class KvAllocator:
         self.release(self._cached.popitem()[1].sequence)
 
 
-def _too_long(request: str, need: int, cells: int) -> WorkError:
+def _too_long(subject: str, need: int, cells: int) -> WorkError:
     return WorkError(
-        f"{request} needs {need} tokens of context, expected at most {cells}; lower decoding.max_new_tokens, or train "
+        f"{subject} needs {need} tokens of context, expected at most {cells}; lower decoding.max_new_tokens, or train "
         "with a smaller classifier.training.max_length"
     )

@@ -94,12 +94,12 @@ class LlamaContext:
         every = np.ctypeslib.as_array(pointer, shape=(int(chosen.max(initial=-1)) + 1, self.hidden_size))
         return np.asarray(every[chosen])  # a copy
 
-    def want_states(self, wanted: bool) -> None:
+    def want_states(self, enabled: bool) -> None:
         """Choose whether the next batches give hidden states, of every token in them."""
         if self._watcher:
-            self._watcher.keeps_states = wanted
+            self._watcher.keeps_states = enabled
             return
-        llama_cpp.llama_set_embeddings(self._context, wanted)
+        llama_cpp.llama_set_embeddings(self._context, enabled)
 
     def forget(self, sequence: int, start: int = 0) -> None:
         """Drop keys and values of a sequence, from position `start` on."""

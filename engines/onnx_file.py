@@ -106,14 +106,18 @@ def _check_weight(path: Path, tensor: Any, onnx: Any) -> None:
     size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     if len(tensor.dims) > _MOST_DIMENSIONS or any(length < 0 for length in tensor.dims):
         raise ValueError(f"weight {tensor.name!r} of shape {list(tensor.dims)[:9]}")
-    wanted = math.prod(tensor.dims) * size
+    expected_bytes = math.prod(tensor.dims) * size
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         facts = {entry.key: entry.value for entry in tensor.external_data}
         name, start = facts["location"], int(facts.get("offset", 0))
         file = path.parent / name
         if Path(name).name != name or not name.startswith(f"{path.name}."):
             raise ValueError(f"weight {tensor.name!r} lies in {name[:100]!r}, expected a file beside the graph")
-        if start < 0 or int(facts.get("length", wanted)) != wanted or start + wanted > file.stat().st_size:
+        if (
+            start < 0
+            or int(facts.get("length", expected_bytes)) != expected_bytes
+            or start + expected_bytes > file.stat().st_size
+        ):
             raise ValueError(f"weight {tensor.name!r} goes past the end of {name}")
-    elif tensor.HasField("raw_data") and len(tensor.raw_data) != wanted:
-        raise ValueError(f"weight {tensor.name!r} has {len(tensor.raw_data):,} bytes, expected {wanted:,}")
+    elif tensor.HasField("raw_data") and len(tensor.raw_data) != expected_bytes:
+        raise ValueError(f"weight {tensor.name!r} has {len(tensor.raw_data):,} bytes, expected {expected_bytes:,}")

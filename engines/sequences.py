@@ -37,7 +37,7 @@ class Context(Protocol):
     def states(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """Return hidden states of some tokens of the last call, (rows, hidden)."""
 
-    def want_states(self, wanted: bool) -> None:
+    def want_states(self, enabled: bool) -> None:
         """Choose whether the next calls give hidden states."""
 
     def forget(self, sequence: int, start: int = 0) -> None:
@@ -209,7 +209,7 @@ class SequenceEngine:
     ) -> NDArray[np.float32]:
         """Return the states of prompts, each computed in its sequence, which is kept or released."""
         starts = [self._covered(prompt, adapter) for prompt in prompts]
-        kept: set[int] = set()
+        held_ids: set[int] = set()
         try:
             for start, sequence in zip(starts, sequences, strict=True):
                 if start:
@@ -224,11 +224,11 @@ class SequenceEngine:
                 if length > start and self._allocator.keep(
                     tuple(prompt[:length]), CachedPrefix(sequence, length - start)
                 ):
-                    kept.add(sequence)
+                    held_ids.add(sequence)
                     self._context.forget(sequence, length)
         finally:
             for sequence in sequences:
-                if sequence not in kept:
+                if sequence not in held_ids:
                     self._allocator.release(sequence)
         return states
 

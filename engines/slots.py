@@ -99,8 +99,8 @@ def plan_call(live: Sequence[Slot], batch: int) -> Call:
     adapter = candidates[0].adapter
     taken: list[tuple[Slot, int]] = []
     for slot in candidates:
-        wanted = slot.row.prefix_length - slot.position if in_prefix else len(slot.pending)
-        count = min(wanted, room)
+        remaining = slot.row.prefix_length - slot.position if in_prefix else len(slot.pending)
+        count = min(remaining, room)
         if count and slot.adapter == adapter:
             taken.append((slot, count))
             room -= count

@@ -58,9 +58,9 @@ class _Constraint(LogitsProcessor):
         for row, written in enumerate(input_ids[:, self._start :].tolist()):
             ids = self._allowed(written)
             if ids is not None:
-                kept = scores[row, ids]
+                allowed_scores = scores[row, ids]
                 scores[row] = -torch.inf
-                scores[row, ids] = kept
+                scores[row, ids] = allowed_scores
         return scores
 
 

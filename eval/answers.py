@@ -154,7 +154,7 @@ def read_answers(comparison: Path) -> list[dict[str, Any]]:
 
 
 def systems_with_replies(comparison: Path, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """Return the systems of a comparison that write replies: those of these names, or all.
+    """Return the systems of a comparison that write replies: those that are wanted, or all.
 
     Raises:
         InputError: one of these names writes none, or none does.
@@ -180,10 +180,10 @@ def _fault(error: Exception) -> str:
 def _kept_times(path: Path, timed: int) -> dict[str, Any] | None:
     """Return what an earlier call measured on so many tickets, where that is readable."""
     try:
-        found = _Times.model_validate(read_own(path), strict=True)
+        times = _Times.model_validate(read_own(path), strict=True)
     except (OSError, ValueError, InputError):
         return None
-    return found.model_dump() if found.timed == timed else None
+    return times.model_dump() if times.timed == timed else None
 
 
 def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str, Any]:
@@ -193,13 +193,13 @@ def _measure(system: System, tickets: Sequence[Ticket], timed: int) -> dict[str,
     if timed:
         print(f"{system.name}: timing {timed:,} tickets one by one, then memory", file=sys.stderr)
     system.load()
-    found = [latency for ticket in tickets[:timed] if (latency := system.latency(ticket))]
+    latencies = [latency for ticket in tickets[:timed] if (latency := system.latency(ticket))]
     _free(system)
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         memory = process.submit(_peak_memory, system, tickets[:TOGETHER]).result() if timed else None
     return {
-        "labels_s": [latency.labels for latency in found if latency.labels is not None],
-        "answer_s": [latency.answer for latency in found],
+        "labels_s": [latency.labels for latency in latencies if latency.labels is not None],
+        "answer_s": [latency.answer for latency in latencies],
         "memory_mib": memory,
     }
 
@@ -225,13 +225,13 @@ def _peak_memory(system: System, tickets: Sequence[Ticket]) -> float:
 
 def _answer_rest(system: System, tickets: Sequence[Ticket], path: Path) -> list[Output]:
     outputs: list[Output] = []
-    together = len(tickets) if isinstance(system, ReferenceSystem) else TOGETHER
+    batch_size = len(tickets) if isinstance(system, ReferenceSystem) else TOGETHER
     with path.open("a", encoding="utf-8") as out:
-        for start in track(range(0, len(tickets), max(together, 1)), system.name):
-            found = system.answer(tickets[start : start + together])
-            out.writelines(json_text(to_saved(output)) + "\n" for output in found)
+        for start in track(range(0, len(tickets), max(batch_size, 1)), system.name):
+            answered = system.answer(tickets[start : start + batch_size])
+            out.writelines(json_text(to_saved(output)) + "\n" for output in answered)
             out.flush()
-            outputs += found
+            outputs += answered
     return outputs
 
 
@@ -240,16 +240,16 @@ def _kept(path: Path, tickets: Sequence[Ticket]) -> list[Output]:
     if not path.is_file():
         return []
     outputs: list[Output] = []
-    whole = 0
+    kept_bytes = 0
     with path.open("rb") as lines:
         for ticket, line in zip(tickets, lines, strict=False):
             output = _output(line)
             if output is None or output.id != ticket.id:
                 break
             outputs.append(output)
-            whole += len(line)
+            kept_bytes += len(line)
     with path.open("rb+") as file:
-        file.truncate(whole)
+        file.truncate(kept_bytes)
     if outputs:
         print(f"{path.name}: {len(outputs):,} of {len(tickets):,} tickets were answered before", file=sys.stderr)
     return outputs

@@ -67,13 +67,13 @@ class Resamples:
 
     def score(self, replicates: Floats) -> Score:
         """Return a figure with its interval, from its replicates."""
-        *values, whole = replicates
-        return Score(float(whole), *self._limits(np.array(values)))
+        *values, value = replicates
+        return Score(float(value), *self._limits(np.array(values)))
 
     def replicate_difference(self, first: Floats, second: Floats) -> Difference:
         """Return the paired bootstrap (Koehn 2004) of the difference of two figures, from their replicates."""
-        *values, whole = first - second
-        return Difference(float(whole), *self._limits(np.array(values)), _two_sided(np.array(values)))
+        *values, value = first - second
+        return Difference(float(value), *self._limits(np.array(values)), _two_sided(np.array(values)))
 
     def difference(self, first: Floats, second: Floats) -> Difference:
         """Return the paired bootstrap of the mean difference over tickets that have both values."""
@@ -89,10 +89,10 @@ class Resamples:
 
     @staticmethod
     def _limits(values: Floats) -> tuple[float, float]:
-        known = values[~np.isnan(values)]
-        if not len(known):
+        defined = values[~np.isnan(values)]
+        if not len(defined):
             return float("nan"), float("nan")
-        low, high = np.percentile(known, [2.5, 97.5])
+        low, high = np.percentile(defined, [2.5, 97.5])
         return float(low), float(high)
 
 

@@ -117,10 +117,10 @@ def compare(options: CompareOptions) -> Path:
         if ratings and not is_key_of(options.out):
             print(f"{options.out}: ignoring its human ratings: they belong to other answers", file=sys.stderr)
             ratings = None
-        kept = still_valid(judges, options.out)
-        if len(kept) < len(judges):
+        valid_judgements = still_valid(judges, options.out)
+        if len(valid_judgements) < len(judges):
             print(f"{options.out}: ignoring its judgements: they belong to other answers", file=sys.stderr)
-        added = {"human": ratings, "judges": kept, "beside": beside}
+        added = {"human": ratings, "judges": valid_judgements, "beside": beside}
         return write_report({**to_saved(comparison), **added}, options.out)
     finally:
         release(options.out)
@@ -270,14 +270,14 @@ def _write_answers(path: Path, test: TestSet, answered: Sequence[SystemAnswers])
     with disk_guard(path.parent), writable(path, "--out"):
         for row, ticket in enumerate(test.tickets):
             systems = {
-                one.system.name: {
-                    "labels": dict(one.outputs[row].labels),
-                    "tags": list(one.outputs[row].tags),
-                    "reply": one.outputs[row].reply,
-                    UNKNOWN_LABEL: dict(one.outputs[row].unknown_labels),
-                    "probabilities": _rounded(one.outputs[row].probabilities),
+                answers.system.name: {
+                    "labels": dict(answers.outputs[row].labels),
+                    "tags": list(answers.outputs[row].tags),
+                    "reply": answers.outputs[row].reply,
+                    UNKNOWN_LABEL: dict(answers.outputs[row].unknown_labels),
+                    "probabilities": _rounded(answers.outputs[row].probabilities),
                 }
-                for one in answered
+                for answers in answered
             }
             true = {"labels": dict(ticket.labels), "tags": list(ticket.tags), "reply": ticket.reply}
             record = {"id": ticket.id, "subject": ticket.subject, "body": ticket.body, "true": true, "systems": systems}

@@ -73,13 +73,13 @@ def automated(
         target: the column's own.
     """
     thresholds = [(target, head.threshold), *((t, head.thresholds.get(threshold_key(t))) for t in TARGETS)]
-    found = []
+    reports = []
     for aim, threshold in thresholds:
         above = confidence >= (np.nan if threshold is None else threshold)
-        known = ~np.isnan(correct) & (threshold is not None)
-        share = resamples.mean(np.where(known, above, np.nan))
-        found.append(Automated(aim, threshold, share, resamples.mean(np.where(above, correct, np.nan))))
-    return tuple(found)
+        labelled = ~np.isnan(correct) & (threshold is not None)
+        share = resamples.mean(np.where(labelled, above, np.nan))
+        reports.append(Automated(aim, threshold, share, resamples.mean(np.where(above, correct, np.nan))))
+    return tuple(reports)
 
 
 def confidence_report(
@@ -111,7 +111,7 @@ def confidence_report(
     labelled = np.array([label is not None for label in truth])
     order = np.argsort(-confidence, kind="stable")
     order = order[labelled[order]]
-    kept = [max(1, round(share * len(order))) for share in _COVERAGES]
+    counts = [max(1, round(share * len(order))) for share in _COVERAGES]
     right = np.where(labelled, correct, np.nan)
     by_target = automated(confidence, right, head, target, resamples)
     return ConfidenceReport(
@@ -120,7 +120,7 @@ def confidence_report(
         ),
         error_after=_calibration_error(confidence, correct, labelled, resamples),
         reliability=_reliability(confidence[labelled], correct[labelled].astype(np.float64)),
-        coverage=tuple((n / len(order), float(correct[order[:n]].mean())) for n in kept),
+        coverage=tuple((n / len(order), float(correct[order[:n]].mean())) for n in counts),
         threshold=head.threshold,
         above=by_target[0].share,
         accuracy_above=by_target[0].accuracy,
@@ -140,9 +140,9 @@ def _calibration_error(confidence: Floats, correct: Bools, labelled: Bools, resa
 
 
 def _reliability(confidence: Floats, correct: Floats) -> tuple[Bin, ...]:
-    place = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     return tuple(
-        Bin(float(confidence[place == b].mean()), float(correct[place == b].mean()), int((place == b).sum()))
+        Bin(float(confidence[bins == b].mean()), float(correct[bins == b].mean()), int((bins == b).sum()))
         for b in range(_BINS)
-        if np.any(place == b)
+        if np.any(bins == b)
     )

@@ -158,16 +158,16 @@ def _automated_lines(automated: Mapping[str, Sequence[Automated]]) -> list[str]:
     return lines
 
 
-def _applied_text(one: Automated) -> str:
+def _applied_text(applied: Automated) -> str:
     """Return the share of tickets and the accuracy there.
 
     `never` where no confidence is enough, `-` where it is not known.
     """
-    if one.threshold is None:
+    if applied.threshold is None:
         return "-"
-    if is_never(one.threshold):
+    if is_never(applied.threshold):
         return "never"
-    return f"{one.share.value:.0%}" + ("" if isnan(one.accuracy.value) else f" {one.accuracy.value:.3f}")
+    return f"{applied.share.value:.0%}" + ("" if isnan(applied.accuracy.value) else f" {applied.accuracy.value:.3f}")
 
 
 def _automated(
@@ -178,14 +178,14 @@ def _automated(
     columns: Sequence[str],
 ) -> dict[str, Sequence[Automated]]:
     resamples = Resamples(len(test))
-    found: dict[str, Sequence[Automated]] = {}
+    by_column: dict[str, Sequence[Automated]] = {}
     for column in columns:
         confidence = np.array([answer.prediction.confidence[column] for answer in answers])
         pairs = zip((answer.prediction.labels[column] for answer in answers), true_labels(test, column), strict=True)
         correct = np.array([np.nan if true is None else float(label == true) for label, true in pairs])
         head, target = system.classifier.calibration.heads[column], settings.review_target(column)
-        found[column] = automated(confidence, correct, head, target, resamples)
-    return found
+        by_column[column] = automated(confidence, correct, head, target, resamples)
+    return by_column
 
 
 def _announced(

@@ -29,8 +29,8 @@ def shared_facts(ticket: Ticket, reply: str) -> dict[str, float]:
     shares = {}
     for kind in _PATTERNS:
         kept, total = _kept(kind, ticket, reply)
-        known = total and not (kind == "names" and ticket.language.lower().startswith("de"))
-        shares[kind] = kept / total if known else float("nan")
+        judged = total and not (kind == "names" and ticket.language.lower().startswith("de"))
+        shares[kind] = kept / total if judged else float("nan")
     return shares
 
 

@@ -116,9 +116,9 @@ def score_sheets(sheets: Sequence[Path], comparison: Path) -> HumanScores:
         if rating == earlier and sum(map(len, rating.values())) >= _TELLING:
             raise InputError(f"{other}: has the scores of {sheet}; expected one sheet of every rater")
     for sheet, rating in zip(sheets, ratings, strict=True):
-        given, wanted = sum(map(len, rating.values())), len(key) * len(DIMENSIONS)
-        if given < wanted:
-            print(f"{sheet}: {given:,} of {wanted:,} scores are filled in; the others are left out", file=sys.stderr)
+        given, expected = sum(map(len, rating.values())), len(key) * len(DIMENSIONS)
+        if given < expected:
+            print(f"{sheet}: {given:,} of {expected:,} scores are filled in; the others are left out", file=sys.stderr)
     scores = _score(ratings, key)
     with disk_guard(comparison), writable(comparison, "folder of a comparison"):
         write_json(comparison / RATINGS, {"raters": ratings})
@@ -155,12 +155,12 @@ def _stratified(
         rouge = stemmed_rouge_l(record["systems"][system]["reply"] or "", true["reply"])
         strata[(bucket_of(rouge), queue)].append(record)
     piles = [[pile[i] for i in rng.permutation(len(pile))] for _, pile in sorted(strata.items())]
-    found: list[Mapping[str, Any]] = []
-    while len(found) < min(count, len(records)):
+    drawn: list[Mapping[str, Any]] = []
+    while len(drawn) < min(count, len(records)):
         for pile in piles:
-            if pile and len(found) < count:
-                found.append(pile.pop())
-    return found
+            if pile and len(drawn) < count:
+                drawn.append(pile.pop())
+    return drawn
 
 
 def _safe(cell: str) -> str:

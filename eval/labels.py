@@ -60,7 +60,7 @@ def score_column(
     names, y, p = _places(truth, predicted)
     width = len(names) + 1
     labelled = y != width - 1
-    whole = _confusion(y, p, width, labelled.astype(np.float64))
+    confusion = _confusion(y, p, width, labelled.astype(np.float64))
     classes = {}
     for i, label in enumerate(names):
         true, given = (y == i).astype(np.float64), ((p == i) & labelled).astype(np.float64)
@@ -77,7 +77,7 @@ def score_column(
         macro_f1=resamples.score(f1),
         classes=classes,
         predicted=tuple(names),
-        confusion=tuple(tuple(int(n) for n in whole[names.index(label)]) for label in classes),
+        confusion=tuple(tuple(int(n) for n in confusion[names.index(label)]) for label in classes),
         missing=float(np.mean(p[labelled] == width - 1)) if labelled.any() else float("nan"),
     )
 
@@ -122,17 +122,17 @@ def labelled_tickets(tickets: Sequence[Ticket], columns: Sequence[str], part: st
 def tag_scores(tickets: Sequence[Ticket], given: Sequence[Sequence[str]], resamples: Resamples) -> Score:
     """Return the micro-F1 of tags, over all (ticket, tag) pairs."""
     pairs = [(set(ticket.tags), set(tags)) for ticket, tags in zip(tickets, given, strict=True)]
-    hits = np.array([len(true & said) for true, said in pairs], dtype=np.float64)
-    total = np.array([len(true) + len(said) for true, said in pairs], dtype=np.float64)
+    hits = np.array([len(true & given_tags) for true, given_tags in pairs], dtype=np.float64)
+    total = np.array([len(true) + len(given_tags) for true, given_tags in pairs], dtype=np.float64)
     return resamples.ratio(2 * hits, total)
 
 
 def _places(truth: Sequence[str | None], predicted: Sequence[str | None]) -> tuple[list[str], Ints, Ints]:
     """Return all labels, sorted, and the place of every true and predicted one; no label comes last."""
     names = sorted({label for label in (*truth, *predicted) if label is not None})
-    place: dict[str | None, int] = {label: i for i, label in enumerate(names)}
-    place[None] = len(names)
-    return names, np.array([place[label] for label in truth]), np.array([place[label] for label in predicted])
+    position: dict[str | None, int] = {label: i for i, label in enumerate(names)}
+    position[None] = len(names)
+    return names, np.array([position[label] for label in truth]), np.array([position[label] for label in predicted])
 
 
 def _confusion(y: Ints, p: Ints, width: int, times: Floats) -> Floats:

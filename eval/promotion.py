@@ -44,13 +44,13 @@ def current_and_candidate(systems: Sequence[System]) -> tuple[int, int]:
     Raises:
         InputError: not two.
     """
-    found = [index for index, system in enumerate(systems) if isinstance(system, TwoStageSystem)]
-    if len(found) != _TWO:
+    positions = [index for index, system in enumerate(systems) if isinstance(system, TwoStageSystem)]
+    if len(positions) != _TWO:
         raise InputError(
-            f"--promote: found {len(found)} two-stage systems, expected two: give the run folder of the model in use, "
-            "then that of the new one"
+            f"--promote: found {len(positions)} two-stage systems, expected two: give the run folder of the model in "
+            "use, then that of the new one"
         )
-    return found[0], found[1]
+    return positions[0], positions[1]
 
 
 def decide(old: SystemAnswers, new: SystemAnswers, test: TestSet) -> Promotion:
@@ -117,10 +117,12 @@ def _key(ticket: Ticket) -> str:
 def _pair(old: SystemAnswers, new: SystemAnswers, test: TestSet, rows: Sequence[int]) -> SystemPair:
     """Return new beside old on some of the tickets."""
     part = TestSet([test.tickets[row] for row in rows], test.train, test.columns, Resamples(len(rows)))
-    both = [replace(one, outputs=[one.outputs[row] for row in rows]) for one in (new, old)]
+    both = [replace(answers, outputs=[answers.outputs[row] for row in rows]) for answers in (new, old)]
     training = TrainingReplies([ticket.reply for ticket in test.train])
-    scores = {one.system.name: reply_scores(one, part, training) for one in both}
-    return compare_pair(both[0], both[1], part, scores, {one.system.name: f1_replicates(one, part) for one in both})
+    scores = {answers.system.name: reply_scores(answers, part, training) for answers in both}
+    return compare_pair(
+        both[0], both[1], part, scores, {answers.system.name: f1_replicates(answers, part) for answers in both}
+    )
 
 
 def _figures(pair: SystemPair, columns: Sequence[str]) -> dict[str, Difference]:
@@ -134,5 +136,5 @@ def _more_tickets(change: Difference, count: int) -> str:
     """Return how many tickets would narrow the interval enough, where the difference itself is harmless."""
     if change.value <= -MARGIN or change.value == change.low:
         return ""
-    wanted = count * ((change.value - change.low) / (change.value + MARGIN)) ** 2
-    return f"; {wanted:,.0f} tickets would tell, if the difference stays what it is"
+    needed = count * ((change.value - change.low) / (change.value + MARGIN)) ** 2
+    return f"; {needed:,.0f} tickets would tell, if the difference stays what it is"

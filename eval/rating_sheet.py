@@ -27,7 +27,7 @@ def read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     missing = [name for name in (ROW, *DIMENSIONS) if name not in (lines[0] if lines else ())]
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}, expected those of {SHEET}, saved as CSV UTF-8")
-    found = {}
+    ratings = {}
     for line in (dict(zip(lines[0], cells, strict=False)) for cells in lines[1:]):
         row = line.get(ROW, "").strip()
         given = {name: line.get(name, "").strip() for name in DIMENSIONS}
@@ -35,12 +35,12 @@ def read_sheet(path: Path, key: Mapping[str, Any]) -> dict[str, dict[str, int]]:
             continue
         if row not in key:
             raise InputError(f"{path}: row {row!r} is not of this comparison, expected rows of its {SHEET}")
-        if row in found:
+        if row in ratings:
             raise InputError(f"{path}: row {row!r} is there twice, expected once")
-        found[row] = {name: _rating(path, row, name, text) for name, text in given.items() if text}
-    if not found:
+        ratings[row] = {name: _rating(path, row, name, text) for name, text in given.items() if text}
+    if not ratings:
         raise InputError(f"{path}: holds no score, expected whole numbers from {_SCORES[0]} to {_SCORES[-1]}")
-    return found
+    return ratings
 
 
 def _rows(data: bytes) -> list[list[str]]:

@@ -35,8 +35,8 @@ def tfidf_regression(train: Sequence[Ticket], test: Sequence[Ticket], columns: S
 def nearest_neighbours(train: Sequence[Ticket], test: Sequence[Ticket]) -> list[Ticket]:
     """Return the most similar training ticket of every test ticket, by cosine of TF-IDF vectors."""
     features, test_features = tfidf_features(train, test)
-    found: list[int] = []
+    nearest: list[int] = []
     for start in range(0, len(test), 256):  # a block of similarities at a time
         block = test_features[start : start + 256] @ features.T
-        found += np.asarray(block.argmax(axis=1)).ravel().tolist()
-    return [train[row] for row in found]
+        nearest += np.asarray(block.argmax(axis=1)).ravel().tolist()
+    return [train[row] for row in nearest]

@@ -53,9 +53,9 @@ class ReplyScores:
 
 def spread(values: Floats, rows: Sequence[int], count: int, empty: float = np.nan) -> Floats:
     """Return values of some rows (rows, ...) in an array of `count` rows, `empty` elsewhere."""
-    whole = np.full((count, *values.shape[1:]), empty)
-    whole[list(rows)] = values
-    return whole
+    spread_values = np.full((count, *values.shape[1:]), empty)
+    spread_values[list(rows)] = values
+    return spread_values
 
 
 def corpus_bleu(sums: Floats) -> float:
@@ -76,8 +76,8 @@ def score_replies(tickets: Sequence[Ticket], replies: Sequence[str], training: T
     values = {metric.key: column for metric, column in zip(computed, columns, strict=True)}
     bleu = BLEU()
     statistics = np.array([_bleu_statistics(bleu, t.reply, r) for t, r in zip(tickets, replies, strict=True)])
-    words, wanted = _words(replies), _words([ticket.reply for ticket in tickets])
-    ratios = {"mean_words": (words, np.ones(len(words))), "mean_words_ratio": (words, wanted)}
+    words, true_words = _words(replies), _words([ticket.reply for ticket in tickets])
+    ratios = {"mean_words": (words, np.ones(len(words))), "mean_words_ratio": (words, true_words)}
     return ReplyScores(values, ratios, statistics, str(bleu.get_signature()), _variety(replies))
 
 
@@ -88,19 +88,19 @@ def bucket_of(rouge: float) -> str:
 
 def _variety(replies: Sequence[str]) -> dict[str, float]:
     """Return distinct-n (Li et al. 2016): different n-grams over all n-grams of all replies."""
-    found = {}
+    distinct = {}
     for n in (1, 2):
         grams: Counter[Any] = Counter()
         for reply in replies:
             words = _WORD.findall(reply.lower())
             grams.update(zip(*(words[i:] for i in range(n)), strict=False))
-        found[f"distinct_{n}"] = len(grams) / max(grams.total(), 1)
-    return found
+        distinct[f"distinct_{n}"] = len(grams) / max(grams.total(), 1)
+    return distinct
 
 
 def _bleu_statistics(bleu: BLEU, reference: str, reply: str) -> list[float]:
-    found = bleu.corpus_score([reply], [[reference]])
-    return [found.sys_len, found.ref_len, *found.counts, *found.totals]
+    score = bleu.corpus_score([reply], [[reference]])
+    return [score.sys_len, score.ref_len, *score.counts, *score.totals]
 
 
 def _words(texts: Sequence[str]) -> Floats:

@@ -97,8 +97,8 @@ def reply_scores(answered: SystemAnswers, test: TestSet, training: TrainingRepli
     rows = [i for i, ticket in enumerate(test.tickets) if ticket.reply]
     if all(reply is None for reply in replies) or not rows:
         return None
-    found = score_replies([test.tickets[i] for i in rows], [replies[i] or "" for i in rows], training)
-    return found.spread(rows, len(replies))
+    scores = score_replies([test.tickets[i] for i in rows], [replies[i] or "" for i in rows], training)
+    return scores.spread(rows, len(replies))
 
 
 def system_report(
@@ -162,8 +162,8 @@ def _exact(answered: SystemAnswers, test: TestSet) -> Any:
 
 
 def _mcnemar(first: Floats, second: Floats) -> float:
-    known = ~np.isnan(first)
-    return mcnemar(first[known] == 1, second[known] == 1)
+    labelled = ~np.isnan(first)
+    return mcnemar(first[labelled] == 1, second[labelled] == 1)
 
 
 def _confidence(answered: SystemAnswers, test: TestSet) -> dict[str, ConfidenceReport]:
@@ -188,7 +188,7 @@ def _confidence(answered: SystemAnswers, test: TestSet) -> dict[str, ConfidenceR
 def _rarest_class(answered: SystemAnswers, test: TestSet) -> dict[str, RarestClass]:
     if not all(output.probabilities for output in answered.outputs):
         return {}
-    found = {
+    by_column = {
         column: operating_points(
             [output.probabilities[column] for output in answered.outputs],
             true_labels(test.tickets, column),
@@ -197,7 +197,7 @@ def _rarest_class(answered: SystemAnswers, test: TestSet) -> dict[str, RarestCla
         )
         for column in test.columns
     }
-    return {column: rarest for column, rarest in found.items() if rarest}
+    return {column: rarest for column, rarest in by_column.items() if rarest}
 
 
 def f1_replicates(answered: SystemAnswers, test: TestSet) -> dict[str, Floats]:
@@ -234,29 +234,29 @@ def score_slices(
     answered: Sequence[SystemAnswers], test: TestSet, scores: Mapping[str, ReplyScores | None]
 ) -> list[Slice]:
     """Return every system on every subset."""
-    found = []
+    slices = []
     for group, name, rows in slices_of(test.tickets, test.train, test.columns):
         resamples = Resamples(len(rows))
         systems = {}
-        for one in answered:
-            figures = {c: resamples.mean(_right(one, test, c)[rows]) for c in test.columns}
-            replies = scores[one.system.name]
+        for system_answers in answered:
+            figures = {c: resamples.mean(_right(system_answers, test, c)[rows]) for c in test.columns}
+            replies = scores[system_answers.system.name]
             figures |= {ROUGE_L: resamples.mean(replies.values[ROUGE_L][rows])} if replies else {}
-            systems[one.system.name] = figures
-        found.append(Slice(group, name, len(rows), systems))
-    return found
+            systems[system_answers.system.name] = figures
+        slices.append(Slice(group, name, len(rows), systems))
+    return slices
 
 
 def pick_examples(
     answered: Sequence[SystemAnswers], test: TestSet, scores: Mapping[str, ReplyScores | None]
 ) -> list[dict[str, Any]]:
     """Return one ticket per ROUGE-L bucket of the first system that replies: the one nearest the bucket's middle."""
-    writing = [one for one in answered if scores[one.system.name] is not None]
+    writing = [system_answers for system_answers in answered if scores[system_answers.system.name] is not None]
     leader = scores[writing[0].system.name] if writing else None
     if leader is None:
         return []
     rouge = np.nan_to_num(leader.values[ROUGE_L], nan=-1.0)
-    found = []
+    examples = []
     for name, middle in (("> 0.5", 0.65), ("0.3-0.5", 0.4), ("< 0.3", 0.2)):
         rows = [i for i, value in enumerate(rouge) if value >= 0 and bucket_of(float(value)) == name]
         if not rows:
@@ -265,12 +265,12 @@ def pick_examples(
         ticket = test.tickets[row]
         systems = [
             {
-                "name": one.system.name,
-                "labels": dict(one.outputs[row].labels),
-                "reply": one.outputs[row].reply,
-                "rouge": None if (s := scores[one.system.name]) is None else float(s.values[ROUGE_L][row]),
+                "name": system_answers.system.name,
+                "labels": dict(system_answers.outputs[row].labels),
+                "reply": system_answers.outputs[row].reply,
+                "rouge": None if (s := scores[system_answers.system.name]) is None else float(s.values[ROUGE_L][row]),
             }
-            for one in writing
+            for system_answers in writing
         ]
-        found.append({"bucket": name, "ticket": asdict(ticket), "systems": systems})
-    return found
+        examples.append({"bucket": name, "ticket": asdict(ticket), "systems": systems})
+    return examples

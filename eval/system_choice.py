@@ -31,7 +31,7 @@ def open_runs(runs: Sequence[Path]) -> list[System]:
     Raises:
         InputError: a folder holds neither, or a file is damaged.
     """
-    found: list[System] = []
+    systems: list[System] = []
     runs = [local_folder(run) for run in runs]
     if len({run.resolve() for run in runs}) < len(runs):
         raise InputError(f"found a run folder twice in {', '.join(map(str, runs))}; expected each once")
@@ -43,11 +43,11 @@ def open_runs(runs: Sequence[Path]) -> list[System]:
             model = open_model(run, "run")
             if CLASSIFIER not in model.stages:
                 raise InputError(f"{run}: has a generator but no classifier; `duet train-cls` adds one")
-            found.append(TwoStageSystem(TWO_STAGE, model))
+            systems.append(TwoStageSystem(TWO_STAGE, model))
         if single_prompt is not None:
             space = LabelSpace.load(single_prompt.path / LABELS)
-            found += [SinglePromptSystem(kind, kind, single_prompt, space) for kind in (SINGLE, CONSTRAINED)]
-    return _distinct(found)
+            systems += [SinglePromptSystem(kind, kind, single_prompt, space) for kind in (SINGLE, CONSTRAINED)]
+    return _distinct(systems)
 
 
 def zero_shot(systems: Sequence[System]) -> System:

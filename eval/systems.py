@@ -224,17 +224,17 @@ class SinglePromptSystem:
         """Time one ticket; labels are known when the line of tags ends, or never if that line or a label is missing."""
         start = time.perf_counter()
         ids: list[int] = []
-        known: list[float] = []
+        label_times: list[float] = []
 
         def on_token(row: int, token: int) -> None:
             ids.append(token)
-            if not known and _block_is_over(self.system.encoder.decode(ids)):
-                known.append(time.perf_counter() - start)
+            if not label_times and _block_is_over(self.system.encoder.decode(ids)):
+                label_times.append(time.perf_counter() - start)
 
         written = self.system.write([ticket], on_token)[0]
         total = time.perf_counter() - start
         complete = len(written.parsed.labels) == len(self.space.columns)
-        return Latency(known[0] if known and complete else None, total)
+        return Latency(label_times[0] if label_times and complete else None, total)
 
 
 @dataclass
@@ -280,5 +280,5 @@ class ReferenceSystem:
 
 
 def _block_is_over(text: str) -> bool:
-    _, tags, rest = text.lower().partition("tags:")
-    return bool(tags) and "\n" in rest
+    _, tags, after_tags = text.lower().partition("tags:")
+    return bool(tags) and "\n" in after_tags

@@ -124,13 +124,15 @@ def _confusions(folder: Path) -> dict[str, dict[str, Any]]:
     space = LabelSpace.load(folder / LABELS)
     try:
         reports = read_json(folder / RUN)["calibrated"]
-        found = {
+        matrices = {
             column: {"classes": list(classes), "matrix": reports[column]["confusion"]}
             for column, classes in space.columns.items()
         }
-        if any(np.array(one["matrix"], float).shape != (len(one["classes"]),) * 2 for one in found.values()):
+        if any(
+            np.array(matrix["matrix"], float).shape != (len(matrix["classes"]),) * 2 for matrix in matrices.values()
+        ):
             raise ValueError("a matrix of another size")
-        return found
+        return matrices
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder / RUN}: no confusions of a classifier ({plain_reason(error)}); train it again"

@@ -11,9 +11,9 @@ from tickets.errors import InputError
 _REMEDY = "restore the bundle, or export it again with --memory"
 
 
-def unreadable(path: Path, fault: str) -> InputError:
+def unreadable(path: Path, problem: str) -> InputError:
     """Return the error of a file of a memory that is not what an export writes."""
-    return InputError(f"{path}: {fault}; {_REMEDY}")
+    return InputError(f"{path}: {problem}; {_REMEDY}")
 
 
 def load_array(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
@@ -23,12 +23,12 @@ def load_array(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
         InputError: not an array, or one of another kind.
     """
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception:  # numpy reads the head as Python source, whose parser raises whatever it raises
         raise unreadable(path, "no readable array of a memory") from None
-    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype != np.dtype(kind):
+    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != np.dtype(kind):
         raise unreadable(path, f"found another array, expected one dimension of {np.dtype(kind).name}")
-    return found
+    return array
 
 
 def check_values(path: Path, holds: "bool | np.bool_", expected: str) -> None:

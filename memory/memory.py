@@ -49,17 +49,17 @@ class Memory:
             without: id of a ticket to leave out.
         """
         asked = self.idf.weigh(count_terms([text]))
-        found: list[tuple[float, int, int]] = []
-        wanted = count + (without is not None)
+        nearest: list[tuple[float, int, int]] = []
+        limit = count + (without is not None)
         for number, segment in enumerate(self.segments):
             values = segment.similarities(asked.indices, asked.data)
-            best = np.argpartition(values, -wanted)[-wanted:] if len(values) > wanted else np.arange(len(values))
-            found += [(float(values[row]), -number, -int(row)) for row in best if values[row] > 0]
+            best = np.argpartition(values, -limit)[-limit:] if len(values) > limit else np.arange(len(values))
+            nearest += [(float(values[row]), -number, -int(row)) for row in best if values[row] > 0]
         similar = (
             Similar(self.segments[-number].ticket(-row), min(value, 1.0))
-            for value, number, row in heapq.nlargest(wanted, found)
+            for value, number, row in heapq.nlargest(limit, nearest)
         )
-        return [one for one in similar if one.ticket.id != without][:count]
+        return [neighbour for neighbour in similar if neighbour.ticket.id != without][:count]
 
 
 def open_memory(

@@ -95,13 +95,13 @@ class Segment:
     def similarities(self, terms: Terms, weights: Floats) -> Floats:
         """Return the cosine of every ticket (tickets,) with a text of these terms."""
         known, starts, rows, row_weights = self._arrays
-        found = np.zeros(len(self), dtype=np.float32)
+        scores = np.zeros(len(self), dtype=np.float32)
         indices = np.searchsorted(known, terms)
         for index, term, weight in zip(indices, terms, weights, strict=True):
             if index < len(known) and known[index] == term:
                 span = slice(int(starts[index]), int(starts[index + 1]))
-                found[rows[span]] += weight * row_weights[span]
-        return found
+                scores[rows[span]] += weight * row_weights[span]
+        return scores
 
     @cached_property
     def _offsets(self) -> npt.NDArray[np.int64]:

@@ -43,10 +43,10 @@ class Idf:
     @classmethod
     def of(cls, counts: Any) -> "Idf":
         """Compute them from a matrix of counts, smoothed as in scikit-learn."""
-        found = np.bincount(counts.indices, minlength=1)
-        terms = np.flatnonzero(found).astype(np.int32)
+        document_counts = np.bincount(counts.indices, minlength=1)
+        terms = np.flatnonzero(document_counts).astype(np.int32)
         tickets = counts.shape[0]
-        inverse = np.log((1 + tickets) / (1 + np.append(found[terms], 0))) + 1
+        inverse = np.log((1 + tickets) / (1 + np.append(document_counts[terms], 0))) + 1
         return cls(terms, inverse.astype(np.float32))
 
     @classmethod

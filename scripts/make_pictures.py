@@ -106,10 +106,10 @@ def _review(client: httpx2.Client, ticket: Ticket) -> None:
 
 
 def _browser() -> str:
-    found = next((path for name in _CHROMIUM if (path := shutil.which(name))), None)
-    if found is None:
+    browser = next((path for name in _CHROMIUM if (path := shutil.which(name))), None)
+    if browser is None:
         sys.exit("needs Chromium; install it")
-    return found
+    return browser
 
 
 if __name__ == "__main__":

@@ -78,12 +78,12 @@ def configuration() -> str:
 
 def _sections(section: type[BaseModel], key: str = "") -> dict[type[BaseModel], list[str]]:
     """Return the places of every section below and with `section`."""
-    found: dict[type[BaseModel], list[str]] = {section: [key]}
+    sections: dict[type[BaseModel], list[str]] = {section: [key]}
     for name, info in section.model_fields.items():
         if _is_section(info.annotation):
             for below, places in _sections(info.annotation, f"{key}.{name}".lstrip(".")).items():
-                found.setdefault(below, []).extend(places)
-    return found
+                sections.setdefault(below, []).extend(places)
+    return sections
 
 
 def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
@@ -92,8 +92,8 @@ def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
 
 def _shown(value: object) -> str:
     """As YAML writes it."""
-    plain = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(plain, default_flow_style=True).removesuffix("...\n").strip()
+    default = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(default, default_flow_style=True).removesuffix("...\n").strip()
 
 
 PAGES = {"cli.md": commands, "configuration.md": configuration}

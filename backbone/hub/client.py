@@ -112,11 +112,11 @@ def _of_status(address: str, status: int, message: str, writes: bool) -> DuetErr
     if status in (401, 403):
         from huggingface_hub import get_token
 
-        found = "a token that it does not accept for this" if get_token() else "no token"
+        token_state = "a token that it does not accept for this" if get_token() else "no token"
         right = "write to this repository" if writes else "read this repository, if there is one"
         return InputError(
-            f"{address}: refused by the hub ({says}); found {found}, expected one that may {right}; run `hf auth "
-            "login`, or set HF_TOKEN"
+            f"{address}: refused by the hub ({says}); found {token_state}, expected one that may {right}; run "
+            "`hf auth login`, or set HF_TOKEN"
         )
     if status == 404:
         return InputError(

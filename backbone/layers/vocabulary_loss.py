@@ -21,11 +21,11 @@ class _HeadLoss(torch.autograd.Function):
             rows = slice(start, start + step)
             logits = linear(states[rows].to(weight.dtype), weight).float()
             total = logits.logsumexp(dim=1, keepdim=True)
-            place = labels[rows].unsqueeze(1)
-            losses[rows] = (total - logits.gather(1, place)).squeeze(1)
+            target = labels[rows].unsqueeze(1)
+            losses[rows] = (total - logits.gather(1, target)).squeeze(1)
             if gradient is not None:
                 slope = logits.sub_(total).exp_()  # softmax
-                slope.scatter_add_(1, place, slope.new_full((1, 1), -1.0).expand_as(place))
+                slope.scatter_add_(1, target, slope.new_full((1, 1), -1.0).expand_as(target))
                 gradient[rows] = slope.to(weight.dtype) @ weight
         if gradient is not None:
             ctx.save_for_backward(gradient)

@@ -57,9 +57,9 @@ def save_adapter(stage: Stage, model: Any) -> "dict[str, Tensor]":
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     state = {name: _whole(tensor).contiguous().cpu() for name, tensor in state.items()}
     lora = {name: tensor for name, tensor in state.items() if "lora_" in name}
-    rest = {name: tensor for name, tensor in state.items() if name not in lora}
+    other_tensors = {name: tensor for name, tensor in state.items() if name not in lora}
     if not processes.is_first():
-        return rest
+        return other_tensors
     config = model.peft_config["default"]
     config.modules_to_save, config.inference_mode = None, True
     config.base_model_name_or_path, config.task_type = stage.base.name, None
@@ -67,7 +67,7 @@ def save_adapter(stage: Stage, model: Any) -> "dict[str, Tensor]":
         (stage.partial / ADAPTER).mkdir(exist_ok=True)
         config.save_pretrained(str(stage.partial / ADAPTER))
         save_file(lora, stage.partial / ADAPTER / ADAPTER_WEIGHTS)
-    return rest
+    return other_tensors
 
 
 def _whole(tensor: Any) -> "Tensor":

@@ -44,7 +44,7 @@ def find_damage(checkpoint: Path) -> str | None:
     missing += [name for name in sums if not (checkpoint / name).is_file()]
     if missing:
         return f"lacks {missing[0]}"
-    damaged = next((name for name, wanted in sums.items() if sha256(checkpoint / name) != wanted), None)
+    damaged = next((name for name, expected_sum in sums.items() if sha256(checkpoint / name) != expected_sum), None)
     return f"has a damaged {damaged}" if damaged else None
 
 
@@ -62,10 +62,10 @@ def newest_intact(folder: Path) -> Path | None:
     return None
 
 
-def drop_old(folder: Path, keep: Iterable[str | None]) -> None:
+def drop_old(folder: Path, names_to_keep: Iterable[str | None]) -> None:
     """Remove all but the newest two checkpoints and those named; call it when the newest is sealed and verified."""
-    names = {Path(name).name for name in keep if name}
-    for old in checkpoints(folder)[_CHECKPOINTS_KEPT:]:
+    names = {Path(name).name for name in names_to_keep if name}
+    for old in checkpoints(folder)[_KEPT:]:
         if old.name not in names:
             shutil.rmtree(old)
 

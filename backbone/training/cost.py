@@ -109,13 +109,13 @@ def memory(config: RunConfig, stage: str, shape: Shape, recompute: bool) -> Memo
     per_layer = attention + forward
     # the last feed-forward part runs where states are read: nowhere to speak of, or at the reply, about half of a row
     last = attention + (forward / 2 if stage in CAUSAL_STAGES else 0.0)
-    kept = shape.layers * shape.hidden + per_layer if recompute else (shape.layers - 1) * per_layer + last
+    stored_values = shape.layers * shape.hidden + per_layer if recompute else (shape.layers - 1) * per_layer + last
     tokens = stage_settings(config, stage).batch_tokens / processes.world_size()
     logits = min(_LOGIT_BYTES, 8 * shape.vocabulary * tokens)
     return Memory(
         weights=weights,
         trained=float(shape.per_rank * config.lora.rank * _TRAINED_BYTES),
-        activations=tokens * kept * width + (logits if stage in CAUSAL_STAGES else 0.0),
+        activations=tokens * stored_values * width + (logits if stage in CAUSAL_STAGES else 0.0),
         program=0.0 if on_cuda() else _PROGRAM_BYTES,
     )
 
@@ -130,17 +130,17 @@ def free_memory() -> float:
 
 def recomputes(config: RunConfig, stage: str, shape: Shape, available: float | None = None) -> bool:
     """Return whether a stage recomputes activations: as configured, or when keeping them would not fit."""
-    wanted = config.base.gradient_checkpointing
-    if wanted != "auto":
-        return wanted
+    setting = config.base.gradient_checkpointing
+    if setting != "auto":
+        return setting
     room = free_memory() if available is None else available
     return memory(config, stage, shape, recompute=False).total > _HEADROOM * room
 
 
 def packs(config: RunConfig, stage: str, on_cuda: bool) -> bool:
     """Return whether a stage packs its batches: as configured, or where a kernel for it makes it the faster way."""
-    wanted = stage_settings(config, stage).packing
-    return on_cuda and config.base.compute == "bf16" if wanted == "auto" else wanted
+    setting = stage_settings(config, stage).packing
+    return on_cuda and config.base.compute == "bf16" if setting == "auto" else setting
 
 
 def operations(config: RunConfig, stage: str, shape: Shape, tokens: float, read: float, recompute: bool) -> float:

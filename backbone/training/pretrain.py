@@ -74,8 +74,8 @@ class PretrainConfig(BaseModel):
     @classmethod
     def _divides(cls, count: int, info: ValidationInfo) -> int:
         of_heads = info.field_name == "heads"  # halves of each are rotated, so that its length has to be even
-        whole = info.data.get("hidden_size", 2 * count) // 2 if of_heads else info.data.get("heads", count)
-        if whole % count:
+        total_size = info.data.get("hidden_size", 2 * count) // 2 if of_heads else info.data.get("heads", count)
+        if total_size % count:
             raise ValueError("a divisor of hidden_size / 2 for heads, and of heads for key_value_heads")
         return count
 

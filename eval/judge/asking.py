@@ -39,8 +39,8 @@ class JudgeModel:
         return {question.key: _outcome(question, answers[question.key]) for question in questions}
 
 
-def _outcome(question: Question, kept: Kept) -> Outcome:
-    if kept.problem:
-        return Outcome(None, kept.text, kept.problem, kept.model, kept.tokens, kept.day)
-    verdict = read_verdict(kept.text, question.answer)
-    return Outcome(verdict.value, verdict.reasons, "", kept.model, kept.tokens, kept.day)
+def _outcome(question: Question, answer: Kept) -> Outcome:
+    if answer.problem:
+        return Outcome(None, answer.text, answer.problem, answer.model, answer.tokens, answer.day)
+    verdict = read_verdict(answer.text, question.answer)
+    return Outcome(verdict.value, verdict.reasons, "", answer.model, answer.tokens, answer.day)

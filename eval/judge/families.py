@@ -47,8 +47,8 @@ def base_families(bases: Iterable[tuple[str, str]]) -> set[str]:
 
     The architecture speaks where the name does not. The embedded model has a family of its own.
     """
-    found: set[str] = set()
+    families: set[str] = set()
     for name, architecture in bases:
         if name != MINI:
-            found |= families_of([name]) or families_of([architecture])
-    return found
+            families |= families_of([name]) or families_of([architecture])
+    return families

@@ -109,13 +109,13 @@ def _agreement(plan: Plan, dimension: str, outcomes: Mapping[str, Outcome]) -> A
     for rated in plan.rated:
         keys = [point_question(rated.case, rated.reply, dimension, draw).key for draw in range(plan.draws)]
         given = [outcomes[key].value for key in keys if key in outcomes]
-        known = [float(value) for value in given if value is not None]
-        if known:
-            scores[rated.row] = float(np.mean(known))
+        numbers = [float(value) for value in given if value is not None]
+        if numbers:
+            scores[rated.row] = float(np.mean(numbers))
     return with_people(plan.ratings, scores, dimension)
 
 
 def _retest(pairs: Sequence[tuple[Question, Question]], outcomes: Mapping[str, Outcome]) -> Retest | None:
     scored = [(score_of(outcomes[a.key]), score_of(outcomes[b.key])) for a, b in pairs]
-    known = [pair for pair in scored if not np.isnan(pair).any()]
-    return with_itself(known) if known else None
+    complete = [pair for pair in scored if not np.isnan(pair).any()]
+    return with_itself(complete) if complete else None

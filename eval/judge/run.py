@@ -143,8 +143,8 @@ def _lines(plan: Plan, judgement: Judgement, outcomes: Mapping[str, Outcome]) ->
                 rows.append(({"ticket": case.id, "shown": names}, pair_question(case, *replies)))
     for about, question in rows:
         if outcome := outcomes.get(question.key):  # nobody was asked about two replies that are alike
-            said = {"verdict": outcome.value, "problem": outcome.problem, "reasons": outcome.reasons}
-            yield json_text({**about, **said}) + "\n"
+            answer = {"verdict": outcome.value, "problem": outcome.problem, "reasons": outcome.reasons}
+            yield json_text({**about, **answer}) + "\n"
 
 
 def _bases(record: Mapping[str, Any], comparison: Path) -> list[tuple[str, str]]:

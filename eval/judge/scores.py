@@ -87,9 +87,9 @@ def score_points(
                 for case, reply in zip(cases, texts, strict=True)
             ]
         )
-        known = ~np.isnan(table)
-        unreadable[name] = int((~known).sum())
-        sums, counts = np.nan_to_num(table).sum(axis=1), known.sum(axis=1)
+        readable = ~np.isnan(table)
+        unreadable[name] = int((~readable).sum())
+        sums, counts = np.nan_to_num(table).sum(axis=1), readable.sum(axis=1)
         values[name] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     resamples = Resamples(len(cases))
     first, *others = values
@@ -169,23 +169,23 @@ def win_rate_at_equal_length(gained: Floats, lengths: Floats, times: Floats) -> 
     Returns:
         (fits,); NaN where no ticket counts.
     """
-    known = ~np.isnan(gained)
-    difference = (lengths[0] - lengths[1])[known]
-    length = np.tanh(difference / (difference.std() or 1.0)) if known.any() else difference
-    weights = times[:, known]
-    won, all_weight = weights @ gained[known], weights.sum(axis=1)
+    counted = ~np.isnan(gained)
+    difference = (lengths[0] - lengths[1])[counted]
+    length = np.tanh(difference / (difference.std() or 1.0)) if counted.any() else difference
+    weights = times[:, counted]
+    won, all_weight = weights @ gained[counted], weights.sum(axis=1)
     with np.errstate(invalid="ignore"):
-        plain = won / all_weight
-    one_sided = ~((plain > 0) & (plain < 1))  # no finite fit: all wins, all losses, or nothing
-    start = np.where(one_sided, 0.5, plain)
+        unadjusted = won / all_weight
+    one_sided = ~((unadjusted > 0) & (unadjusted < 1))  # no finite fit: all wins, all losses, or nothing
+    start = np.where(one_sided, 0.5, unadjusted)
     intercept, slope = np.log(start / (1 - start)), np.zeros(len(start))
     for _ in range(_NEWTON_STEPS):
         expected = expit(intercept[:, None] + slope[:, None] * length)
-        residual = weights * (gained[known] - expected)
+        residual = weights * (gained[counted] - expected)
         curvature = weights * expected * (1 - expected)
         gradient = np.stack([residual.sum(axis=1), residual @ length - slope])
         aa, ab, bb = curvature.sum(axis=1) + _TINY, curvature @ length, curvature @ length**2 + 1
         determinant = aa * bb - ab**2
         intercept += np.clip((bb * gradient[0] - ab * gradient[1]) / determinant, -1, 1)
         slope += np.clip((aa * gradient[1] - ab * gradient[0]) / determinant, -1, 1)
-    return np.asarray(np.where(one_sided, plain, expit(intercept)))
+    return np.asarray(np.where(one_sided, unadjusted, expit(intercept)))

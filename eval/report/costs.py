@@ -190,8 +190,8 @@ def _difference(difference: Record, p: float) -> str:
 
 
 def _flops(training: Sequence[Record]) -> str:
-    known = [facts["flops"] for facts in training]
-    return f"{sum(known):.2e}" if known and None not in known else NO_VALUE
+    flops = [facts["flops"] for facts in training]
+    return f"{sum(flops):.2e}" if flops and None not in flops else NO_VALUE
 
 
 def _runs(record: Record) -> dict[str, Record]:

@@ -64,8 +64,8 @@ def _compared(record: Record, ours: Record, theirs: Record) -> str:
     named: dict[str, list[str]] = {"ahead": [], "behind": [], _UNKNOWN: []}
     for name, difference in pair["labels"].items():
         p = pair["mcnemar"][name]
-        what = f"{name} accuracy" if name in record["columns"] else name
-        named[_side(sign * difference["value"], p)].append(_difference(what, sign * difference["value"], p))
+        figure = f"{name} accuracy" if name in record["columns"] else name
+        named[_side(sign * difference["value"], p)].append(_difference(figure, sign * difference["value"], p))
     for name, difference in pair["macro_f1"].items():
         value = sign * difference["value"]
         named[_side(value, difference["p"])].append(_difference(f"{name} macro-F1", value, difference["p"]))

@@ -95,10 +95,10 @@ class LabelBlock:
 
     def allowed(self, written: Sequence[int]) -> list[int] | None:
         """Return ids that may follow `written`; None where every id may."""
-        rest = list(written)
+        remaining = list(written)
         for choices in self._lines:
-            done = next((ids for ids in choices if rest[: len(ids)] == ids), None)
+            done = next((ids for ids in choices if remaining[: len(ids)] == ids), None)
             if done is None:
-                return sorted({ids[len(rest)] for ids in choices if ids[: len(rest)] == rest})
-            rest = rest[len(done) :]
+                return sorted({ids[len(remaining)] for ids in choices if ids[: len(remaining)] == remaining})
+            remaining = remaining[len(done) :]
         return None

@@ -97,8 +97,8 @@ def _field(block: str, name: str) -> re.Match[str] | None:
     return re.search(_LEAD + re.escape(name) + _COLON + r"([^\n]*)$", block, re.I | re.M)
 
 
-def _next_line(rest: str) -> str:
-    return next((line for line in rest.splitlines() if _clean(line)), "")
+def _next_line(remaining: str) -> str:
+    return next((line for line in remaining.splitlines() if _clean(line)), "")
 
 
 def _known_label(value: str, classes: tuple[str, ...]) -> str | None:

@@ -75,7 +75,7 @@ def encode_outputs(
         lambda: [single_prompt_sample(stage.encoder, ticket, columns, limit) for ticket in tickets],
     )
     prompts, completions, segments = zip(*rows, strict=True)
-    by_column = {column: found for column, found in (weights or {}).items() if found}
+    by_column = {column: column_weights for column, column_weights in (weights or {}).items() if column_weights}
     token_weights = None
     if by_column or any(UNLABELLED in names for names in segments):
         token_weights = []
