@@ -154,7 +154,7 @@ def read_answers(comparison: Path) -> list[dict[str, Any]]:
 
 
 def systems_with_replies(comparison: Path, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """Return the systems of a comparison that write replies: those that are wanted, or all.
+    """Return the systems of a comparison that write replies: those of these names, or all.
 
     Raises:
         InputError: one of these names writes none, or none does.

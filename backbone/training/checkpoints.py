@@ -65,7 +65,7 @@ def newest_intact(folder: Path) -> Path | None:
 def drop_old(folder: Path, names_to_keep: Iterable[str | None]) -> None:
     """Remove all but the newest two checkpoints and those named; call it when the newest is sealed and verified."""
     names = {Path(name).name for name in names_to_keep if name}
-    for old in checkpoints(folder)[_KEPT:]:
+    for old in checkpoints(folder)[_CHECKPOINTS_KEPT:]:
         if old.name not in names:
             shutil.rmtree(old)
 
