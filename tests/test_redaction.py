@@ -304,6 +304,9 @@ def test_a_column_of_names_can_be_given(tmp_path: Path) -> None:
         prepare(PrepareOptions(source, tmp_path / "out", maps=("requester.mail=wer",)), progress=False)
     with pytest.raises(InputError, match="no column 'whom'"):
         prepare(PrepareOptions(source, tmp_path / "out", maps=("requester.name=whom",)), progress=False)
+    with pytest.raises(InputError, match="'wer' is another part of the requester too; leave one out"):
+        twice = ("requester.name=Wer", "requester.company=Wer")
+        prepare(PrepareOptions(source, tmp_path / "out", maps=twice), progress=False)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="shared data not here")

@@ -83,7 +83,7 @@ def people_columns(maps: Sequence[str], header: Sequence[str]) -> tuple[dict[str
     """Return the kinds of the columns that `--map requester.name=Kunde` and the like name, and the other maps.
 
     Raises:
-        InputError: an unknown part of the requester, or a column that the source lacks.
+        InputError: an unknown part of the requester, a column that the source lacks, or one column for two parts.
     """
     asked, rest = {}, []
     for text in maps:
@@ -93,7 +93,9 @@ def people_columns(maps: Sequence[str], header: Sequence[str]) -> tuple[dict[str
         elif name.lower() not in ASKED:
             raise InputError(f"found --map {text!r}, expected one of {', '.join(ASKED)} for the requester")
         else:
-            asked[find_column(column, header, f"--map {text}")] = ASKED[name.lower()]
+            found, kind = find_column(column, header, f"--map {text}"), ASKED[name.lower()]
+            if asked.setdefault(found, kind) != kind:
+                raise InputError(f"found --map {text!r}: {found!r} is another part of the requester too; leave one out")
     return asked, rest
 
 
