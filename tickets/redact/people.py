@@ -85,7 +85,8 @@ def people_columns(maps: Sequence[str], header: Sequence[str]) -> tuple[dict[str
     Raises:
         InputError: an unknown part of the requester, a column that the source lacks, or one column for two parts.
     """
-    asked, rest = {}, []
+    asked: dict[str, str] = {}
+    rest = []
     for text in maps:
         name, _, column = (part.strip() for part in text.partition("="))
         if not name.lower().startswith("requester."):
